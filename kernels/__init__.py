@@ -1,0 +1,1 @@
+"""Kernels compiled at run time. They import triton and torch only; `sdfast._backend` is their one caller."""

@@ -1,0 +1,96 @@
+"""Which implementation of an operation runs: the only place where the package asks for a device."""
+
+import importlib
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from types import ModuleType
+
+import torch
+
+# One module a backend; each has a function of the operation's name and signature.
+_MODULES = {"cpu": "sdfast._C", "reference": "sdfast.torch_reference"}
+_BY_DEVICE = {"cpu": "cpu"}
+_HOW_TO_GET = {
+    "cpu": "the compiled extension sdfast._C is missing; reinstall sdfast (a source install needs a C++17 compiler)",
+}
+
+_forced: ContextVar[str | None] = ContextVar("sdfast_backend", default=os.environ.get("SDFAST_BACKEND") or None)
+
+
+class BackendError(RuntimeError):
+    """A backend that was asked for, or that a device needs, cannot be used here."""
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of all backends, whether or not they can be used here."""
+    return tuple(_MODULES)
+
+
+def load(name: str) -> ModuleType:
+    """Import a backend by name; raise BackendError that says how to get it where it is missing."""
+    if name not in _MODULES:
+        raise BackendError(f"backend: expected one of {', '.join(_MODULES)}, got {name!r}")
+    try:
+        return importlib.import_module(_MODULES[name])
+    except ImportError as error:
+        raise BackendError(f"backend {name!r}: {_HOW_TO_GET.get(name, 'cannot be imported')} ({error})") from error
+
+
+@contextmanager
+def use_backend(name: str) -> Iterator[None]:
+    """Force one backend inside the `with` block; `SDFAST_BACKEND` does the same for a process.
+
+    Args:
+        name: "cpu" (compiled kernels) or "reference" (pure torch, any device).
+
+    Raises:
+        BackendError: the backend is unknown or cannot be loaded.
+
+    >>> import torch, sdfast
+    >>> a = torch.tensor([[0.0], [1.0], [2.0]])
+    >>> with sdfast.use_backend("reference"):
+    ...     sdfast.channel_bias(a, 2 * a).corr
+    tensor([1.], dtype=torch.float64)
+    """
+    load(name)
+    token = _forced.set(name)
+    try:
+        yield
+    finally:
+        _forced.reset(token)
+
+
+def chosen(device_type: str) -> str:
+    """Return the name of the backend that serves a device, or the forced one."""
+    name = _forced.get() or _BY_DEVICE.get(device_type)
+    if name is None:
+        raise BackendError(
+            f"device {device_type!r}: this version has no kernels for it; "
+            "SDFAST_BACKEND=reference runs the pure torch formulas there"
+        )
+    return name
+
+
+def select(op: str, device: torch.device) -> Callable:
+    """Return the implementation of an operation for tensors on a device."""
+    return getattr(load(chosen(device.type)), op)
+
+
+def takes_direct_route(*tensors: torch.Tensor | None) -> bool:
+    """Tell whether the compiled kernel may be called on these tensors without the dispatcher.
+
+    True for plain CPU tensors outside of autograd, functorch, dispatch modes and tracing.
+    """
+    if torch.compiler.is_compiling() or _forced.get() not in (None, "cpu"):
+        return False
+    if torch._C._len_torch_dispatch_stack() or torch._C._functorch.peek_interpreter_stack() is not None:
+        return False
+    grad = torch.is_grad_enabled()
+    for tensor in tensors:
+        if tensor is None:
+            continue
+        if type(tensor) is not torch.Tensor or not tensor.is_cpu or tensor.is_neg() or (grad and tensor.requires_grad):
+            return False
+    return True

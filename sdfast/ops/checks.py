@@ -1,0 +1,63 @@
+"""Argument checks that the operations share; each error names the argument and what it should have been."""
+
+import torch
+from torch import Tensor
+
+FLOAT_DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+
+
+def check_feature_pair(feats_a: Tensor, feats_b: Tensor, channel_dim: int) -> None:
+    """Raise unless both are feature tensors of one shape, dtype and device with a batch and a channel dimension."""
+    for name, feats in (("feats_a", feats_a), ("feats_b", feats_b)):
+        check_features(name, feats)
+    if feats_b.shape != feats_a.shape:
+        raise ValueError(f"feats_b: expected shape {tuple(feats_a.shape)} like feats_a, got {tuple(feats_b.shape)}")
+    if feats_b.dtype != feats_a.dtype:
+        raise TypeError(f"feats_b: expected dtype {feats_a.dtype} like feats_a, got {feats_b.dtype}")
+    if feats_b.device != feats_a.device:
+        raise ValueError(f"feats_b: expected device {feats_a.device} like feats_a, got {feats_b.device}")
+    if not -feats_a.ndim <= channel_dim < feats_a.ndim or channel_dim % feats_a.ndim == 0:
+        raise ValueError(
+            f"channel_dim: expected a dimension of feats_a other than the batch dimension 0, "
+            f"got {channel_dim} for shape {tuple(feats_a.shape)}"
+        )
+
+
+def check_features(name: str, feats: Tensor) -> None:
+    """Raise unless feats is a floating-point tensor (N, C, ...) without empty dimensions."""
+    if not isinstance(feats, Tensor):
+        raise TypeError(f"{name}: expected a torch.Tensor or numpy.ndarray, got {type(feats).__name__}")
+    if feats.dtype not in FLOAT_DTYPES:
+        raise TypeError(f"{name}: expected float64, float32, float16 or bfloat16 features, got {feats.dtype}")
+    if feats.ndim < 2:
+        raise ValueError(f"{name}: expected shape (N, C) or (N, C, ...), got {tuple(feats.shape)}")
+    if 0 in feats.shape:
+        what = "at least one pair" if feats.shape[0] == 0 else "no empty dimension"
+        raise ValueError(f"{name}: expected {what}, got shape {tuple(feats.shape)}")
+
+
+def check_factor(factor: Tensor | None, feats_a: Tensor, num_factors: int) -> None:
+    """Raise unless factor holds one int64 label a pair, on the device of the features.
+
+    Values are not read here: that would wait for the device. The CPU kernel checks them as it goes.
+    """
+    if num_factors < 1:
+        raise ValueError(f"num_factors: expected at least 1, got {num_factors}")
+    if factor is None:
+        return
+    if not isinstance(factor, Tensor):
+        raise TypeError(f"factor: expected an int64 torch.Tensor, got {type(factor).__name__}")
+    if factor.dtype != torch.int64:
+        raise TypeError(f"factor: expected dtype torch.int64, got {factor.dtype}")
+    if factor.shape != feats_a.shape[:1]:
+        raise ValueError(f"factor: expected shape ({feats_a.shape[0]},), one label a pair, got {tuple(factor.shape)}")
+    if factor.device != feats_a.device:
+        raise ValueError(f"factor: expected device {feats_a.device} like feats_a, got {factor.device}")
+
+
+def check_factor_values(factor: Tensor, num_factors: int) -> None:
+    """Raise unless every label is in [0, num_factors). Reads the labels."""
+    low, high = int(factor.min()), int(factor.max())
+    if low < 0 or high >= num_factors:
+        wrong = low if low < 0 else high
+        raise ValueError(f"factor: expected labels from 0 to {num_factors - 1}, got {wrong}")

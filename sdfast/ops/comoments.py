@@ -1,0 +1,94 @@
+"""Co-moments of feature pairs as a torch operator."""
+
+import torch
+from torch import Tensor
+
+from sdfast import _backend
+from sdfast.ops.checks import check_factor, check_factor_values, check_feature_pair
+
+
+def comoments(
+    feats_a: Tensor,
+    feats_b: Tensor,
+    factor: Tensor | None = None,
+    num_factors: int = 2,
+    channel_dim: int = 1,
+    pool: bool = True,
+) -> Tensor:
+    """Return the co-moments of each factor and channel, (6, F, C) float64; F is 1 without `factor`.
+
+    The six rows are count, mean_a, mean_b, m2_a, m2_b, c_ab (centred sums).
+    """
+    if factor is None:
+        num_factors = 1
+    args = (feats_a, feats_b, factor, num_factors, channel_dim, pool)
+    if _backend.takes_direct_route(feats_a, feats_b, factor):
+        try:
+            return _backend.load("cpu").comoments(*args)
+        except ValueError:  # the kernel says only that it refuses; the checks below say why
+            check_arguments(*args)
+            raise
+    check_arguments(*args, values=False)
+    return torch.ops.sdfast.comoments(*args)
+
+
+def check_arguments(feats_a, feats_b, factor, num_factors, channel_dim, pool, values=True) -> None:
+    """Raise an error that names the first argument that does not fit."""
+    check_feature_pair(feats_a, feats_b, channel_dim)
+    check_factor(factor, feats_a, num_factors)
+    if values and factor is not None:
+        check_factor_values(factor, num_factors)
+
+
+@torch.library.custom_op("sdfast::comoments", mutates_args=())
+def _comoments(
+    feats_a: Tensor, feats_b: Tensor, factor: Tensor | None, num_factors: int, channel_dim: int, pool: bool
+) -> Tensor:
+    if factor is not None and factor.is_cpu:
+        check_factor_values(factor, num_factors)
+    run = _backend.select("comoments", feats_a.device)
+    return run(feats_a, feats_b, factor, num_factors, channel_dim, pool)
+
+
+@_comoments.register_fake
+def _(feats_a, feats_b, factor, num_factors, channel_dim, pool):
+    return feats_a.new_empty((6, num_factors, feats_a.shape[channel_dim]), dtype=torch.float64)
+
+
+def _setup_context(ctx, inputs, output) -> None:
+    feats_a, feats_b, factor, _, ctx.channel_dim, ctx.pool = inputs
+    ctx.save_for_backward(feats_a, feats_b, factor, output)
+
+
+def _backward(ctx, grad: Tensor):
+    feats_a, feats_b, factor, moments = ctx.saved_tensors
+    layout = [1] * feats_a.ndim
+    layout[ctx.channel_dim] = -1
+    positions = tuple(d for d in range(1, feats_a.ndim) if d != ctx.channel_dim % feats_a.ndim)
+    size = feats_a[0].numel() // feats_a.shape[ctx.channel_dim]
+
+    def rows(x: Tensor) -> Tensor:
+        """Bring (F, C) to the layout of the features, one row a pair."""
+        return x[0].view(layout) if factor is None else x[factor].view([len(factor), *layout[1:]])
+
+    def sample(feats: Tensor) -> Tensor:
+        feats = feats.double()
+        return feats.mean(positions, keepdim=True) if ctx.pool and positions else feats
+
+    count, mean_a, mean_b, _, _, _ = (rows(x) for x in moments)
+    _, g_mean_a, g_mean_b, g_m2_a, g_m2_b, g_c = (rows(x) for x in grad)
+    da, db = sample(feats_a) - mean_a, sample(feats_b) - mean_b
+    scale = 1 / size if ctx.pool else 1.0
+    grad_a = scale * (g_mean_a / count + 2 * g_m2_a * da + g_c * db)
+    grad_b = scale * (g_mean_b / count + 2 * g_m2_b * db + g_c * da)
+    return (
+        grad_a.to(feats_a.dtype).expand_as(feats_a),
+        grad_b.to(feats_b.dtype).expand_as(feats_b),
+        None,
+        None,
+        None,
+        None,
+    )
+
+
+_comoments.register_autograd(_backward, setup_context=_setup_context)
