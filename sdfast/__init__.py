@@ -4,6 +4,7 @@ import torch as _torch  # first: the extension shares the OpenMP runtime that to
 
 from sdfast._backend import BackendError, use_backend
 from sdfast.functional import ChannelBias, channel_bias
+from sdfast.models import VideoModel, load_model
 
-__all__ = ["BackendError", "ChannelBias", "channel_bias", "use_backend"]
+__all__ = ["BackendError", "ChannelBias", "VideoModel", "channel_bias", "load_model", "use_backend"]
 __version__ = "0.1.0"

@@ -1,0 +1,61 @@
+"""Weights of a model: a state_dict from a file, or random ones that every process draws alike."""
+
+import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+RANDOM = "random"
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seed torch inside the block; leave its CPU generator as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield
+
+
+def load_state(module: nn.Module, path: str) -> None:
+    """Load a state_dict file into a module; raise ValueError in one line where it does not fit."""
+    state = _read(path)
+    expected = {name: tuple(value.shape) for name, value in module.state_dict().items() if torch.is_tensor(value)}
+    faults = [
+        *_fault("missing", [name for name in expected if name not in state]),
+        *_fault("unexpected", [name for name in state if name not in expected]),
+        *_fault(
+            "of another shape",
+            [
+                f"{name} {tuple(state[name].shape)} instead of {shape}"
+                for name, shape in expected.items()
+                if name in state and tuple(state[name].shape) != shape
+            ],
+        ),
+    ]
+    if faults:
+        raise ValueError(f"weights: {path} does not fit {type(module).__name__}: {'; '.join(faults)}")
+    module.load_state_dict(state)
+
+
+def _read(path: str) -> dict[str, torch.Tensor]:
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise FileNotFoundError(f'weights: expected "random" or the path of a state_dict, got {path!r}') from None
+    except OSError:
+        raise
+    except (RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:
+        raise ValueError(f"weights: {path} is no state_dict of torch.save ({type(error).__name__})") from error
+    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
+        state = state["state_dict"]  # a training checkpoint with its optimizer beside the weights
+    if not isinstance(state, dict) or not all(torch.is_tensor(value) for value in state.values()):
+        raise ValueError(f"weights: expected a state_dict of tensors in {path}, got {type(state).__name__}")
+    # as saved from DistributedDataParallel
+    torch.nn.modules.utils.consume_prefix_in_state_dict_if_present(state, "module.")
+    return state
+
+
+def _fault(kind: str, names: list[str]) -> list[str]:
+    return [f"{len(names)} {kind} ({names[0]}{', ...' if len(names) > 1 else ''})"] if names else []
