@@ -1,10 +1,36 @@
 """Static and dynamic information of video networks, per channel and layer, at memory speed."""
 
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+
 import torch as _torch  # first: the extension shares the OpenMP runtime that torch has loaded  # noqa: F401
 
 from sdfast._backend import BackendError, use_backend
 from sdfast.functional import ChannelBias, channel_bias
 from sdfast.models import VideoModel, load_model
+from sdfast.report import BiasReport
+from sdfast.state import CoMoments
 
-__all__ = ["BackendError", "ChannelBias", "VideoModel", "channel_bias", "load_model", "use_backend"]
+__all__ = [
+    "BackendError",
+    "BiasMetric",
+    "BiasReport",
+    "ChannelBias",
+    "CoMoments",
+    "VideoModel",
+    "channel_bias",
+    "load_model",
+    "use_backend",
+]
 __version__ = "0.1.0"
+
+if _TYPE_CHECKING:
+    from sdfast.metric import BiasMetric
+
+
+def __getattr__(name: str):
+    # torchmetrics takes longer to import than all the rest; who needs no metric does not wait for it.
+    if name == "BiasMetric":
+        from sdfast.metric import BiasMetric
+
+        return BiasMetric
+    raise AttributeError(f"module 'sdfast' has no attribute {name!r}")
