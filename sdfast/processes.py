@@ -1,0 +1,101 @@
+"""The processes of a distributed measurement: who they are, and how one learns that another has failed."""
+
+import itertools
+import time
+from typing import Any
+
+import torch.distributed as dist
+
+_measurements = itertools.count()
+
+
+class PeerError(RuntimeError):
+    """Another process of the same measurement has failed."""
+
+
+class Peers:
+    """Keep the processes of the default group informed of each other, through the group's key-value store.
+
+    Collectives alone would leave the others waiting when one process raises. With one process, or without
+    `torch.distributed`, everything here is free.
+
+    Attributes:
+        rank: which process this is.
+        world: how many there are.
+    """
+
+    def __init__(self, patience: float = 1800.0) -> None:
+        self.rank, self.world, self._store = 0, 1, None
+        self._patience = patience  # seconds without progress anywhere
+        if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+            self.rank, self.world = dist.get_rank(), dist.get_world_size()
+            # Every process counts its measurements, so the n-th here is the n-th there.
+            self._store = dist.PrefixStore(f"sdfast/measure/{next(_measurements)}", dist.group.WORLD.get_group_store())
+
+    def __enter__(self) -> "Peers":
+        return self
+
+    def __exit__(self, _: type | None, error: BaseException | None, __: object) -> None:
+        """Tell the others why this process stops. Never waits."""
+        if error is not None and self._store is not None and not isinstance(error, PeerError):
+            self._store.set("failed", f"process {self.rank} of {self.world}: {error or type(error).__name__}")
+
+    def progress(self) -> None:
+        """Count a batch.
+
+        Raises:
+            PeerError: another process has failed.
+        """
+        if self._store is not None:
+            self._store.add("batches", 1)
+            self._check()
+
+    def wait(self, stage: str) -> None:
+        """Wait until all processes have reached a stage; a collective is safe then.
+
+        Raises:
+            PeerError: another process has failed, or none has measured a batch for a long time.
+        """
+        if self._store is None:
+            return
+        seen, since = -1, time.monotonic()
+        self._store.add(stage, 1)
+        while self._store.add(stage, 0) < self.world:
+            self._check()
+            batches = self._store.add("batches", 0)
+            if batches != seen:
+                seen, since = batches, time.monotonic()
+            if time.monotonic() - since > self._patience:
+                raise PeerError(f"measure: no process has measured a batch for {self._patience:.0f} s; one is gone")
+            time.sleep(0.02)
+        self._check()
+
+    def gather(self, value: Any) -> list:
+        """Return the values of all processes, by rank."""
+        if self._store is None:
+            return [value]
+        values = [None] * self.world
+        dist.all_gather_object(values, value)
+        return values
+
+    def agree(self, name: str, value: dict[str, Any]) -> None:
+        """Raise ValueError unless all processes have the same value.
+
+        Raises:
+            ValueError: process 0 has another one than this process.
+            PeerError: another process has failed.
+        """
+        self.wait(name)
+        theirs = self.gather(value)[0]
+        wrong = [key for key in value if value[key] != theirs.get(key)]
+        if wrong:
+            raise ValueError(f"{name}: expected process {self.rank} to measure what process 0 does, got other {wrong}")
+
+    @property
+    def on_device(self) -> bool:
+        """Whether collectives take only tensors on the GPU."""
+        return self._store is not None and dist.get_backend() == "nccl"
+
+    def _check(self) -> None:
+        if self._store.check(["failed"]):
+            raise PeerError(f"measure: {self._store.get('failed').decode()}")
