@@ -1,0 +1,57 @@
+# `make demo` measures a trained model on real clips; `make test` runs every test. Both set up .venv first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements-dev.txt
+# Editable, so that Python sources need no reinstall. One environment and warnings as errors: this is the project's
+# own build, which a user's `pip install` is not.
+INSTALL := $(PIP) --no-build-isolation --config-settings=cmake.define.SDFAST_WERROR=ON
+COMPILED := pyproject.toml CMakeLists.txt requirements-dev.txt $(shell find csrc -type f)
+CPP := $(shell find csrc -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh')
+
+.PHONY: demo test bench lint format clean
+
+demo: $(VENV)/.stamp-demo
+	$(BIN)/sdfast measure
+
+test: $(VENV)/.stamp-test
+	$(BIN)/python -m pytest
+
+bench: $(VENV)/.stamp-test
+	$(BIN)/python -m pytest benchmarks
+
+lint: $(VENV)/.stamp-lint
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/clang-format --dry-run --Werror $(CPP)
+
+format: $(VENV)/.stamp-lint
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+	$(BIN)/clang-format -i $(CPP)
+
+clean:
+	rm -rf $(VENV) build dist
+
+# A stamp a step, so that a second run does only what has changed.
+$(VENV)/.stamp-venv:
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+$(VENV)/.stamp-lint: requirements-dev.txt $(VENV)/.stamp-venv
+	$(PIP) ruff clang-format
+	touch $@
+
+# torch comes first and by its pin: left to the resolver, a dependency could pull another build of it.
+$(VENV)/.stamp-build: requirements-dev.txt $(VENV)/.stamp-venv
+	$(PIP) torch numpy
+	$(PIP) scikit-build-core pybind11 cmake ninja
+	touch $@
+
+$(VENV)/.stamp-demo: $(COMPILED) $(VENV)/.stamp-build
+	$(INSTALL) -e '.[demo]'
+	touch $@
+
+$(VENV)/.stamp-test: $(COMPILED) $(VENV)/.stamp-build
+	$(INSTALL) -e '.[test]'
+	touch $@ $(VENV)/.stamp-demo
