@@ -6,6 +6,7 @@ import torch as _torch  # first: the extension shares the OpenMP runtime that to
 
 from sdfast._backend import BackendError, use_backend
 from sdfast.functional import ChannelBias, channel_bias
+from sdfast.measure import measure
 from sdfast.models import VideoModel, load_model
 from sdfast.report import BiasReport
 from sdfast.state import CoMoments
@@ -19,6 +20,7 @@ __all__ = [
     "VideoModel",
     "channel_bias",
     "load_model",
+    "measure",
     "use_backend",
 ]
 __version__ = "0.1.0"

@@ -1,5 +1,6 @@
 """The share of the batches of pairs that one process measures."""
 
+import operator
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
@@ -98,7 +99,14 @@ def collate(pairs: list) -> Batch:
                     f"got {tuple(clip.shape)}"
                 )
         columns.append(torch.stack(clips))
-    return (*columns, torch.as_tensor([int(pair[2]) for pair in pairs]))
+    return (*columns, torch.tensor([_label(pair[2]) for pair in pairs]))
+
+
+def _label(factor: object) -> int:
+    try:
+        return operator.index(factor)  # int, NumPy integer or integer tensor
+    except TypeError:
+        raise TypeError(f"pairs: factor: expected an integer label, got {factor!r}") from None
 
 
 def checked(batch: object) -> Batch:
