@@ -197,19 +197,19 @@ def save_reports(reports: Mapping[str, BiasReport], folder: str | os.PathLike, s
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    layers = {name: report.to_dict() for name, report in reports.items()}
+    named = {name: replace(report, name=name) for name, report in reports.items()}
+    layers = {name: report.to_dict() for name, report in named.items()}
     content = tables.plain({"sdfast": __version__, "settings": settings, "layers": layers})
     text = json.dumps(content, indent=1, allow_nan=False) + "\n"
     write_atomically(folder / "report.json", lambda part: part.write_text(text, encoding="utf-8"))
-    named = [replace(report, name=name) for name, report in reports.items()]
-    write_atomically(folder / "channels.csv", lambda part: tables.write_csv(part, named))
+    write_atomically(folder / "channels.csv", lambda part: tables.write_csv(part, named.values()))
     try:
         plots = _plots()
     except ImportError as error:
         print(f"no pictures: {error}")
         return
     for file, draw in (("layers.png", plots.layers_figure), ("channels.png", plots.channels_figure)):
-        write_atomically(folder / file, draw(reports).savefig)
+        write_atomically(folder / file, draw(named).savefig)
 
 
 def write_atomically(path: str | os.PathLike, write: Callable[[Path], Any]) -> None:

@@ -13,19 +13,25 @@ if TYPE_CHECKING:
 
 FLOOR_NOTE = "shares come from a softmax: no information at all reads 21.2 / 21.2 / 57.6 %"
 POOLING_NOTE = "pooling forgets the order of frames: a frame-local model reads static 1 by construction"
-COLUMNS = ("layer", "channel", "label", "dead", "corr_dynamic", "corr_static", "mi_dynamic", "mi_static")
-COUNT_COLUMNS = ("count_dynamic", "count_static")
+UNDEFINED_NOTE = "undefined (NaN, Inf or fewer than two pairs)"
+COLUMNS = (
+    "layer",
+    "channel",
+    "label",
+    "dead",
+    *(f"{what}_{factor}" for what in ("corr", "mi", "count") for factor in FACTORS),
+)
 
 
 def summary(report: "BiasReport") -> str:
     """Return the text of `BiasReport.summary`."""
     classes = {label: f"{n} ({100 * n / report.num_channels:.1f} %)" for label, n in report.classes.items()}
-    left_out = f"{int(report.undefined.sum())} undefined (NaN, Inf or too few pairs)"
     lines = {
         f"classes at corr > {report.threshold:g}": _join(classes),
         "layer score": _join(_named(SHARES, report.layer_score, "{:.3f}")),
         "share of the layer": _join(_named(SHARES, report.percent, "{:.1f} %")),
-        "among the residual": f"{int(report.dead.sum())} dead (never vary), {left_out}",
+        "among the residual": f"{int(report.dead.sum())} dead (never vary), "
+        f"{int(report.undefined.sum())} {UNDEFINED_NOTE}",
         "MI by chance": _join(_named(FACTORS, report.mi_floor, "{:.2g} nats")),
     }
     dynamic, static = report.count.tolist()
@@ -74,7 +80,7 @@ def write_csv(path: Path, reports: Iterable["BiasReport"]) -> None:
     """Write one line a channel; NaN as "nan", infinity as "inf"."""
     with open(path, "w", newline="", encoding="utf-8") as file:
         lines = csv.writer(file)
-        lines.writerow(COLUMNS + COUNT_COLUMNS)
+        lines.writerow(COLUMNS)
         for report in reports:
             columns = report.labels, report.dead.int().tolist(), *report.corr.tolist(), *report.mi.tolist()
             rows = enumerate(zip(*columns, strict=True))
@@ -83,23 +89,22 @@ def write_csv(path: Path, reports: Iterable["BiasReport"]) -> None:
 
 def format_table(reports: Mapping[str, "BiasReport"]) -> str:
     """Return a table for the terminal, one line a layer."""
-    rows = [["layer", "pairs", "channels", *LABELS, "score dyn / stat", "share % dyn / stat / res"]]
-    left_out = []
+    rows = [["layer", "pairs", "channels", *LABELS, "dead", "score dyn/stat", "share % dyn/stat/res"]]
+    notes = [FLOOR_NOTE, POOLING_NOTE]
     for name, report in reports.items():
-        sizes = int(report.count.sum()), report.num_channels, *report.classes.values()
+        sizes = int(report.count.sum()), report.num_channels, *report.classes.values(), int(report.dead.sum())
         score = " / ".join(f"{x:.3f}" for x in report.layer_score.tolist()[: len(FACTORS)])
         percent = " / ".join(f"{x:4.1f}" for x in report.percent.tolist())
         rows.append([name, *map(str, sizes), score, percent])
-        dead, undefined = int(report.dead.sum()), int(report.undefined.sum())
-        if dead or undefined:
-            left_out.append(f"{name}: residual includes {dead} dead and {undefined} undefined channels")
+        if undefined := int(report.undefined.sum()):
+            notes.append(f"{name}: {undefined} channels {UNDEFINED_NOTE}")
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         "  ".join([name.ljust(widths[0]), *(x.rjust(w) for x, w in zip(cells, widths[1:], strict=True))])
         for name, *cells in rows
     ]
     lines.insert(1, "-" * len(lines[0]))
-    return "\n".join([*lines, *left_out, FLOOR_NOTE, POOLING_NOTE])
+    return "\n".join([*lines, *notes])
 
 
 def _named(names: tuple[str, ...], values, form: str = "") -> dict[str, Any]:
