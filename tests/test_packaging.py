@@ -1,0 +1,132 @@
+"""What is built and shipped: the source distribution, the wheel made from it, and what the extension links."""
+
+import importlib.metadata
+import itertools
+import os
+import re
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import tomllib
+import zipfile
+from pathlib import Path
+
+import numpy
+import pytest
+import torch
+
+import sdfast
+import sdfast.kernels
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def run(*args, **kwargs) -> str:
+    done = subprocess.run([str(arg) for arg in args], capture_output=True, text=True, **kwargs)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def sdist(tmp_path_factory) -> Path:
+    """Build the source distribution."""
+    folder = tmp_path_factory.mktemp("sdist")
+    run(
+        sys.executable, "-c", f"from scikit_build_core.build import build_sdist; build_sdist({str(folder)!r})", cwd=ROOT
+    )
+    return next(folder.glob("*.tar.gz"))
+
+
+@pytest.fixture(scope="module")
+def wheel(sdist) -> Path:
+    """Build a wheel from the source distribution, as `pip install sdfast` does; warnings are errors here."""
+    folder = sdist.parent / "wheel"
+    pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "wheel", "--no-deps", "--no-build-isolation")
+    werror = "--config-settings=cmake.define.SDFAST_WERROR=ON"
+    run(*pip, werror, "--wheel-dir", folder, sdist, cwd=sdist.parent)
+    return next(folder.glob("*.whl"))
+
+
+@pytest.fixture(scope="module")
+def unpacked(wheel) -> Path:
+    folder = wheel.parent / "unpacked"
+    zipfile.ZipFile(wheel).extractall(folder)
+    return folder
+
+
+def test_sdist_holds_what_a_build_needs_and_nothing_built(sdist):
+    with tarfile.open(sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    needed = {"CMakeLists.txt", "LICENSE", "README.md", "pyproject.toml", "csrc/module.cpp", "kernels/__init__.py"}
+    assert needed <= names
+    assert {name for name in names if name.startswith("tests/data/")}
+    assert not [name for name in names if re.search(r"\.so$|__pycache__|^build/|^\.venv|^sdfast-report", name)]
+
+
+def test_wheel_holds_the_package_its_kernels_and_its_extension(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {"sdfast/__init__.py", "sdfast/kernels/__init__.py", "sdfast/_C.pyi", "sdfast/py.typed"} <= set(names)
+    assert [name for name in names if re.fullmatch(r"sdfast/_C\..*\.so", name)]
+    assert [name for name in names if name.endswith("licenses/LICENSE")]
+    assert {name.split("/")[0].split("-")[0] for name in names} == {"sdfast"}
+
+
+def test_extension_links_nothing_of_torch(unpacked):
+    listed = run("readelf", "--dynamic", "--wide", next(unpacked.glob("sdfast/_C.*.so")))
+    linked = set(re.findall(r"NEEDED.*\[(.+?)\.so", listed))
+    assert "libc" in linked, listed
+    assert linked <= {
+        "libc",
+        "libm",
+        "libgcc_s",
+        "libstdc++",
+        "libgomp",
+        "libpthread",
+        "ld-linux-x86-64",
+        "ld-linux-aarch64",
+    }
+    assert not re.search(r"R(UN)?PATH", listed)
+
+
+def test_wheel_works_on_its_own(unpacked, tmp_path):
+    """Without site-packages' hooks, so that an editable install cannot stand in for it."""
+    paths = [unpacked, Path(torch.__file__).parents[1], Path(numpy.__file__).parents[1], sysconfig.get_path("purelib")]
+    code = (
+        "import sdfast, sdfast.kernels, sdfast._C, torch\n"
+        "x = torch.arange(8.).view(4, 2)\n"
+        "assert sdfast.channel_bias(x, 2 * x).corr.tolist() == [1, 1]\n"
+        "print(sdfast.__file__, sdfast.kernels.__file__, sdfast._C.__file__, sep='\\n')"
+    )
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("SDFAST_")}
+    environment["PYTHONPATH"] = os.pathsep.join(map(str, paths))
+    files = run(sys.executable, "-S", "-c", code, cwd=tmp_path, env=environment).split()
+    assert len(files) == 3 and all(Path(file).is_relative_to(unpacked) for file in files), files
+
+
+def test_installed_metadata_matches():
+    """Of the environment that runs the tests, usually an editable install."""
+    assert importlib.metadata.version("sdfast") == sdfast.__version__ == PROJECT["version"]
+    assert Path(sdfast.kernels.__file__).name == "__init__.py"
+
+
+def test_extras_and_pins_agree():
+    """Every dependency has its one pin, and each pin is in the range the package asks for."""
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
+
+    lines = (ROOT / "requirements-dev.txt").read_text(encoding="utf-8").splitlines()
+    pins = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    assert all(re.fullmatch(r"==[\w.]+", str(pin.specifier)) for pin in pins)
+    pinned = {canonicalize_name(pin.name): str(pin.specifier)[2:] for pin in pins}
+    assert len(pinned) == len(pins)
+    assert pinned["torch"] == "2.13.0"
+
+    build = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["build-system"]["requires"]
+    extras = PROJECT["optional-dependencies"]
+    assert set(extras) >= {"video", "plot", "demo", "test"}
+    for asked in map(Requirement, [*PROJECT["dependencies"], *build, *itertools.chain(*extras.values())]):
+        if asked.name != "sdfast":
+            assert asked.specifier.contains(pinned[canonicalize_name(asked.name)]), asked
+    assert not any(Requirement(line).name == "torch" for line in build), "torch is no build requirement"
