@@ -1,0 +1,7 @@
+"""`python -m sdfast`, which torchrun needs: the same as the command `sdfast`."""
+
+import sys
+
+from sdfast.cli import main
+
+sys.exit(main())

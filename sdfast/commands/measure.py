@@ -1,0 +1,228 @@
+"""`sdfast measure`: from a model and a folder of videos to a table and a folder of results."""
+
+import argparse
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch.utils.data import Dataset
+
+from sdfast import _backend, checkpoint
+from sdfast.functional import KINDS
+from sdfast.measure import measure
+from sdfast.models import VideoModel, load_model
+from sdfast.report import BiasReport, format_table, save_reports
+
+
+class RunError(RuntimeError):
+    """The run failed though its input was good."""
+
+
+def register(subparsers) -> None:
+    """Add `measure` to the subcommands."""
+    command = subparsers.add_parser(
+        "measure",
+        help="measure the static and dynamic information of a model's layers",
+        description="Measure the static and dynamic information of a model's layers. Without arguments: a trained "
+        "3-D CNN on a few real clips. Under torchrun the processes share the pairs.",
+    )
+    command.set_defaults(run=run)
+    add = command.add_argument
+    add("--model", default="transnetv2", metavar="SPEC",
+        help="transnetv2, torchvision:NAME, hf:NAME_OR_PATH, or your own package.module:factory")  # fmt: skip
+    add("--weights", metavar="FILE", help='a state_dict, or "random" (default: the trained ones of the model)')
+    add("--layers", nargs="+", metavar="LAYER", help="names or glob patterns (default: those of the model)")
+    add("--videos", nargs="+", metavar="PATH",
+        help="video files, folders of them, or one folder of styles, style_1/VIDEO/frame_00001.jpg "
+        "(default: the demo's clips)")  # fmt: skip
+    add("--styles", nargs="+", metavar="STYLE", help="appearances to draw from (default: all)")
+    add("--pairs", type=_positive, default=200, metavar="N", help="pairs to measure, both factors (%(default)s)")
+    add("--clip-frames", type=_positive, metavar="T", help="frames of a clip (default: that of the model)")
+    add("--kind", choices=KINDS, default="pearson", help="correlation (%(default)s)")
+    add("--threshold", type=float, default=0.5, metavar="R",
+        help="a channel encodes a factor above this correlation (%(default)s)")  # fmt: skip
+    add("--device", help="cpu, cuda, cuda:1, ... (default: the best there are kernels for)")
+    add("--batch-size", type=_positive, default=8, metavar="N", help="pairs in one forward pass (%(default)s)")
+    add("--workers", type=_not_negative, metavar="N", help="processes that load clips (default: one a core, up to 4)")
+    add("--seed", type=_not_negative, default=0, help="draws clips, styles and random weights (%(default)s)")
+    add("--out", type=Path, default=Path("sdfast-report"), metavar="FOLDER", help="for the results (%(default)s)")
+    add("--resume", action="store_true", help="go on from where a run with the same --out was stopped")
+    add("--json", action="store_true", help="print the report as JSON on stdout, all else on stderr")
+
+
+def _positive(text: str) -> int:
+    if (value := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"expected a positive integer, got {text}")
+    return value
+
+
+def _not_negative(text: str) -> int:
+    if (value := int(text)) < 0:
+        raise argparse.ArgumentTypeError(f"expected an integer from 0 on, got {text}")
+    return value
+
+
+def run(args: argparse.Namespace) -> None:
+    """Measure as the arguments say, save the results and print them."""
+    device = _device(args.device)
+    with _processes(device) as (rank, world):
+        # Everything but the JSON goes to stderr then, also what the model's own package prints.
+        with contextlib.redirect_stdout(sys.stderr) if args.json else contextlib.nullcontext():
+            model = load_model(args.model, args.weights, seed=args.seed)
+            layers = args.layers or model.layers
+            if not layers:
+                names = [name for name, _ in model.module.named_modules() if name]
+                raise ValueError(f"--layers: needed for {model.name}; it has {', '.join(names[:10])}")
+            pairs = _pairs(args, model)
+            _prepare(args.out, rank, world, len(layers), keep=args.resume)
+            reports = _measure(args, model, pairs, layers, device, rank, world)
+        if rank == 0 and args.json:
+            print((args.out / "report.json").read_text(encoding="utf-8"), end="")
+        if rank == 0:
+            _show(reports, args.out, sys.stderr if args.json else sys.stdout)
+
+
+def _measure(
+    args: argparse.Namespace,
+    model: VideoModel,
+    pairs: Dataset,
+    layers: list[str],
+    device: torch.device,
+    rank: int,
+    world: int,
+) -> dict[str, BiasReport]:
+    start = time.perf_counter()
+    try:
+        reports = measure(
+            model.module,
+            pairs,
+            layers,
+            kind=args.kind,
+            threshold=args.threshold,
+            device=device,
+            batch_size=args.batch_size,
+            num_workers=_workers() if args.workers is None else args.workers,
+            resume=args.out,
+        )
+        if rank == 0:
+            seconds = time.perf_counter() - start
+            save_reports(reports, args.out, {**_settings(args, model, pairs, world), "seconds": round(seconds, 3)})
+            for path in checkpoint.state_files(args.out):
+                path.unlink(missing_ok=True)
+    except OSError as error:
+        raise RunError(str(error)) from error
+    return reports
+
+
+def _pairs(args: argparse.Namespace, model: VideoModel) -> Dataset:
+    from sdfast.pairs import VideoPairs
+    from sdfast.video import demo_videos
+
+    settings: dict[str, Any] = {
+        "num_pairs": args.pairs,
+        "clip_frames": args.clip_frames or model.clip_frames,
+        "frame_size": model.frame_size,
+        "seed": args.seed,
+        "transform": model.prepare,
+    }
+    if args.videos and len(args.videos) == 1 and any(Path(args.videos[0]).glob("style_*/")):
+        from sdfast.stylised import StylisedFolderPairs
+
+        if args.styles:
+            raise ValueError(f"--styles: the folder {args.videos[0]} has its own; leave it out")
+        return StylisedFolderPairs(args.videos[0], **settings)
+    if args.styles:
+        settings["styles"] = args.styles
+    return VideoPairs(args.videos or demo_videos(), **settings)
+
+
+def _prepare(out: Path, rank: int, world: int, num_layers: int, keep: bool) -> None:
+    """Fail now, not after hours, if the results will not fit; without `keep`, forget earlier runs."""
+    probe = out / f".probe.rank{rank}"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if not keep:
+            for path in checkpoint.state_files(out) if rank == 0 else [checkpoint.state_path(out, rank, world)]:
+                path.unlink(missing_ok=True)
+        try:
+            with open(probe, "wb") as file:
+                # Tables, pictures, and the state twice, for layers of some 2,000 channels.
+                for _ in range(4 + num_layers):
+                    file.write(bytes(1 << 20))
+                file.flush()
+                os.fsync(file.fileno())
+        finally:
+            probe.unlink(missing_ok=True)
+    except OSError as error:
+        raise ValueError(f"--out: cannot write to {out}: {error.strerror or error}") from error
+
+
+def _settings(args: argparse.Namespace, model: VideoModel, pairs: Dataset, world: int) -> dict[str, Any]:
+    return {
+        "model": model.name,
+        "weights": args.weights,
+        "videos": sorted({Path(source).name for source in pairs.sources}),
+        "styles": [Path(style).name for style in pairs.styles],
+        "pairs": args.pairs,
+        "clip_frames": pairs.clip_frames,
+        "frame_size": list(pairs.frame_size),
+        "batch_size": args.batch_size,
+        "seed": args.seed,
+        "kind": args.kind,
+        "threshold": args.threshold,
+        "processes": world,
+    }
+
+
+def _show(reports: dict[str, BiasReport], out: Path, file) -> None:
+    print(format_table(reports), file=file)
+    for name in ("report.json", "channels.csv", "layers.png", "channels.png"):
+        if (out / name).exists():
+            print(f"wrote {out / name}", file=file)
+
+
+def _workers() -> int:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(4, max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
+
+
+def _device(name: str | None) -> torch.device:
+    """Return the device to run on; each process of torchrun has a GPU of its own."""
+    local = int(os.environ.get("LOCAL_RANK", 0))
+    if name is None:
+        try:
+            _backend.load(_backend.chosen("cuda"))
+            name = "cuda" if torch.cuda.is_available() else "cpu"
+        except _backend.BackendError:
+            name = "cpu"
+    try:
+        device = torch.device(name)
+        if device.type == "cuda" and device.index is None:
+            device = torch.device("cuda", local)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"--device: {name!r} cannot be used: {str(error).splitlines()[0]}") from error
+    return device
+
+
+@contextlib.contextmanager
+def _processes(device: torch.device) -> Iterator[tuple[int, int]]:
+    """Join the processes that torchrun has started, if it has; yield rank and number."""
+    if int(os.environ.get("WORLD_SIZE", 1)) == 1 or "RANK" not in os.environ:
+        yield 0, 1
+        return
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    # A process that is through waits for the others, which may have had more left to resume.
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(days=7))
+    try:
+        yield dist.get_rank(), dist.get_world_size()
+    finally:
+        dist.destroy_process_group()
