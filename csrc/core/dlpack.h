@@ -1,0 +1,48 @@
+// The part of the DLPack 1.x binary interface that is used here: tensor descriptions, and the table of C functions
+// that torch publishes as torch.Tensor.__dlpack_c_exchange_api__. It lets the extension read and make tensors in
+// nanoseconds without linking torch.
+#pragma once
+#include <cstdint>
+
+namespace sdfast::dlpack {
+
+enum DeviceType : std::int32_t { kCPU = 1 };
+enum TypeCode : std::uint8_t { kInt = 0, kFloat = 2, kBfloat = 4 };
+
+struct Device {
+    std::int32_t type;
+    std::int32_t index;
+};
+
+struct DataType {
+    std::uint8_t code;
+    std::uint8_t bits;
+    std::uint16_t lanes;
+};
+
+struct Tensor {
+    void* data;
+    Device device;
+    std::int32_t ndim;
+    DataType dtype;
+    std::int64_t* shape;
+    std::int64_t* strides;  // in elements
+    std::uint64_t byte_offset;
+};
+
+struct ManagedTensor;  // owned by whoever made it; only handed on here
+
+struct ExchangeApi {
+    struct {
+        std::uint32_t major, minor;
+    } version;
+    ExchangeApi* previous;
+    int (*allocate)(Tensor* prototype, ManagedTensor** out, void* context,
+                    void (*set_error)(void* context, const char* kind, const char* message));
+    int (*managed_from_object)(void* object, ManagedTensor** out);
+    int (*object_from_managed)(ManagedTensor* tensor, void** object);
+    int (*tensor_from_object)(void* object, Tensor* out);  // borrowed: valid while the object lives
+    int (*current_stream)(std::int32_t device_type, std::int32_t device_index, void** stream);
+};
+
+}  // namespace sdfast::dlpack

@@ -1,0 +1,355 @@
+#include "cpu/comoments.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "cpu/isa.h"
+#include "cpu/sums.h"
+
+namespace sdfast::cpu {
+namespace {
+
+constexpr std::int64_t kBytesPerThread = 128 * 1024;  // below this, waking a thread costs more than it saves
+constexpr std::int64_t kMinRun = 16;                  // shorter runs are faster side by side
+constexpr std::int64_t kChunk = 256;                  // rows whose addresses are worked out at a time
+constexpr std::int64_t kPackedRows = 16;
+
+// A part of the work: samples [first, last) of the ordered batch (times positions, unless pooled) of some channels.
+struct Block {
+    std::int64_t first_sample, last_sample, first_channel, last_channel;
+    std::int64_t channels() const { return last_channel - first_channel; }
+};
+
+class Task {
+public:
+    Task(FeaturePair pair, const std::int64_t* factor, std::int64_t num_factors, bool pool);
+
+    void run(int max_threads, double* out) const;
+
+private:
+    void choose_layout();
+    std::vector<Block> split(int threads) const;
+    void run_block(const Block& block, Comoments* partial) const;
+
+    using Partial = Comoments*;  // [channels of the block], of one factor
+    void add_rows(const Block&, std::int64_t first, std::int64_t last, Partial) const;
+    void add_columns(const Block&, std::int64_t first, std::int64_t last, Partial) const;
+    void add_pooled(const Block&, std::int64_t first, std::int64_t last, Partial) const;
+    void pool_rows(const Block&, const char* a, const char* b, double* sum_a, double* sum_b) const;
+    void pool_columns(const Block&, const char* a, const char* b, double* sum_a, double* sum_b) const;
+
+    const char* base_a(const Block& block, std::int64_t n) const {
+        return pair_.a + n * pair_.batch.stride_a + block.first_channel * pair_.channel.stride_a;
+    }
+    const char* base_b(const Block& block, std::int64_t n) const {
+        return pair_.b + n * pair_.batch.stride_b + block.first_channel * pair_.channel.stride_b;
+    }
+    const TypedKernels& typed() const { return kernels_.typed[static_cast<int>(pair_.dtype)]; }
+
+    const Kernels& kernels_ = kernels();
+    FeaturePair pair_;
+    bool pool_;
+    std::int64_t num_factors_;
+    std::vector<std::int64_t> order_;        // batch entries sorted by factor
+    std::vector<std::int64_t> factor_ends_;  // in order_
+    bool rows_ = false;                      // channels are runs; else they lie side by side (or are packed so)
+    std::int64_t run_ = 1;                   // length of a run
+    std::int64_t fold_ = 1;                  // adjacent columns that belong to one channel
+    std::int64_t samples_per_entry_ = 1;
+};
+
+Task::Task(FeaturePair pair, const std::int64_t* factor, std::int64_t num_factors, bool pool)
+    : pair_(std::move(pair)), pool_(pool), num_factors_(num_factors) {
+    coalesce(pair_.positions);
+    if (pair_.positions.empty()) pool_ = false;  // a mean over one position is the position
+    if (!pool_ && !factor) {
+        pair_.positions.push_back(pair_.batch);
+        pair_.batch = {1, 0, 0};
+        coalesce(pair_.positions);
+    }
+    choose_layout();
+
+    const std::int64_t n = pair_.batch.size;
+    order_.reserve(static_cast<std::size_t>(n));
+    for (std::int64_t f = 0; f < num_factors; ++f) {
+        for (std::int64_t i = 0; i < n; ++i)
+            if (!factor || factor[i] == f) order_.push_back(i);
+        factor_ends_.push_back(static_cast<std::int64_t>(order_.size()) * samples_per_entry_);
+    }
+}
+
+void Task::choose_layout() {
+    const std::int64_t item = static_cast<std::int64_t>(size_of(pair_.dtype));
+    std::vector<Dim>& positions = pair_.positions;
+    if (!positions.empty()) {
+        const Dim inner = positions.back();
+        const bool unit = inner.stride_a == item && inner.stride_b == item;
+        const std::int64_t bytes = inner.size * item;
+        if (unit && inner.size >= kMinRun) {
+            rows_ = true;
+            run_ = inner.size;
+            positions.pop_back();
+        } else if (unit && !pool_ && pair_.channel.stride_a == bytes && pair_.channel.stride_b == bytes) {
+            fold_ = inner.size;
+            positions.pop_back();
+        }
+    }
+    if (!pool_)
+        for (const Dim& d : positions) samples_per_entry_ *= d.size;
+}
+
+std::vector<Block> Task::split(int threads) const {
+    const std::int64_t samples = static_cast<std::int64_t>(order_.size()) * samples_per_entry_;
+    const std::int64_t channels = pair_.channel.size;
+    const std::int64_t wanted = threads;
+    // Channels need no merging and rows of a channel range are long runs; columns are best read in full width.
+    const bool by_channel = rows_ ? channels >= 4 * wanted || samples < wanted
+                                  : samples < wanted || channels >= 4096 * wanted;
+    const std::int64_t parts = std::min(wanted, by_channel ? channels : samples);
+    std::vector<Block> blocks;
+    for (std::int64_t p = 0; p < parts; ++p) {
+        if (by_channel)
+            blocks.push_back({0, samples, channels * p / parts, channels * (p + 1) / parts});
+        else
+            blocks.push_back({samples * p / parts, samples * (p + 1) / parts, 0, channels});
+    }
+    return blocks;
+}
+
+void Task::run(int max_threads, double* out) const {
+    const std::int64_t channels = pair_.channel.size;
+    std::int64_t bytes = 2 * static_cast<std::int64_t>(size_of(pair_.dtype)) * channels * pair_.batch.size * run_ * fold_;
+    for (const Dim& d : pair_.positions) bytes *= d.size;
+    const std::int64_t useful = std::max<std::int64_t>(1, bytes / kBytesPerThread);
+    const std::vector<Block> blocks = split(static_cast<int>(std::min<std::int64_t>(max_threads, useful)));
+
+    const int count = static_cast<int>(blocks.size());
+    std::vector<std::vector<Comoments>> partial(blocks.size());
+#pragma omp parallel for num_threads(count) schedule(static, 1) if (count > 1)
+    for (int i = 0; i < count; ++i) {
+        const auto b = static_cast<std::size_t>(i);
+        partial[b].resize(static_cast<std::size_t>(num_factors_ * blocks[b].channels()));
+        run_block(blocks[b], partial[b].data());
+    }
+
+    std::vector<Comoments> total(static_cast<std::size_t>(num_factors_ * channels));
+    for (std::size_t b = 0; b < blocks.size(); ++b)
+        for (std::int64_t f = 0; f < num_factors_; ++f)
+            for (std::int64_t c = 0; c < blocks[b].channels(); ++c)
+                total[static_cast<std::size_t>(f * channels + blocks[b].first_channel + c)] +=
+                    partial[b][static_cast<std::size_t>(f * blocks[b].channels() + c)];
+
+    const std::int64_t row = num_factors_ * channels;
+    for (std::int64_t i = 0; i < row; ++i) {
+        const Comoments& m = total[static_cast<std::size_t>(i)];
+        const double values[6] = {m.count, m.mean_a, m.mean_b, m.m2_a, m.m2_b, m.c_ab};
+        for (int k = 0; k < 6; ++k) out[k * row + i] = values[k];
+    }
+}
+
+void Task::run_block(const Block& block, Comoments* partial) const {
+    std::int64_t begin = 0;
+    for (std::int64_t f = 0; f < num_factors_; ++f) {
+        const std::int64_t end = factor_ends_[static_cast<std::size_t>(f)];
+        const std::int64_t first = std::max(begin, block.first_sample), last = std::min(end, block.last_sample);
+        begin = end;
+        if (first >= last) continue;
+        Comoments* of_factor = partial + f * block.channels();
+        if (pool_)
+            add_pooled(block, first, last, of_factor);
+        else if (rows_)
+            add_rows(block, first, last, of_factor);
+        else
+            add_columns(block, first, last, of_factor);
+    }
+}
+
+void Task::add_rows(const Block& block, std::int64_t first, std::int64_t last, Partial partial) const {
+    RunningSums sums = RunningSums::of_rows(kernels_, pair_.dtype, block.channels());
+    const Dim& channel = pair_.channel;
+    Walk walk(pair_.positions);
+    walk.seek(first % samples_per_entry_);
+    for (std::int64_t s = first; s < last; ++s, walk.next()) {
+        const std::int64_t n = order_[static_cast<std::size_t>(s / samples_per_entry_)];
+        const char* a = base_a(block, n) + walk.a();
+        const char* b = base_b(block, n) + walk.b();
+        if (sums.empty()) {
+            for (std::int64_t c = 0; c < block.channels(); ++c) {
+                sums.shift_a()[c] = typed().row_sum(a + c * channel.stride_a, kMinRun) / kMinRun;
+                sums.shift_b()[c] = typed().row_sum(b + c * channel.stride_b, kMinRun) / kMinRun;
+            }
+            sums.round_shifts();
+        }
+        for (std::int64_t c = 0; c < block.channels(); ++c)
+            typed().row(a + c * channel.stride_a, b + c * channel.stride_b, run_, sums.shift_a()[c], sums.shift_b()[c],
+                        sums.acc(c));
+        sums.count(run_, 1);
+    }
+    for (std::int64_t c = 0; c < block.channels(); ++c) partial[c] = sums.comoments(c);
+}
+
+// Copies elements that are not side by side, or too few for a vector, into padded rows.
+class Packer {
+public:
+    Packer(std::int64_t columns, std::int64_t padded, std::int64_t item)
+        : columns_(columns), pitch_(padded * item), item_(item), buffer_(static_cast<std::size_t>(pitch_ * kPackedRows)) {
+        for (std::int64_t r = 0; r < kPackedRows; ++r) rows_[r] = buffer_.data() + r * pitch_;
+    }
+
+    const void* const* pack(const void* const* from, std::int64_t rows, std::int64_t stride) {
+        if (item_ == 2)
+            copy<std::uint16_t>(from, rows, stride);
+        else if (item_ == 4)
+            copy<std::uint32_t>(from, rows, stride);
+        else
+            copy<std::uint64_t>(from, rows, stride);
+        return rows_;
+    }
+
+private:
+    template <class T>
+    void copy(const void* const* from, std::int64_t rows, std::int64_t stride) {
+        for (std::int64_t c = 0; c < columns_; ++c)
+            for (std::int64_t r = 0; r < rows; ++r)
+                std::memcpy(buffer_.data() + r * pitch_ + c * item_, static_cast<const char*>(from[r]) + c * stride,
+                            sizeof(T));
+    }
+
+    std::int64_t columns_, pitch_, item_;
+    std::vector<char> buffer_;
+    const void* rows_[kPackedRows];
+};
+
+// Rows of `columns` elements, side by side: the given ones where they are so already, else packed copies.
+class Rows {
+public:
+    Rows(std::int64_t columns, std::int64_t stride, std::int64_t item, const Kernels& kernels, bool must_pad)
+        : stride_(stride),
+          padded_(std::max<std::int64_t>(columns, kernels.block)),
+          packs_(stride != item || must_pad),
+          packer_(packs_ ? columns : 0, packs_ ? padded_ : 0, item) {}
+
+    std::int64_t columns() const { return padded_; }
+    std::int64_t at_most() const { return packs_ ? kPackedRows : kChunk; }
+    const void* const* prepare(const void* const* rows, std::int64_t count) {
+        return packs_ ? packer_.pack(rows, count, stride_) : rows;
+    }
+
+private:
+    std::int64_t stride_, padded_;
+    bool packs_;
+    Packer packer_;
+};
+
+void Task::add_columns(const Block& block, std::int64_t first, std::int64_t last, Partial partial) const {
+    const std::int64_t item = static_cast<std::int64_t>(size_of(pair_.dtype));
+    const std::int64_t columns = block.channels() * fold_;
+    const std::int64_t stride_a = fold_ > 1 ? item : pair_.channel.stride_a;
+    const std::int64_t stride_b = fold_ > 1 ? item : pair_.channel.stride_b;
+    const bool narrow = columns < kernels_.block;
+    Rows rows_a(columns, stride_a, item, kernels_, narrow), rows_b(columns, stride_b, item, kernels_, narrow);
+    const std::int64_t width = rows_a.columns();
+    RunningSums sums = RunningSums::of_columns(kernels_, pair_.dtype, width);
+
+    const void* a[kChunk];
+    const void* b[kChunk];
+    Walk walk(pair_.positions);
+    walk.seek(first % samples_per_entry_);
+    for (std::int64_t s = first; s < last;) {
+        const std::int64_t count = std::min({last - s, sums.rows_left(), rows_a.at_most(), rows_b.at_most()});
+        for (std::int64_t r = 0; r < count; ++r, walk.next()) {
+            const std::int64_t n = order_[static_cast<std::size_t>((s + r) / samples_per_entry_)];
+            a[r] = base_a(block, n) + walk.a();
+            b[r] = base_b(block, n) + walk.b();
+        }
+        const void* const* from_a = rows_a.prepare(a, count);
+        const void* const* from_b = rows_b.prepare(b, count);
+        if (sums.empty()) {
+            typed().column_sum(from_a, 1, width, sums.shift_a());
+            typed().column_sum(from_b, 1, width, sums.shift_b());
+        }
+        typed().column(from_a, from_b, count, width, sums.shift_a(), sums.shift_b(), sums.acc(0));
+        sums.count(count, count);
+        s += count;
+    }
+    for (std::int64_t c = 0; c < block.channels(); ++c)
+        for (std::int64_t k = 0; k < fold_; ++k)
+            partial[c] += sums.comoments(kernels_.slot_of(c * fold_ + k, width, pair_.dtype));
+}
+
+void Task::add_pooled(const Block& block, std::int64_t first, std::int64_t last, Partial partial) const {
+    const TypedKernels& doubles = kernels_.typed[static_cast<int>(DType::f64)];
+    const std::int64_t width = kernels_.slots(block.channels());
+    double positions = static_cast<double>(run_);
+    for (const Dim& d : pair_.positions) positions *= static_cast<double>(d.size);
+
+    std::vector<double> mean_a(static_cast<std::size_t>(width)), mean_b(static_cast<std::size_t>(width));
+    const void* a[1] = {mean_a.data()};
+    const void* b[1] = {mean_b.data()};
+    RunningSums sums = RunningSums::of_columns(kernels_, DType::f64, width);
+    for (std::int64_t s = first; s < last; ++s) {
+        const std::int64_t n = order_[static_cast<std::size_t>(s)];
+        if (rows_)
+            pool_rows(block, base_a(block, n), base_b(block, n), mean_a.data(), mean_b.data());
+        else
+            pool_columns(block, base_a(block, n), base_b(block, n), mean_a.data(), mean_b.data());
+        for (std::int64_t c = 0; c < width; ++c) {
+            mean_a[static_cast<std::size_t>(c)] /= positions;
+            mean_b[static_cast<std::size_t>(c)] /= positions;
+        }
+        if (sums.empty()) {
+            std::copy(mean_a.begin(), mean_a.end(), sums.shift_a());
+            std::copy(mean_b.begin(), mean_b.end(), sums.shift_b());
+        }
+        doubles.column(a, b, 1, width, sums.shift_a(), sums.shift_b(), sums.acc(0));
+        sums.count(1, 1);
+    }
+    const std::int64_t summed = std::max<std::int64_t>(block.channels(), kernels_.block);
+    for (std::int64_t c = 0; c < block.channels(); ++c)
+        partial[c] = sums.comoments(rows_ ? c : kernels_.slot_of(c, summed, pair_.dtype));
+}
+
+void Task::pool_rows(const Block& block, const char* a, const char* b, double* sum_a, double* sum_b) const {
+    std::fill_n(sum_a, block.channels(), 0.0);
+    std::fill_n(sum_b, block.channels(), 0.0);
+    Walk walk(pair_.positions);
+    for (std::int64_t p = 0; p < walk.size(); ++p, walk.next()) {
+        for (std::int64_t c = 0; c < block.channels(); ++c) {
+            sum_a[c] += typed().row_sum(a + walk.a() + c * pair_.channel.stride_a, run_);
+            sum_b[c] += typed().row_sum(b + walk.b() + c * pair_.channel.stride_b, run_);
+        }
+    }
+}
+
+void Task::pool_columns(const Block& block, const char* a, const char* b, double* sum_a, double* sum_b) const {
+    const std::int64_t item = static_cast<std::int64_t>(size_of(pair_.dtype));
+    const bool narrow = block.channels() < kernels_.block;
+    Rows rows_a(block.channels(), pair_.channel.stride_a, item, kernels_, narrow);
+    Rows rows_b(block.channels(), pair_.channel.stride_b, item, kernels_, narrow);
+    const std::int64_t width = rows_a.columns();
+    std::fill_n(sum_a, kernels_.slots(width), 0.0);
+    std::fill_n(sum_b, kernels_.slots(width), 0.0);
+
+    const void* from_a[kChunk];
+    const void* from_b[kChunk];
+    Walk walk(pair_.positions);
+    for (std::int64_t p = 0; p < walk.size();) {
+        const std::int64_t count = std::min({walk.size() - p, rows_a.at_most(), rows_b.at_most()});
+        for (std::int64_t r = 0; r < count; ++r, walk.next()) {
+            from_a[r] = a + walk.a();
+            from_b[r] = b + walk.b();
+        }
+        typed().column_sum(rows_a.prepare(from_a, count), count, width, sum_a);
+        typed().column_sum(rows_b.prepare(from_b, count), count, width, sum_b);
+        p += count;
+    }
+}
+
+}  // namespace
+
+void comoments(FeaturePair pair, const std::int64_t* factor, std::int64_t num_factors, bool pool, int max_threads,
+               double* out) {
+    Task(std::move(pair), factor, num_factors, pool).run(max_threads, out);
+}
+
+}  // namespace sdfast::cpu

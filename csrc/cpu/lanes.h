@@ -1,0 +1,49 @@
+// Inner loops of the co-moments, compiled once per instruction set (lanes.cpp) and called through these tables.
+#pragma once
+#include <cstdint>
+
+#include "core/dtype.h"
+
+namespace sdfast::cpu {
+
+// Sums are kept as five doubles (a, b, aa, bb, ab) a lane, of samples with a shift subtracted.
+constexpr int kSums = 5;
+
+struct TypedKernels {
+    // Adds a run of samples of one channel. acc is [kSums][Kernels::lanes]. length >= Kernels::min_run.
+    void (*row)(const void* a, const void* b, std::int64_t length, double shift_a, double shift_b, double* acc);
+
+    // The sum of a run, length >= Kernels::min_run.
+    double (*row_sum)(const void* x, std::int64_t length);
+
+    // Adds `rows` samples of each of `columns` channels that lie side by side. acc is [kSums][slots], shifts [slots].
+    void (*column)(const void* const* a, const void* const* b, std::int64_t rows, std::int64_t columns,
+                   const double* shift_a, const double* shift_b, double* acc);
+
+    // Adds `rows` rows to sum [slots].
+    void (*column_sum)(const void* const* x, std::int64_t rows, std::int64_t columns, double* sum);
+
+    // Column kernels keep the even columns of a block before the odd ones.
+    bool evens_first;
+};
+
+struct Kernels {
+    int lanes;    // doubles a vector holds
+    int block;    // columns that a column kernel takes at a time
+    int min_run;  // shortest run that a row kernel takes
+    TypedKernels typed[4];                                         // by DType
+    std::uint64_t (*read)(const void* data, std::int64_t bytes);  // touches every byte, for the bandwidth probe
+
+    // Column kernels work on whole blocks. The last block is moved back so that it ends with the last column; the
+    // columns that it shares with the block before have a slot of their own there, which nobody reads.
+    std::int64_t slots(std::int64_t columns) const { return (columns + block - 1) / block * block; }
+    std::int64_t slot_of(std::int64_t column, std::int64_t columns, DType dtype) const {
+        const std::int64_t whole = columns / block * block;
+        const std::int64_t slot = column < whole ? column : column + slots(columns) - columns;
+        if (!typed[static_cast<int>(dtype)].evens_first) return slot;
+        const std::int64_t within = slot % block;
+        return slot - within + within % 2 * (block / 2) + within / 2;
+    }
+};
+
+}  // namespace sdfast::cpu

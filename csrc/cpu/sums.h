@@ -1,0 +1,47 @@
+// Running sums of many channels in the vector layout of the kernels, re-centred as the mean becomes known.
+#pragma once
+#include <cstdint>
+#include <vector>
+
+#include "core/comoments.h"
+#include "cpu/lanes.h"
+
+namespace sdfast::cpu {
+
+// Samples of one factor for `channels` channels. Sum k of lane l of channel c is at acc[c * stride + k * pitch + l].
+// Float lanes see shifts that a float holds exactly. A first sample far from the mean inflates the squares, and with
+// them the rounding, so the shift moves to the mean after 16, 256, 4096, ... rows.
+class RunningSums {
+public:
+    // One run of samples a channel (Kernels::typed.row).
+    static RunningSums of_rows(const Kernels& kernels, DType dtype, std::int64_t channels);
+    // Channels side by side (Kernels::typed.column).
+    static RunningSums of_columns(const Kernels& kernels, DType dtype, std::int64_t columns);
+
+    bool empty() const { return count_ == 0; }
+    double* shift_a() { return shift_a_.data(); }
+    double* shift_b() { return shift_b_.data(); }
+    double* acc(std::int64_t channel) { return acc_.data() + channel * stride_; }
+    void round_shifts();
+
+    // Counts `samples` new samples a channel, which came as `rows` rows, and re-centres when it is time.
+    void count(std::int64_t samples, std::int64_t rows);
+    // Rows that may still be added before the next re-centring.
+    std::int64_t rows_left() const { return next_recentring_ - rows_; }
+
+    Comoments comoments(std::int64_t channel) const { return sums(channel).centred(); }
+
+private:
+    RunningSums(DType dtype, std::int64_t channels, std::int64_t size, std::int64_t stride, std::int64_t pitch,
+                int lanes);
+    ShiftedSums sums(std::int64_t channel) const;
+    void recentre();
+
+    DType dtype_;
+    std::int64_t channels_, stride_, pitch_;
+    int lanes_;
+    std::int64_t count_ = 0, rows_ = 0, next_recentring_ = 16;
+    std::vector<double> shift_a_, shift_b_, acc_;
+};
+
+}  // namespace sdfast::cpu
