@@ -103,7 +103,8 @@ def _draw_channels(axes: Axes, report: "BiasReport") -> None:
         look = {"marker": MARKERS[label], "color": COLORS[label], "edgecolors": edge, "linewidths": 0.4}
         axes.scatter(static[chosen], dynamic[chosen], s=size, alpha=0.85, clip_on=False, zorder=2, **look)
     if not shown.any():
-        axes.text(0.5, 0.3, "undefined", color=PALE, fontsize=9, ha="center", transform=axes.transAxes)
+        look = {"color": PALE, "fontsize": 9, "ha": "center", "bbox": {"color": "white"}}
+        axes.text(0.5, 0.3, "undefined", transform=axes.transAxes, **look)
 
 
 def _legend(figure: Figure, markers: Mapping[str, str]) -> None:

@@ -83,9 +83,9 @@ def fisher_interval(moments: Tensor, kind: str, level: float) -> Tensor:
     """Return the lower and upper end of the correlations, (2, F, C), by Fisher's z transform."""
     if not 0 < level < 1:
         raise ValueError(f"level: expected a probability between 0 and 1, got {level!r}")
-    corr = correlation(moments, kind)
+    edge = 1 - torch.finfo(torch.float64).eps / 2  # the largest number below 1: z is infinite at 1
+    z = correlation(moments, kind).clamp(-edge, edge).atanh()
     # Fisher's variances of z: 1 / (n - 3) for pairs in order, 1 / (n - 3/2) for pairs that may be swapped.
     freedom = moments[0] - (3.0 if kind == "pearson" else 1.5)
     reach = NormalDist().inv_cdf((1 + level) / 2) / freedom.clamp(min=0).sqrt()
-    ends = torch.stack([torch.tanh(corr.atanh() - reach), torch.tanh(corr.atanh() + reach)])
-    return torch.where(corr.abs() == 1, corr, ends)
+    return torch.stack([z - reach, z + reach]).tanh()
