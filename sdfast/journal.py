@@ -16,13 +16,17 @@ def describe_job(
     model: nn.Module, share: Share, matches: Mapping[str, Sequence[str]], channel_dims: Mapping[str, int]
 ) -> dict[str, Any]:
     """Return, as JSON values, all that the co-moments depend on. Kind and threshold are not among it."""
-    pairs = share.pairs
-    fingerprint = getattr(pairs, "fingerprint", None)
+    pairs = {"class": type(share.pairs).__qualname__}
+    if callable(getattr(share.pairs, "fingerprint", None)):
+        # The fingerprint covers the settings, too, but an error that names them says more.
+        settings = ("seed", "clip_frames", "frame_size")
+        pairs |= {name: getattr(share.pairs, name) for name in settings if hasattr(share.pairs, name)}
+        pairs["fingerprint"] = share.pairs.fingerprint()
     return {
         "model": {"class": type(model).__qualname__, "weights": checkpoint.weights_digest(model)},
         "layers": [name for group in matches.values() for name in group],
         "channel_dim": dict(channel_dims),
-        "pairs": fingerprint() if callable(fingerprint) else {"class": type(pairs).__qualname__},
+        "pairs": pairs,
         "num_pairs": share.num_pairs,
         "batch_size": share.batch_size if share.map_style else None,
         "processes": share.world,
