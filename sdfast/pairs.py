@@ -51,7 +51,15 @@ class PairDataset(Dataset):
     """
 
     def __init__(
-        self, sources: Sequence, num_pairs: int, clip_frames: int, frame_size: tuple[int, int], seed: int, transform
+        self,
+        sources: Sequence,
+        num_pairs: int,
+        clip_frames: int,
+        frame_size: tuple[int, int],
+        seed: int,
+        transform: Callable | None,
+        stride: int | None,
+        distinct: bool,
     ):
         _check_integer("num_pairs", num_pairs, 1)
         _check_integer("clip_frames", clip_frames, 2)
@@ -60,10 +68,12 @@ class PairDataset(Dataset):
             raise ValueError(f"frame_size: expected (height, width), got {frame_size!r}")
         for length in frame_size:
             _check_integer("frame_size", length, 1)
+        if stride is not None:
+            _check_integer("stride", stride, 1)
         self.sources = list(sources)
         self.num_pairs, self.clip_frames, self.seed = int(num_pairs), int(clip_frames), int(seed)
         self.frame_size = (int(frame_size[0]), int(frame_size[1]))
-        self.transform = transform
+        self.transform, self.stride, self.distinct = transform, stride, bool(distinct)
         self._order = np.random.default_rng(self.seed).permutation(len(self.sources))
         self._reset()
 
@@ -104,7 +114,7 @@ class PairDataset(Dataset):
 
     def _settings(self) -> dict:
         """Return what decides the pairs besides the sources, as JSON values."""
-        keys = ("num_pairs", "clip_frames", "frame_size", "seed")
+        keys = ("num_pairs", "clip_frames", "frame_size", "seed", "stride", "distinct")
         return {"class": type(self).__name__, **{key: getattr(self, key) for key in keys}}
 
     def _inventory(self) -> list:
@@ -179,13 +189,10 @@ class VideoPairs(PairDataset):
         self.styles = check_styles(styles)
         if distinct and len(self.styles) < 2:
             raise ValueError(f"styles: expected at least 2 with distinct=True, got {', '.join(self.styles)}")
-        if stride is not None:
-            _check_integer("stride", stride, 1)
-        self.stride, self.distinct = stride, bool(distinct)
         sources = find_videos(videos)
         if not sources:
             raise VideoError("videos: expected at least one, got none")
-        super().__init__(sources, num_pairs, clip_frames, frame_size, seed, transform)
+        super().__init__(sources, num_pairs, clip_frames, frame_size, seed, transform, stride, distinct)
 
     def _make_pair(self, index: int, source: int) -> tuple[np.ndarray, np.ndarray]:
         clip, rng = self._clip(index // 2, source), self._rng(index)
@@ -236,7 +243,7 @@ class VideoPairs(PairDataset):
         self._last_clip: np.ndarray | None = None
 
     def _settings(self) -> dict:
-        return {**super()._settings(), "styles": self.styles, "stride": self.stride, "distinct": self.distinct}
+        return {**super()._settings(), "styles": self.styles}
 
 
 def _check_integer(name: str, value: int, low: int) -> None:

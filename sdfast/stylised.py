@@ -63,8 +63,7 @@ class StylisedFolderPairs(PairDataset):
         videos = set.intersection(*(_videos_in(style) for style in self.styles))
         if not videos:
             raise VideoError(f"{folder}: no video has frames in all of {len(self.styles)} style folders")
-        self.stride, self.distinct = stride, bool(distinct)
-        super().__init__(sorted(videos), num_pairs, clip_frames, frame_size, seed, transform)
+        super().__init__(sorted(videos), num_pairs, clip_frames, frame_size, seed, transform, stride, distinct)
 
     def _make_pair(self, index: int, source: int) -> tuple[np.ndarray, np.ndarray]:
         rng, video = self._rng(index), self.sources[source]
@@ -96,8 +95,7 @@ class StylisedFolderPairs(PairDataset):
         return np.stack(frames)
 
     def _settings(self) -> dict:
-        names = [style.name for style in self.styles]
-        return {**super()._settings(), "styles": names, "stride": self.stride, "distinct": self.distinct}
+        return {**super()._settings(), "styles": [style.name for style in self.styles]}
 
     def _inventory(self) -> list:
         return [

