@@ -105,7 +105,8 @@ def _run(
     progress: bool,
     journal: Journal | None,
 ) -> None:
-    total, seen = share.num_pairs, share.done * share.batch_size * peers.world
+    total = share.num_pairs
+    seen = 0 if total is None else min(total, share.done * share.batch_size * peers.world)
     silent = not progress or peers.rank > 0
     first = True
     with capture, tqdm(total=total, initial=seen, unit=" pairs", disable=silent, dynamic_ncols=True) as bar:
