@@ -88,7 +88,8 @@ class BiasReport:
     @property
     def mi_floor(self) -> Tensor:
         """Mutual information that so few pairs show by chance at no correlation, (2,): about 1 / (2 N)."""
-        return torch.where(self.count > 0, 0.5 / self.count, torch.nan)
+        count = self.moments[0, :, 0]
+        return torch.where(count > 0, 0.5 / count, torch.nan)
 
     @property
     def dead(self) -> Tensor:

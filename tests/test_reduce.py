@@ -30,7 +30,7 @@ def share(pairs, rank):
 
 
 def feed(update, pairs):
-    for part in zip(*(x.split(7) for x in pairs), strict=True):
+    for part in zip(*(x.split(37) for x in pairs), strict=True):
         update(*part)
 
 
