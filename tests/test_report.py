@@ -225,7 +225,7 @@ def test_mi_floor_is_what_chance_gives():
     factor = np.arange(number) % 5 // 4  # 400 dynamic, 100 static
     report = BiasReport(torch.from_numpy(reference.comoments(a, b, factor)))
     assert report.mi_floor.tolist() == [1 / 800, 1 / 200]
-    torch.testing.assert_close(report.mi.mean(1), report.mi_floor, rtol=0.05, atol=0)
+    torch.testing.assert_close(report.mi.mean(1), report.mi_floor, rtol=0.1, atol=0)
 
 
 def test_report_is_a_snapshot():
