@@ -66,6 +66,7 @@ def test_dead_channels_are_residual_and_counted():
     assert report.labels == ["residual", "joint", "dynamic"]
     assert report.corr[:, 0].tolist() == [0, 0] and report.mi[:, 0].tolist() == [0, 0]
     assert report.to_dict()["dead"] == 1
+    assert BiasReport(report.moments, threshold=-0.5).labels == ["residual", "joint", "joint"]
 
 
 def test_channel_constant_in_each_clip_but_different_is_not_dead():
@@ -145,6 +146,9 @@ def test_dimensions_sum_to_the_channels(kind):
             quota = num_channels * torch.softmax(scores, 0)
             assert dims.sum() == num_channels and dims.min() >= 0
             assert ((dims - quota).abs() < (1 if kind == "pearson" else 3)).all()
+            if kind == "pearson":
+                up, down = (quota % 1)[dims > quota], (quota % 1)[dims < quota]
+                assert not len(up) or not len(down) or up.min() >= down.max(), "the largest remainders go up"
 
 
 @pytest.mark.parametrize("kind", ["pearson", "intraclass"])
