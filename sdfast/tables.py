@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 FLOOR_NOTE = "shares come from a softmax: no information at all reads 21.2 / 21.2 / 57.6 %"
 POOLING_NOTE = "pooling forgets the order of frames: a frame-local model reads static 1 by construction"
-UNDEFINED_NOTE = "undefined (NaN, Inf or fewer than two pairs)"
+UNDEFINED_NOTE = "undefined (NaN, Inf or fewer than two pairs), left out of the scores"
 COLUMNS = (
     "layer",
     "channel",
