@@ -10,7 +10,7 @@ def merge(stacked: Tensor) -> Tensor:
     """Merge the co-moments of K disjoint sets of pairs; batches, processes and checkpoints all come here.
 
     Args:
-        stacked: (K, 6, F, C) float64, rows count, mean_a, mean_b, m2_a, m2_b, c_ab. An empty set has count 0.
+        stacked: (K, 6, F, C) float64, rows count, mean_a, mean_b, m2_a, m2_b, c_ab. An empty set is all zeros.
 
     Returns:
         (6, F, C) float64, the same to 1e-12 in whatever order the sets come. A channel that is NaN in one set
@@ -25,12 +25,11 @@ def merge(stacked: Tensor) -> Tensor:
     tensor([ 4.,  3.,  0., 20.,  4.,  4.], dtype=torch.float64)
     """
     count = stacked[:, 0]  # (K, F, C)
-    stacked = torch.where(count.unsqueeze(1) > 0, stacked, 0.0)
     means, squares = stacked[:, 1:3], stacked[:, 3:]
     total = count.sum(0)
     weight = (count / total.clamp(min=1)).unsqueeze(1)
     # Means relative to that of the largest set: what they all have in common would cost digits.
-    largest = count.argmax(0)[None, None].expand(1, 2, -1, -1)
+    largest = count.max(0).indices[None, None].expand(1, 2, -1, -1)
     origin = means.gather(0, largest)
     shift = means - origin
     mean = (weight * shift).sum(0)
