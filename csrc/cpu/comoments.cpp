@@ -14,7 +14,7 @@ constexpr std::int64_t kMinRun = 16;                  // shorter runs are faster
 constexpr std::int64_t kChunk = 256;                  // rows whose addresses are worked out at a time
 constexpr std::int64_t kPackedRows = 16;
 
-// A part of the work: samples [first, last) of the ordered batch (times positions, unless pooled) of some channels.
+// A part of the work: samples [first, last) of the batch (times positions, unless pooled) of some channels.
 struct Block {
     std::int64_t first_sample, last_sample, first_channel, last_channel;
     std::int64_t channels() const { return last_channel - first_channel; }
@@ -29,12 +29,11 @@ public:
 private:
     void choose_layout();
     std::vector<Block> split(int threads) const;
-    void run_block(const Block& block, Comoments* partial) const;
 
-    using Partial = Comoments*;  // [channels of the block], of one factor
-    void add_rows(const Block&, std::int64_t first, std::int64_t last, Partial) const;
-    void add_columns(const Block&, std::int64_t first, std::int64_t last, Partial) const;
-    void add_pooled(const Block&, std::int64_t first, std::int64_t last, Partial) const;
+    // Each fills partial [num_factors][channels of the block].
+    void add_rows(const Block&, Comoments* partial) const;
+    void add_columns(const Block&, Comoments* partial) const;
+    void add_pooled(const Block&, Comoments* partial) const;
     void pool_rows(const Block&, const char* a, const char* b, double* sum_a, double* sum_b) const;
     void pool_columns(const Block&, const char* a, const char* b, double* sum_a, double* sum_b) const;
 
@@ -45,21 +44,21 @@ private:
         return pair_.b + n * pair_.batch.stride_b + block.first_channel * pair_.channel.stride_b;
     }
     const TypedKernels& typed() const { return kernels_.typed[static_cast<int>(pair_.dtype)]; }
+    std::size_t factor_of(std::int64_t n) const { return factor_ ? static_cast<std::size_t>(factor_[n]) : 0; }
 
     const Kernels& kernels_ = kernels();
     FeaturePair pair_;
-    bool pool_;
+    const std::int64_t* factor_;
     std::int64_t num_factors_;
-    std::vector<std::int64_t> order_;        // batch entries sorted by factor
-    std::vector<std::int64_t> factor_ends_;  // in order_
-    bool rows_ = false;                      // channels are runs; else they lie side by side (or are packed so)
-    std::int64_t run_ = 1;                   // length of a run
-    std::int64_t fold_ = 1;                  // adjacent columns that belong to one channel
+    bool pool_;
+    bool rows_ = false;      // channels are runs; else they lie side by side (or are packed so)
+    std::int64_t run_ = 1;   // length of a run
+    std::int64_t fold_ = 1;  // adjacent columns that belong to one channel
     std::int64_t samples_per_entry_ = 1;
 };
 
 Task::Task(FeaturePair pair, const std::int64_t* factor, std::int64_t num_factors, bool pool)
-    : pair_(std::move(pair)), pool_(pool), num_factors_(num_factors) {
+    : pair_(std::move(pair)), factor_(factor), num_factors_(num_factors), pool_(pool) {
     coalesce(pair_.positions);
     if (pair_.positions.empty()) pool_ = false;  // a mean over one position is the position
     if (!pool_ && !factor) {
@@ -68,14 +67,6 @@ Task::Task(FeaturePair pair, const std::int64_t* factor, std::int64_t num_factor
         coalesce(pair_.positions);
     }
     choose_layout();
-
-    const std::int64_t n = pair_.batch.size;
-    order_.reserve(static_cast<std::size_t>(n));
-    for (std::int64_t f = 0; f < num_factors; ++f) {
-        for (std::int64_t i = 0; i < n; ++i)
-            if (!factor || factor[i] == f) order_.push_back(i);
-        factor_ends_.push_back(static_cast<std::int64_t>(order_.size()) * samples_per_entry_);
-    }
 }
 
 void Task::choose_layout() {
@@ -99,7 +90,7 @@ void Task::choose_layout() {
 }
 
 std::vector<Block> Task::split(int threads) const {
-    const std::int64_t samples = static_cast<std::int64_t>(order_.size()) * samples_per_entry_;
+    const std::int64_t samples = pair_.batch.size * samples_per_entry_;
     const std::int64_t channels = pair_.channel.size;
     const std::int64_t wanted = threads;
     // Channels need no merging and rows of a channel range are long runs; columns are best read in full width.
@@ -129,7 +120,12 @@ void Task::run(int max_threads, double* out) const {
     for (int i = 0; i < count; ++i) {
         const auto b = static_cast<std::size_t>(i);
         partial[b].resize(static_cast<std::size_t>(num_factors_ * blocks[b].channels()));
-        run_block(blocks[b], partial[b].data());
+        if (pool_)
+            add_pooled(blocks[b], partial[b].data());
+        else if (rows_)
+            add_rows(blocks[b], partial[b].data());
+        else
+            add_columns(blocks[b], partial[b].data());
     }
 
     std::vector<Comoments> total(static_cast<std::size_t>(num_factors_ * channels));
@@ -147,45 +143,28 @@ void Task::run(int max_threads, double* out) const {
     }
 }
 
-void Task::run_block(const Block& block, Comoments* partial) const {
-    std::int64_t begin = 0;
-    for (std::int64_t f = 0; f < num_factors_; ++f) {
-        const std::int64_t end = factor_ends_[static_cast<std::size_t>(f)];
-        const std::int64_t first = std::max(begin, block.first_sample), last = std::min(end, block.last_sample);
-        begin = end;
-        if (first >= last) continue;
-        Comoments* of_factor = partial + f * block.channels();
-        if (pool_)
-            add_pooled(block, first, last, of_factor);
-        else if (rows_)
-            add_rows(block, first, last, of_factor);
-        else
-            add_columns(block, first, last, of_factor);
-    }
-}
-
-void Task::add_rows(const Block& block, std::int64_t first, std::int64_t last, Partial partial) const {
-    RunningSums sums = RunningSums::of_rows(kernels_, pair_.dtype, block.channels());
+void Task::add_rows(const Block& block, Comoments* partial) const {
+    std::vector<RunningSums> sums(static_cast<std::size_t>(num_factors_),
+                                  RunningSums::of_rows(kernels_, pair_.dtype, block.channels()));
     const Dim& channel = pair_.channel;
     Walk walk(pair_.positions);
-    walk.seek(first % samples_per_entry_);
-    for (std::int64_t s = first; s < last; ++s, walk.next()) {
-        const std::int64_t n = order_[static_cast<std::size_t>(s / samples_per_entry_)];
+    walk.seek(block.first_sample % samples_per_entry_);
+    for (std::int64_t s = block.first_sample; s < block.last_sample; ++s, walk.next()) {
+        const std::int64_t n = s / samples_per_entry_;
         const char* a = base_a(block, n) + walk.a();
         const char* b = base_b(block, n) + walk.b();
-        if (sums.empty()) {
-            for (std::int64_t c = 0; c < block.channels(); ++c) {
-                sums.shift_a()[c] = typed().row_sum(a + c * channel.stride_a, kMinRun) / kMinRun;
-                sums.shift_b()[c] = typed().row_sum(b + c * channel.stride_b, kMinRun) / kMinRun;
-            }
-            sums.round_shifts();
+        RunningSums& sum = sums[factor_of(n)];
+        if (sum.empty()) {
+            typed().row_sums(a, channel.stride_a, block.channels(), kMinRun, sum.shift_a());
+            typed().row_sums(b, channel.stride_b, block.channels(), kMinRun, sum.shift_b());
+            sum.divide_shifts(kMinRun);
         }
-        for (std::int64_t c = 0; c < block.channels(); ++c)
-            typed().row(a + c * channel.stride_a, b + c * channel.stride_b, run_, sums.shift_a()[c], sums.shift_b()[c],
-                        sums.acc(c));
-        sums.count(run_, 1);
+        typed().rows(a, b, channel.stride_a, channel.stride_b, block.channels(), run_, sum.shift_a(), sum.shift_b(),
+                     sum.acc());
+        sum.count(run_, 1);
     }
-    for (std::int64_t c = 0; c < block.channels(); ++c) partial[c] = sums.comoments(c);
+    for (const RunningSums& sum : sums)
+        for (std::int64_t c = 0; c < block.channels(); ++c) *partial++ = sum.comoments(c);
 }
 
 // Copies elements that are not side by side, or too few for a vector, into padded rows.
@@ -241,7 +220,7 @@ private:
     Packer packer_;
 };
 
-void Task::add_columns(const Block& block, std::int64_t first, std::int64_t last, Partial partial) const {
+void Task::add_columns(const Block& block, Comoments* partial) const {
     const std::int64_t item = static_cast<std::int64_t>(size_of(pair_.dtype));
     const std::int64_t columns = block.channels() * fold_;
     const std::int64_t stride_a = fold_ > 1 ? item : pair_.channel.stride_a;
@@ -249,35 +228,57 @@ void Task::add_columns(const Block& block, std::int64_t first, std::int64_t last
     const bool narrow = columns < kernels_.block;
     Rows rows_a(columns, stride_a, item, kernels_, narrow), rows_b(columns, stride_b, item, kernels_, narrow);
     const std::int64_t width = rows_a.columns();
-    RunningSums sums = RunningSums::of_columns(kernels_, pair_.dtype, width);
+    std::vector<RunningSums> sums(static_cast<std::size_t>(num_factors_),
+                                  RunningSums::of_columns(kernels_, pair_.dtype, width));
 
-    const void* a[kChunk];
-    const void* b[kChunk];
+    // Rows are taken in the order of memory and sorted by factor a chunk at a time, so that memory is streamed.
+    struct Chunk {
+        const void* a[kChunk];
+        const void* b[kChunk];
+        std::int64_t size = 0;
+    };
+    std::vector<Chunk> chunks(sums.size());
+    const auto add = [&](RunningSums& sum, Chunk& chunk) {
+        for (std::int64_t r = 0; r < chunk.size;) {
+            const std::int64_t count =
+                std::min({chunk.size - r, sum.rows_left(), rows_a.at_most(), rows_b.at_most()});
+            const void* const* a = rows_a.prepare(chunk.a + r, count);
+            const void* const* b = rows_b.prepare(chunk.b + r, count);
+            if (sum.empty()) {
+                typed().column_sums(a, 1, width, sum.shift_a());
+                typed().column_sums(b, 1, width, sum.shift_b());
+            }
+            typed().columns(a, b, count, width, sum.shift_a(), sum.shift_b(), sum.acc());
+            sum.count(count, count);
+            r += count;
+        }
+        chunk.size = 0;
+    };
+
     Walk walk(pair_.positions);
-    walk.seek(first % samples_per_entry_);
-    for (std::int64_t s = first; s < last;) {
-        const std::int64_t count = std::min({last - s, sums.rows_left(), rows_a.at_most(), rows_b.at_most()});
-        for (std::int64_t r = 0; r < count; ++r, walk.next()) {
-            const std::int64_t n = order_[static_cast<std::size_t>((s + r) / samples_per_entry_)];
-            a[r] = base_a(block, n) + walk.a();
-            b[r] = base_b(block, n) + walk.b();
+    walk.seek(block.first_sample % samples_per_entry_);
+    std::int64_t n = block.first_sample / samples_per_entry_, left = samples_per_entry_ - block.first_sample % samples_per_entry_;
+    for (std::int64_t s = block.first_sample; s < block.last_sample;) {
+        const std::int64_t end = std::min(s + kChunk, block.last_sample);
+        for (; s < end; ++s, walk.next()) {
+            Chunk& chunk = chunks[factor_of(n)];
+            chunk.a[chunk.size] = base_a(block, n) + walk.a();
+            chunk.b[chunk.size] = base_b(block, n) + walk.b();
+            ++chunk.size;
+            if (--left == 0) {
+                ++n;
+                left = samples_per_entry_;
+            }
         }
-        const void* const* from_a = rows_a.prepare(a, count);
-        const void* const* from_b = rows_b.prepare(b, count);
-        if (sums.empty()) {
-            typed().column_sum(from_a, 1, width, sums.shift_a());
-            typed().column_sum(from_b, 1, width, sums.shift_b());
-        }
-        typed().column(from_a, from_b, count, width, sums.shift_a(), sums.shift_b(), sums.acc(0));
-        sums.count(count, count);
-        s += count;
+        for (std::size_t f = 0; f < sums.size(); ++f) add(sums[f], chunks[f]);
     }
-    for (std::int64_t c = 0; c < block.channels(); ++c)
-        for (std::int64_t k = 0; k < fold_; ++k)
-            partial[c] += sums.comoments(kernels_.slot_of(c * fold_ + k, width, pair_.dtype));
+    for (const RunningSums& sum : sums)
+        for (std::int64_t c = 0; c < block.channels(); ++c, ++partial)
+            for (std::int64_t k = 0; k < fold_; ++k)
+                *partial += sum.comoments(kernels_.slot_of(c * fold_ + k, width, pair_.dtype));
 }
 
-void Task::add_pooled(const Block& block, std::int64_t first, std::int64_t last, Partial partial) const {
+void Task::add_pooled(const Block& block, Comoments* partial) const {
     const TypedKernels& doubles = kernels_.typed[static_cast<int>(DType::f64)];
     const std::int64_t width = kernels_.slots(block.channels());
     double positions = static_cast<double>(run_);
@@ -286,38 +287,36 @@ void Task::add_pooled(const Block& block, std::int64_t first, std::int64_t last,
     std::vector<double> mean_a(static_cast<std::size_t>(width)), mean_b(static_cast<std::size_t>(width));
     const void* a[1] = {mean_a.data()};
     const void* b[1] = {mean_b.data()};
-    RunningSums sums = RunningSums::of_columns(kernels_, DType::f64, width);
-    for (std::int64_t s = first; s < last; ++s) {
-        const std::int64_t n = order_[static_cast<std::size_t>(s)];
+    std::vector<RunningSums> sums(static_cast<std::size_t>(num_factors_),
+                                  RunningSums::of_columns(kernels_, DType::f64, width));
+    for (std::int64_t n = block.first_sample; n < block.last_sample; ++n) {
+        std::fill(mean_a.begin(), mean_a.end(), 0.0);
+        std::fill(mean_b.begin(), mean_b.end(), 0.0);
         if (rows_)
             pool_rows(block, base_a(block, n), base_b(block, n), mean_a.data(), mean_b.data());
         else
             pool_columns(block, base_a(block, n), base_b(block, n), mean_a.data(), mean_b.data());
-        for (std::int64_t c = 0; c < width; ++c) {
-            mean_a[static_cast<std::size_t>(c)] /= positions;
-            mean_b[static_cast<std::size_t>(c)] /= positions;
+        for (double& mean : mean_a) mean /= positions;
+        for (double& mean : mean_b) mean /= positions;
+        RunningSums& sum = sums[factor_of(n)];
+        if (sum.empty()) {
+            std::copy(mean_a.begin(), mean_a.end(), sum.shift_a());
+            std::copy(mean_b.begin(), mean_b.end(), sum.shift_b());
         }
-        if (sums.empty()) {
-            std::copy(mean_a.begin(), mean_a.end(), sums.shift_a());
-            std::copy(mean_b.begin(), mean_b.end(), sums.shift_b());
-        }
-        doubles.column(a, b, 1, width, sums.shift_a(), sums.shift_b(), sums.acc(0));
-        sums.count(1, 1);
+        doubles.columns(a, b, 1, width, sum.shift_a(), sum.shift_b(), sum.acc());
+        sum.count(1, 1);
     }
     const std::int64_t summed = std::max<std::int64_t>(block.channels(), kernels_.block);
-    for (std::int64_t c = 0; c < block.channels(); ++c)
-        partial[c] = sums.comoments(rows_ ? c : kernels_.slot_of(c, summed, pair_.dtype));
+    for (const RunningSums& sum : sums)
+        for (std::int64_t c = 0; c < block.channels(); ++c)
+            *partial++ = sum.comoments(rows_ ? c : kernels_.slot_of(c, summed, pair_.dtype));
 }
 
 void Task::pool_rows(const Block& block, const char* a, const char* b, double* sum_a, double* sum_b) const {
-    std::fill_n(sum_a, block.channels(), 0.0);
-    std::fill_n(sum_b, block.channels(), 0.0);
     Walk walk(pair_.positions);
     for (std::int64_t p = 0; p < walk.size(); ++p, walk.next()) {
-        for (std::int64_t c = 0; c < block.channels(); ++c) {
-            sum_a[c] += typed().row_sum(a + walk.a() + c * pair_.channel.stride_a, run_);
-            sum_b[c] += typed().row_sum(b + walk.b() + c * pair_.channel.stride_b, run_);
-        }
+        typed().row_sums(a + walk.a(), pair_.channel.stride_a, block.channels(), run_, sum_a);
+        typed().row_sums(b + walk.b(), pair_.channel.stride_b, block.channels(), run_, sum_b);
     }
 }
 
@@ -327,9 +326,6 @@ void Task::pool_columns(const Block& block, const char* a, const char* b, double
     Rows rows_a(block.channels(), pair_.channel.stride_a, item, kernels_, narrow);
     Rows rows_b(block.channels(), pair_.channel.stride_b, item, kernels_, narrow);
     const std::int64_t width = rows_a.columns();
-    std::fill_n(sum_a, kernels_.slots(width), 0.0);
-    std::fill_n(sum_b, kernels_.slots(width), 0.0);
-
     const void* from_a[kChunk];
     const void* from_b[kChunk];
     Walk walk(pair_.positions);
@@ -339,8 +335,8 @@ void Task::pool_columns(const Block& block, const char* a, const char* b, double
             from_a[r] = a + walk.a();
             from_b[r] = b + walk.b();
         }
-        typed().column_sum(rows_a.prepare(from_a, count), count, width, sum_a);
-        typed().column_sum(rows_b.prepare(from_b, count), count, width, sum_b);
+        typed().column_sums(rows_a.prepare(from_a, count), count, width, sum_a);
+        typed().column_sums(rows_b.prepare(from_b, count), count, width, sum_b);
         p += count;
     }
 }

@@ -60,38 +60,66 @@ inline Pair<vfloat> load_pair(const BFloat16* p) {
 constexpr int kDoubles = kVectorBytes / 8;
 constexpr int kColumnBlock = kVectorBytes / 2;  // two float vectors, four double vectors
 constexpr int kRows = 16;                       // rows summed in registers before memory is touched
-constexpr int kRunBlock = 512;                  // samples of a run summed before float lanes are widened
+constexpr int kTile = 512;                      // columns whose accumulators stay in the first-level cache
+constexpr int kRunBlock = 8 * kVectorBytes;     // samples of a run summed before float lanes are widened
+constexpr int kRunLanes = kDoubles < 4 ? kDoubles : 4;  // lanes of a run's accumulator: few, they are many runs
 constexpr std::int64_t kPrefetchBytes = 4096;
 
 template <class V>
 constexpr int width = kVectorBytes / sizeof(V{}[0]);
 
-template <class T>
-inline void prefetch(const T* p) {
-    __builtin_prefetch(p, 0, 3);
+template <int kBytes>
+inline void prefetch(const void* p) {
+    for (int offset = 0; offset < kBytes; offset += 64) __builtin_prefetch(static_cast<const char*>(p) + offset, 0, 3);
 }
 
-inline void broadcast(vdouble& v, double x) { v = vdouble{} + x; }
-inline void broadcast(vfloat& v, double x) { v = vfloat{} + static_cast<float>(x); }
+// To the second level only: rows of a power-of-two length crowd each other out of the first.
+template <class T>
+inline void prefetch_far(const T* p) {
+    __builtin_prefetch(p, 0, 2);
+}
+
+// Minus zero, not plus: that is no operation for any x.
+inline void broadcast(vdouble& v, double x) { v = x - vdouble{}; }
+inline void broadcast(vfloat& v, double x) { v = static_cast<float>(x) - vfloat{}; }
 inline void load_doubles(vdouble& v, const double* from) { v = load_unaligned<vdouble>(from); }
 inline void load_doubles(vfloat& v, const double* from) {
     v = narrow(load_unaligned<vdouble>(from), load_unaligned<vdouble>(from + kDoubles));
 }
-inline void add_doubles(double* to, vdouble v) { store_unaligned(to, load_unaligned<vdouble>(to) + v); }
+template <class V>
+inline void add_doubles(double* to, V v) { store_unaligned(to, load_unaligned<V>(to) + v); }
 inline void add_doubles(double* to, vfloat v) {
     add_doubles(to, low_half(v));
     add_doubles(to + kDoubles, high_half(v));
 }
-inline vdouble fold(vdouble v) { return v; }
-inline vdouble fold(vfloat v) { return low_half(v) + high_half(v); }
+typedef double double2 __attribute__((vector_size(16)));
+typedef double double4 __attribute__((vector_size(32)));
+typedef double run_lanes __attribute__((vector_size(kRunLanes * 8)));
+typedef float float4 __attribute__((vector_size(16)));
+typedef float float8 __attribute__((vector_size(32)));
 
-inline double sum_of(vdouble v) {
-    double lanes[kDoubles];
-    std::memcpy(lanes, &v, sizeof v);
-    for (int step = kDoubles / 2; step > 0; step /= 2)
-        for (int i = 0; i < step; ++i) lanes[i] += lanes[i + step];
-    return lanes[0];
+template <class Half, class V>
+inline Half sum_of_halves(V v) {
+    Half halves[2];
+    std::memcpy(halves, &v, sizeof v);
+    return halves[0] + halves[1];
 }
+inline double sum_of(double2 v) { return v[0] + v[1]; }
+inline double sum_of(double4 v) { return sum_of(sum_of_halves<double2>(v)); }
+
+// The lanes of a vector added up to those of a run's accumulator.
+#if defined(__AVX512F__)
+inline run_lanes fold(vdouble v) { return sum_of_halves<run_lanes>(v); }
+inline run_lanes fold(vfloat v) {
+    return (run_lanes)_mm256_cvtps_pd((__m128)sum_of_halves<float4>(sum_of_halves<float8>(v)));
+}
+#elif defined(__AVX2__)
+inline run_lanes fold(vdouble v) { return v; }
+inline run_lanes fold(vfloat v) { return widen(sum_of_halves<vfloat_half>(v)); }
+#else
+inline run_lanes fold(vdouble v) { return v; }
+inline run_lanes fold(vfloat v) { return low_half(v) + high_half(v); }
+#endif
 
 // Zeroes the lanes of the last vector of a run that the vector before it has counted; works on bits, so NaN goes too.
 template <class V>
@@ -124,69 +152,110 @@ struct Sums {
         bb += y * y;
         ab += x * y;
     }
+    void operator+=(const Sums& other) {
+        a += other.a;
+        b += other.b;
+        aa += other.aa;
+        bb += other.bb;
+        ab += other.ab;
+    }
 };
 
 template <class V>
-inline void add_folded(Sums<vdouble>& to, const Sums<V>& from) {
-    to.a += fold(from.a);
-    to.b += fold(from.b);
-    to.aa += fold(from.aa);
-    to.bb += fold(from.bb);
-    to.ab += fold(from.ab);
+inline void add_to(double* acc, std::int64_t pitch, const Sums<V>& sums) {
+    add_doubles(acc, sums.a);
+    add_doubles(acc + pitch, sums.b);
+    add_doubles(acc + 2 * pitch, sums.aa);
+    add_doubles(acc + 3 * pitch, sums.bb);
+    add_doubles(acc + 4 * pitch, sums.ab);
 }
 
+// Adds the folded sums to a run's accumulator.
+template <class V>
+inline void add_folded(double* acc, const Sums<V>& s) {
+    add_to(acc, kRunLanes, Sums<run_lanes>{fold(s.a), fold(s.b), fold(s.aa), fold(s.bb), fold(s.ab)});
+}
+#if defined(__AVX512F__)
+// Short runs are dominated by this step, so four of the sums are folded together.
+template <>
+inline void add_folded(double* acc, const Sums<vdouble>& s) {
+    const auto join = [](vdouble x, vdouble y) {
+        return __builtin_shufflevector(x, y, 0, 1, 2, 3, 8, 9, 10, 11) +
+               __builtin_shufflevector(x, y, 4, 5, 6, 7, 12, 13, 14, 15);
+    };
+    add_doubles(acc, join(s.a, s.b));
+    add_doubles(acc + 8, join(s.aa, s.bb));
+    add_doubles(acc + 16, fold(s.ab));
+}
+template <>
+inline void add_folded(double* acc, const Sums<vfloat>& s) {
+    const auto join = [](vfloat x, vfloat y) {
+        return __builtin_shufflevector(x, y, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23) +
+               __builtin_shufflevector(x, y, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31);
+    };
+    const vfloat x = join(s.a, s.b), y = join(s.aa, s.bb);
+    const vfloat four = __builtin_shufflevector(x, y, 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27) +
+                        __builtin_shufflevector(x, y, 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31);
+    add_doubles(acc, four);
+    add_doubles(acc + 16, fold(s.ab));
+}
+#endif
+
 template <class T>
-void row(const void* a_data, const void* b_data, std::int64_t length, double shift_a, double shift_b, double* acc) {
+inline void row(const T* a, const T* b, std::int64_t length, double shift_a, double shift_b, double* acc) {
     using V = typename Lane<T>::V;
     constexpr int W = width<V>;
     constexpr std::int64_t kAhead = kPrefetchBytes / sizeof(T);
-    const T* a = static_cast<const T*>(a_data);
-    const T* b = static_cast<const T*>(b_data);
     V sa, sb;
     broadcast(sa, shift_a);
     broadcast(sb, shift_b);
-    Sums<vdouble> total;
     std::int64_t i = 0;
-    while (length - i >= W) {
-        const std::int64_t end = length - i < kRunBlock ? length : i + kRunBlock;
+    while (i < length) {
+        const std::int64_t end = length - i < kRunBlock + W ? length : i + kRunBlock;
         Sums<V> even, odd;
         for (; i + 2 * W <= end; i += 2 * W) {
-            prefetch(a + i + kAhead);
-            prefetch(b + i + kAhead);
+            prefetch<2 * W * sizeof(T)>(a + i + kAhead);
+            prefetch<2 * W * sizeof(T)>(b + i + kAhead);
             const Pair<V> x = load_pair(a + i), y = load_pair(b + i);
             even.add(x.first - sa, y.first - sb);
             odd.add(x.second - sa, y.second - sb);
         }
-        for (; i + W <= end; i += W) even.add(Lane<T>::load(a + i) - sa, Lane<T>::load(b + i) - sb);
-        if (length - i < W && length > i) {
-            const std::int64_t last = length - W;
-            odd.add(keep_last(Lane<T>::load(a + last) - sa, length - i),
-                    keep_last(Lane<T>::load(b + last) - sb, length - i));
-            i = length;
+        if (i + W <= end) {
+            even.add(Lane<T>::load(a + i) - sa, Lane<T>::load(b + i) - sb);
+            i += W;
         }
-        add_folded(total, even);
-        add_folded(total, odd);
+        if (i < end) {
+            const std::int64_t last = end - W;
+            odd.add(keep_last(Lane<T>::load(a + last) - sa, end - i),
+                    keep_last(Lane<T>::load(b + last) - sb, end - i));
+            i = end;
+        }
+        even += odd;
+        add_folded(acc, even);
     }
-    add_doubles(acc, total.a);
-    add_doubles(acc + kDoubles, total.b);
-    add_doubles(acc + 2 * kDoubles, total.aa);
-    add_doubles(acc + 3 * kDoubles, total.bb);
-    add_doubles(acc + 4 * kDoubles, total.ab);
 }
 
 template <class T>
-double row_sum(const void* data, std::int64_t length) {
+void rows(const void* a, const void* b, std::int64_t stride_a, std::int64_t stride_b, std::int64_t channels,
+          std::int64_t length, const double* shift_a, const double* shift_b, double* acc) {
+    const char* x = static_cast<const char*>(a);
+    const char* y = static_cast<const char*>(b);
+    for (std::int64_t c = 0; c < channels; ++c, x += stride_a, y += stride_b, acc += kSums * kRunLanes)
+        row(reinterpret_cast<const T*>(x), reinterpret_cast<const T*>(y), length, shift_a[c], shift_b[c], acc);
+}
+
+template <class T>
+inline double row_sum(const T* x, std::int64_t length) {
     using V = typename Lane<T>::V;
     constexpr int W = width<V>;
     constexpr std::int64_t kAhead = kPrefetchBytes / sizeof(T);
-    const T* x = static_cast<const T*>(data);
-    vdouble total{};
+    run_lanes total{};
     std::int64_t i = 0;
-    while (length - i >= W) {
-        const std::int64_t end = length - i < kRunBlock ? length : i + kRunBlock;
+    while (i < length) {
+        const std::int64_t end = length - i < kRunBlock + W ? length : i + kRunBlock;
         V s0{}, s1{}, s2{}, s3{};
         for (; i + 4 * W <= end; i += 4 * W) {
-            prefetch(x + i + kAhead);
+            prefetch<4 * W * sizeof(T)>(x + i + kAhead);
             const Pair<V> low = load_pair(x + i), high = load_pair(x + i + 2 * W);
             s0 += low.first;
             s1 += low.second;
@@ -194,13 +263,20 @@ double row_sum(const void* data, std::int64_t length) {
             s3 += high.second;
         }
         for (; i + W <= end; i += W) s0 += Lane<T>::load(x + i);
-        if (length - i < W && length > i) {
-            s1 += keep_last(Lane<T>::load(x + length - W), length - i);
-            i = length;
+        if (i < end) {
+            s1 += keep_last(Lane<T>::load(x + end - W), end - i);
+            i = end;
         }
-        total += (fold(s0) + fold(s1)) + (fold(s2) + fold(s3));
+        total += fold((s0 + s1) + (s2 + s3));
     }
     return sum_of(total);
+}
+
+template <class T>
+void row_sums(const void* x, std::int64_t stride, std::int64_t channels, std::int64_t length, double* sum) {
+    const char* from = static_cast<const char*>(x);
+    for (std::int64_t c = 0; c < channels; ++c, from += stride)
+        sum[c] += row_sum(reinterpret_cast<const T*>(from), length);
 }
 
 // First column of the group that holds a slot; see Kernels::slots.
@@ -208,67 +284,63 @@ inline std::int64_t column_of(std::int64_t slot, std::int64_t slots, std::int64_
     return slot < slots - kColumnBlock ? slot : slot - (slots - columns);
 }
 
-template <class T>
-void column(const void* const* a, const void* const* b, std::int64_t rows, std::int64_t columns, const double* shift_a,
-            const double* shift_b, double* acc) {
-    using V = typename Lane<T>::V;
-    constexpr int W = width<V>;
-    constexpr int kVectors = 2;
+// Calls group(slot, column, first row, last row) for groups of rows and of two vectors of columns, in tiles.
+template <int kStep, class Group>
+inline void for_each_group(std::int64_t rows, std::int64_t columns, Group group) {
     const std::int64_t slots = (columns + kColumnBlock - 1) / kColumnBlock * kColumnBlock;
-    for (std::int64_t first = 0; first < rows; first += kRows) {
-        const std::int64_t last = first + kRows < rows ? first + kRows : rows;
-        for (std::int64_t slot = 0; slot < slots; slot += kVectors * W) {
-            const std::int64_t column = column_of(slot, slots, columns);
-            V sa[kVectors], sb[kVectors];
-            Sums<V> sums[kVectors];
-            for (int v = 0; v < kVectors; ++v) {
-                load_doubles(sa[v], shift_a + slot + v * W);
-                load_doubles(sb[v], shift_b + slot + v * W);
-            }
-            for (std::int64_t r = first; r < last; ++r) {
-                const T* x = static_cast<const T*>(a[r]) + column;
-                const T* y = static_cast<const T*>(b[r]) + column;
-                if (r + kRows < rows) {
-                    prefetch(static_cast<const T*>(a[r + kRows]) + column);
-                    prefetch(static_cast<const T*>(b[r + kRows]) + column);
-                }
-                const Pair<V> p = load_pair(x), q = load_pair(y);
-                sums[0].add(p.first - sa[0], q.first - sb[0]);
-                sums[1].add(p.second - sa[1], q.second - sb[1]);
-            }
-            for (int v = 0; v < kVectors; ++v) {
-                double* to = acc + slot + v * W;
-                add_doubles(to, sums[v].a);
-                add_doubles(to + slots, sums[v].b);
-                add_doubles(to + 2 * slots, sums[v].aa);
-                add_doubles(to + 3 * slots, sums[v].bb);
-                add_doubles(to + 4 * slots, sums[v].ab);
-            }
+    for (std::int64_t tile = 0; tile < slots; tile += kTile) {
+        const std::int64_t tile_end = tile + kTile < slots ? tile + kTile : slots;
+        for (std::int64_t first = 0; first < rows; first += kRows) {
+            const std::int64_t last = first + kRows < rows ? first + kRows : rows;
+            for (std::int64_t slot = tile; slot < tile_end; slot += kStep)
+                group(slot, column_of(slot, slots, columns), first, last);
         }
     }
 }
 
 template <class T>
-void column_sum(const void* const* data, std::int64_t rows, std::int64_t columns, double* sum) {
+void columns(const void* const* a, const void* const* b, std::int64_t rows, std::int64_t columns,
+             const double* shift_a, const double* shift_b, double* acc) {
     using V = typename Lane<T>::V;
     constexpr int W = width<V>;
-    constexpr int kVectors = 2;
-    const std::int64_t slots = (columns + kColumnBlock - 1) / kColumnBlock * kColumnBlock;
-    for (std::int64_t first = 0; first < rows; first += kRows) {
-        const std::int64_t last = first + kRows < rows ? first + kRows : rows;
-        for (std::int64_t slot = 0; slot < slots; slot += kVectors * W) {
-            const std::int64_t column = column_of(slot, slots, columns);
-            V sums[kVectors]{};
-            for (std::int64_t r = first; r < last; ++r) {
-                const T* x = static_cast<const T*>(data[r]) + column;
-                if (r + kRows < rows) prefetch(static_cast<const T*>(data[r + kRows]) + column);
-                const Pair<V> p = load_pair(x);
-                sums[0] += p.first;
-                sums[1] += p.second;
-            }
-            for (int v = 0; v < kVectors; ++v) add_doubles(sum + slot + v * W, sums[v]);
+    const std::int64_t pitch = (columns + kColumnBlock - 1) / kColumnBlock * kColumnBlock;
+    for_each_group<2 * W>(rows, columns, [=](std::int64_t slot, std::int64_t column, std::int64_t r, std::int64_t last) {
+        V sa[2], sb[2];
+        for (int v = 0; v < 2; ++v) {
+            load_doubles(sa[v], shift_a + slot + v * W);
+            load_doubles(sb[v], shift_b + slot + v * W);
         }
-    }
+        Sums<V> first, second;
+        for (; r < last; ++r) {
+            if (r + kRows < rows) {
+                prefetch_far(static_cast<const T*>(a[r + kRows]) + column);
+                prefetch_far(static_cast<const T*>(b[r + kRows]) + column);
+            }
+            const Pair<V> x = load_pair(static_cast<const T*>(a[r]) + column);
+            const Pair<V> y = load_pair(static_cast<const T*>(b[r]) + column);
+            first.add(x.first - sa[0], y.first - sb[0]);
+            second.add(x.second - sa[1], y.second - sb[1]);
+        }
+        add_to(acc + slot, pitch, first);
+        add_to(acc + slot + W, pitch, second);
+    });
+}
+
+template <class T>
+void column_sums(const void* const* data, std::int64_t rows, std::int64_t columns, double* sum) {
+    using V = typename Lane<T>::V;
+    constexpr int W = width<V>;
+    for_each_group<2 * W>(rows, columns, [=](std::int64_t slot, std::int64_t column, std::int64_t r, std::int64_t last) {
+        V first{}, second{};
+        for (; r < last; ++r) {
+            if (r + kRows < rows) prefetch_far(static_cast<const T*>(data[r + kRows]) + column);
+            const Pair<V> x = load_pair(static_cast<const T*>(data[r]) + column);
+            first += x.first;
+            second += x.second;
+        }
+        add_doubles(sum + slot, first);
+        add_doubles(sum + slot + W, second);
+    });
 }
 
 std::uint64_t read(const void* data, std::int64_t bytes) {
@@ -277,7 +349,7 @@ std::uint64_t read(const void* data, std::int64_t bytes) {
     std::int64_t i = 0;
     for (; i + 8 * kVectorBytes <= bytes; i += 8 * kVectorBytes) {
         for (int v = 0; v < 8; ++v) {
-            prefetch(p + i + kPrefetchBytes + v * kVectorBytes);
+            prefetch<kVectorBytes>(p + i + kPrefetchBytes + v * kVectorBytes);
             sums[v] += load_unaligned<vint64>(p + i + v * kVectorBytes);
         }
     }
@@ -290,15 +362,14 @@ std::uint64_t read(const void* data, std::int64_t bytes) {
 
 template <class T>
 constexpr TypedKernels typed() {
-    return {row<T>, row_sum<T>, column<T>, column_sum<T>, std::is_same_v<T, BFloat16>};
+    return {rows<T>, row_sums<T>, columns<T>, column_sums<T>, std::is_same_v<T, BFloat16>};
 }
 
 }  // namespace
 
 extern const Kernels kKernels;
-const Kernels kKernels = {kDoubles,
+const Kernels kKernels = {kRunLanes,
                           kColumnBlock,
-                          2 * kDoubles,
                           {typed<double>(), typed<float>(), typed<Half>(), typed<BFloat16>()},
                           read};
 

@@ -10,28 +10,29 @@ namespace sdfast::cpu {
 constexpr int kSums = 5;
 
 struct TypedKernels {
-    // Adds a run of samples of one channel. acc is [kSums][Kernels::lanes]. length >= Kernels::min_run.
-    void (*row)(const void* a, const void* b, std::int64_t length, double shift_a, double shift_b, double* acc);
+    // Adds a run of samples to each of `channels` channels that start `stride` bytes apart.
+    // acc is [channels][kSums][Kernels::lanes], shifts [channels]; length >= 16.
+    void (*rows)(const void* a, const void* b, std::int64_t stride_a, std::int64_t stride_b, std::int64_t channels,
+                 std::int64_t length, const double* shift_a, const double* shift_b, double* acc);
 
-    // The sum of a run, length >= Kernels::min_run.
-    double (*row_sum)(const void* x, std::int64_t length);
+    // Adds the sum of a run to sum [channels].
+    void (*row_sums)(const void* x, std::int64_t stride, std::int64_t channels, std::int64_t length, double* sum);
 
     // Adds `rows` samples of each of `columns` channels that lie side by side. acc is [kSums][slots], shifts [slots].
-    void (*column)(const void* const* a, const void* const* b, std::int64_t rows, std::int64_t columns,
-                   const double* shift_a, const double* shift_b, double* acc);
+    void (*columns)(const void* const* a, const void* const* b, std::int64_t rows, std::int64_t columns,
+                    const double* shift_a, const double* shift_b, double* acc);
 
     // Adds `rows` rows to sum [slots].
-    void (*column_sum)(const void* const* x, std::int64_t rows, std::int64_t columns, double* sum);
+    void (*column_sums)(const void* const* x, std::int64_t rows, std::int64_t columns, double* sum);
 
     // Column kernels keep the even columns of a block before the odd ones.
     bool evens_first;
 };
 
 struct Kernels {
-    int lanes;    // doubles a vector holds
-    int block;    // columns that a column kernel takes at a time
-    int min_run;  // shortest run that a row kernel takes
-    TypedKernels typed[4];                                         // by DType
+    int lanes;  // doubles in each sum of a run's accumulator
+    int block;  // columns that a column kernel takes at a time
+    TypedKernels typed[4];  // by DType
     std::uint64_t (*read)(const void* data, std::int64_t bytes);  // touches every byte, for the bandwidth probe
 
     // Column kernels work on whole blocks. The last block is moved back so that it ends with the last column; the

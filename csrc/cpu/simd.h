@@ -13,6 +13,7 @@ typedef double vdouble __attribute__((vector_size(kVectorBytes)));
 typedef float vfloat __attribute__((vector_size(kVectorBytes)));
 typedef float vfloat_half __attribute__((vector_size(kVectorBytes / 2)));
 typedef std::int64_t vint64 __attribute__((vector_size(kVectorBytes)));
+typedef std::int32_t vint32 __attribute__((vector_size(kVectorBytes)));
 typedef std::uint32_t vuint32 __attribute__((vector_size(kVectorBytes)));
 typedef std::uint16_t vuint16_half __attribute__((vector_size(kVectorBytes / 2)));
 
@@ -32,6 +33,10 @@ inline void store_unaligned(void* to, V v) {
 inline vdouble widen(vfloat_half v) {
 #if defined(__AVX512F__)
     return (vdouble)_mm512_cvtps_pd((__m256)v);
+#elif defined(__SSE2__) && !defined(__AVX__)
+    __m128 low = _mm_setzero_ps();
+    std::memcpy(&low, &v, sizeof v);
+    return (vdouble)_mm_cvtps_pd(low);
 #else
     return __builtin_convertvector(v, vdouble);
 #endif
@@ -56,6 +61,21 @@ inline vfloat narrow(vdouble low, vdouble high) {
     return load_unaligned<vfloat>(halves);
 }
 
+// Sixteen-bit words as the low half of 32-bit ones.
+inline vuint32 widen_words(const void* from) {
+#if defined(__AVX512F__)
+    return (vuint32)_mm512_cvtepu16_epi32(load_unaligned<__m256i>(from));
+#elif defined(__AVX2__)
+    return (vuint32)_mm256_cvtepu16_epi32(load_unaligned<__m128i>(from));
+#elif defined(__SSE2__)
+    return (vuint32)_mm_unpacklo_epi16(_mm_loadl_epi64(static_cast<const __m128i*>(from)), _mm_setzero_si128());
+#else
+    return __builtin_convertvector(load_unaligned<vuint16_half>(from), vuint32);
+#endif
+}
+
+inline vfloat widen_bfloat16(const void* from) { return (vfloat)(widen_words(from) << 16); }
+
 // IEEE half to float: in hardware where there is an instruction, else by moving the fields; NaN stays NaN.
 inline vfloat widen_half(const void* from) {
 #if defined(__AVX512F__)
@@ -65,25 +85,14 @@ inline vfloat widen_half(const void* from) {
 #elif defined(__aarch64__)
     return (vfloat)vcvt_f32_f16(load_unaligned<float16x4_t>(from));
 #else
-    const vuint32 bits = __builtin_convertvector(load_unaligned<vuint16_half>(from), vuint32);
-    const vuint32 sign = (bits & 0x8000u) << 16;
-    const vuint32 magnitude = bits & 0x7fffu;
-    const vuint32 normal = (magnitude << 13) + ((127u - 15u) << 23);
+    const vint32 bits = (vint32)widen_words(from);
+    const vint32 magnitude = bits & 0x7fff;
+    const vint32 normal = (magnitude << 13) + ((127 - 15) << 23);
     // A denormal is its integer value times 2^-24, exactly.
-    const vuint32 denormal = (vuint32)(__builtin_convertvector(magnitude, vfloat) * 0x1p-24f);
-    const vuint32 special = (magnitude << 13) | 0x7f800000u;
-    const vuint32 is_denormal = (vuint32)(magnitude < 0x0400u), is_special = (vuint32)(magnitude >= 0x7c00u);
-    const vuint32 finite = (denormal & is_denormal) | (normal & ~is_denormal);
-    return (vfloat)(sign | (special & is_special) | (finite & ~is_special));
-#endif
-}
-
-inline vfloat widen_bfloat16(const void* from) {
-#if defined(__AVX512F__)
-    return (vfloat)((vuint32)_mm512_cvtepu16_epi32(load_unaligned<__m256i>(from)) << 16);
-#elif defined(__AVX2__)
-    return (vfloat)((vuint32)_mm256_cvtepu16_epi32(load_unaligned<__m128i>(from)) << 16);
-#else
-    return (vfloat)(__builtin_convertvector(load_unaligned<vuint16_half>(from), vuint32) << 16);
+    const vint32 denormal = (vint32)(__builtin_convertvector(magnitude, vfloat) * 0x1p-24f);
+    const vint32 special = (magnitude << 13) | 0x7f800000;
+    const vint32 is_denormal = magnitude < 0x0400, is_special = magnitude > 0x7bff;
+    const vint32 finite = (denormal & is_denormal) | (normal & ~is_denormal);
+    return (vfloat)(((bits & 0x8000) << 16) | (special & is_special) | (finite & ~is_special));
 #endif
 }

@@ -29,6 +29,12 @@ void RunningSums::round_shifts() {
         for (double& shift : *shifts) shift = static_cast<float>(shift);
 }
 
+void RunningSums::divide_shifts(double count) {
+    for (std::vector<double>* shifts : {&shift_a_, &shift_b_})
+        for (double& shift : *shifts) shift /= count;
+    round_shifts();
+}
+
 void RunningSums::count(std::int64_t samples, std::int64_t rows) {
     count_ += samples;
     rows_ += rows;
@@ -60,7 +66,7 @@ void RunningSums::recentre() {
         const ShiftedSums now = old[i].around(shift_a_[i], shift_b_[i]);
         const double total[kSums] = {now.a, now.b, now.aa, now.bb, now.ab};
         for (int k = 0; k < kSums; ++k) {
-            double* lanes = acc(c) + k * pitch_;
+            double* lanes = acc() + c * stride_ + k * pitch_;
             lanes[0] = total[k];
             for (int l = 1; l < lanes_; ++l) lanes[l] = 0;
         }

@@ -13,16 +13,17 @@ namespace sdfast::cpu {
 // them the rounding, so the shift moves to the mean after 16, 256, 4096, ... rows.
 class RunningSums {
 public:
-    // One run of samples a channel (Kernels::typed.row).
+    // One run of samples a channel (TypedKernels::rows).
     static RunningSums of_rows(const Kernels& kernels, DType dtype, std::int64_t channels);
-    // Channels side by side (Kernels::typed.column).
+    // Channels side by side (TypedKernels::columns).
     static RunningSums of_columns(const Kernels& kernels, DType dtype, std::int64_t columns);
 
     bool empty() const { return count_ == 0; }
     double* shift_a() { return shift_a_.data(); }
     double* shift_b() { return shift_b_.data(); }
-    double* acc(std::int64_t channel) { return acc_.data() + channel * stride_; }
-    void round_shifts();
+    double* acc() { return acc_.data(); }
+    // Turns sums in place of the shifts into means.
+    void divide_shifts(double count);
 
     // Counts `samples` new samples a channel, which came as `rows` rows, and re-centres when it is time.
     void count(std::int64_t samples, std::int64_t rows);
@@ -36,6 +37,7 @@ private:
                 int lanes);
     ShiftedSums sums(std::int64_t channel) const;
     void recentre();
+    void round_shifts();
 
     DType dtype_;
     std::int64_t channels_, stride_, pitch_;
