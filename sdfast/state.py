@@ -28,15 +28,16 @@ def merge(stacked: Tensor) -> Tensor:
     means, squares = stacked[:, 1:3], stacked[:, 3:]
     total = count.sum(0)
     weight = (count / total.clamp(min=1)).unsqueeze(1)
-    # Means relative to that of the largest set: what they all have in common would cost digits.
-    largest = count.max(0).indices[None, None].expand(1, 2, -1, -1)
-    origin = means.gather(0, largest)
+    # Means relative to the largest of them: what they all have in common would cost digits. It is one of them, so
+    # that equal means differ by exactly nothing. (argmax and max with indices wake all threads even for a few values.)
+    origin = torch.where(count.unsqueeze(1) > 0, means, -torch.inf).amax(0)
+    origin = torch.where(total > 0, origin, 0.0)
     shift = means - origin
     mean = (weight * shift).sum(0)
     between = shift - mean  # (K, 2, F, C)
     products = torch.cat([between * between, between[:, :1] * between[:, 1:]], dim=1)
     merged = squares.sum(0) + (count.unsqueeze(1) * products).sum(0)
-    return torch.cat([total.unsqueeze(0), origin[0] + mean, merged])
+    return torch.cat([total.unsqueeze(0), origin + mean, merged])
 
 
 class CoMoments:
