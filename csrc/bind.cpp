@@ -1,7 +1,7 @@
 #include "bind.h"
 
-#include <stdexcept>
-#include <vector>
+#include <algorithm>
+#include <new>
 
 namespace sdfast {
 namespace {
@@ -11,14 +11,13 @@ struct Torch {
     const dlpack::ExchangeApi* api = nullptr;
 } torch;
 
-void* object_address(py::handle h) {
-    return h.ptr();
-}
-
 dlpack::Tensor describe(py::handle tensor) {
     if (!PyObject_TypeCheck(tensor.ptr(), torch.tensor_type)) refuse();
     dlpack::Tensor view;
-    if (torch.api->tensor_from_object(object_address(tensor), &view) != 0) throw py::error_already_set();
+    if (torch.api->tensor_from_object(tensor.ptr(), &view) != 0) {
+        PyErr_Clear();
+        refuse();
+    }
     if (view.device.type != dlpack::kCPU || view.ndim > cpu::kMaxDims) refuse();
     return view;
 }
@@ -35,26 +34,35 @@ DType feature_dtype(const dlpack::DataType& t) {
     refuse();
 }
 
-char* data_of(const dlpack::Tensor& t) {
-    return static_cast<char*>(t.data) + t.byte_offset;
-}
+char* data_of(const dlpack::Tensor& t) { return static_cast<char*>(t.data) + t.byte_offset; }
+
+constexpr std::size_t kAlignment = 64;
+
+// A tensor's description, its sizes and its data in one allocation.
+struct alignas(kAlignment) Block {
+    dlpack::ManagedTensor managed;
+    std::int64_t shape[3], strides[3];
+};
 
 template <class T>
 Output<T> empty(std::initializer_list<std::int64_t> shape, dlpack::TypeCode code) {
-    std::vector<std::int64_t> sizes(shape);
-    dlpack::Tensor prototype{nullptr, {dlpack::kCPU, 0}, static_cast<std::int32_t>(sizes.size()), {code, 64, 1},
-                             sizes.data(), nullptr, 0};
-    const auto set_error = [](void*, const char*, const char* message) {
-        const py::gil_scoped_acquire gil;
-        PyErr_SetString(PyExc_MemoryError, message);
+    std::size_t elements = 1;
+    for (const std::int64_t size : shape) elements *= static_cast<std::size_t>(size);
+    const auto alignment = std::align_val_t{kAlignment};
+    auto* block = new (::operator new(sizeof(Block) + elements * sizeof(T), alignment)) Block;
+    const auto free = [](dlpack::ManagedTensor* self) {
+        ::operator delete(static_cast<void*>(self), std::align_val_t{kAlignment});
     };
-    dlpack::ManagedTensor* managed = nullptr;
+    auto* data = reinterpret_cast<T*>(block + 1);
+    const auto ndim = static_cast<std::int32_t>(shape.size());
+    std::copy(shape.begin(), shape.end(), block->shape);
+    std::int64_t stride = 1;
+    for (std::int32_t d = ndim; d-- > 0; stride *= block->shape[d]) block->strides[d] = stride;
+    block->managed = {
+        {1, 0}, nullptr, free, 0, {data, {dlpack::kCPU, 0}, ndim, {code, 64, 1}, block->shape, block->strides, 0}};
     void* object = nullptr;
-    if (torch.api->allocate(&prototype, &managed, nullptr, set_error) != 0 ||
-        torch.api->object_from_managed(managed, &object) != 0)
-        throw py::error_already_set();
-    py::object tensor = py::reinterpret_steal<py::object>(static_cast<PyObject*>(object));
-    return {tensor, reinterpret_cast<T*>(data_of(view(tensor)))};
+    if (torch.api->object_from_managed(&block->managed, &object) != 0) throw py::error_already_set();
+    return {py::reinterpret_steal<py::object>(static_cast<PyObject*>(object)), data};
 }
 
 }  // namespace
@@ -71,13 +79,9 @@ void find_torch() {
     torch.tensor_type = reinterpret_cast<PyTypeObject*>(type.inc_ref().ptr());
 }
 
-dlpack::Tensor view(py::handle tensor) {
-    return describe(tensor);
-}
+dlpack::Tensor view(py::handle tensor) { return describe(tensor); }
 
-Output<double> empty_float64(std::initializer_list<std::int64_t> shape) {
-    return empty<double>(shape, dlpack::kFloat);
-}
+Output<double> empty_float64(std::initializer_list<std::int64_t> shape) { return empty<double>(shape, dlpack::kFloat); }
 
 Output<std::int64_t> empty_int64(std::initializer_list<std::int64_t> shape) {
     return empty<std::int64_t>(shape, dlpack::kInt);
@@ -100,18 +104,18 @@ cpu::FeaturePair feature_pair(py::handle feats_a, py::handle feats_b, std::int64
     return pair;
 }
 
-const std::int64_t* factor_labels(py::handle factor, std::int64_t batch, std::int64_t num_factors) {
+cpu::Labels factor_labels(py::handle factor, std::int64_t batch, std::int64_t num_factors) {
     if (num_factors < 1) refuse();
     if (factor.is_none()) {
         if (num_factors != 1) refuse();
-        return nullptr;
+        return {};
     }
     const dlpack::Tensor labels = view(factor);
     const bool is_int64 = labels.dtype.code == dlpack::kInt && labels.dtype.bits == 64 && labels.dtype.lanes == 1;
-    if (!is_int64 || labels.ndim != 1 || labels.shape[0] != batch || (batch > 1 && labels.strides[0] != 1)) refuse();
-    const auto* values = reinterpret_cast<const std::int64_t*>(data_of(labels));
-    for (std::int64_t i = 0; i < batch; ++i)
-        if (values[i] < 0 || values[i] >= num_factors) refuse();
+    if (!is_int64 || labels.ndim != 1 || labels.shape[0] != batch) refuse();
+    const cpu::Labels values{reinterpret_cast<const std::int64_t*>(data_of(labels)), labels.strides[0]};
+    for (std::int64_t n = 0; n < batch; ++n)
+        if (values[n] < 0 || values[n] >= num_factors) refuse();
     return values;
 }
 

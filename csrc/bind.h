@@ -12,9 +12,7 @@ namespace sdfast {
 namespace py = pybind11;
 
 // Thrown when arguments do not fit; sdfast.ops.checks finds out which one and words the error.
-[[noreturn]] inline void refuse() {
-    throw py::value_error("sdfast kernel: arguments refused");
-}
+[[noreturn]] inline void refuse() { throw py::value_error("sdfast kernel: arguments refused"); }
 
 // Looks up torch.Tensor and its C functions. Throws ImportError where torch is too old to have them.
 void find_torch();
@@ -22,7 +20,7 @@ void find_torch();
 // A CPU tensor's description, valid while the object lives. Refuses anything else.
 dlpack::Tensor view(py::handle tensor);
 
-// An uninitialised CPU tensor and a pointer to its data.
+// An uninitialised CPU tensor of up to three dimensions and a pointer to its data.
 template <class T>
 struct Output {
     py::object tensor;
@@ -34,8 +32,8 @@ Output<std::int64_t> empty_int64(std::initializer_list<std::int64_t> shape);
 // Two feature tensors (N, C, ...) of one shape and dtype.
 cpu::FeaturePair feature_pair(py::handle feats_a, py::handle feats_b, std::int64_t channel_dim);
 
-// Labels of the batch, or null for None. Refuses labels outside of [0, num_factors).
-const std::int64_t* factor_labels(py::handle factor, std::int64_t batch, std::int64_t num_factors);
+// Labels of the batch; none for None. Refuses labels outside of [0, num_factors).
+cpu::Labels factor_labels(py::handle factor, std::int64_t batch, std::int64_t num_factors);
 
 void bind_comoments(py::module_& m);
 void bind_probe(py::module_& m);

@@ -1,17 +1,17 @@
-#include "bind.h"
-#include "core/comoments.h"
-#include "cpu/comoments.h"
-
 #include <omp.h>
 
 #include <optional>
+
+#include "bind.h"
+#include "core/comoments.h"
+#include "cpu/comoments.h"
 
 namespace sdfast {
 namespace {
 
 constexpr std::int64_t kKeepGilBelow = 1 << 16;  // elements; releasing it costs more than it frees
 
-void run(cpu::FeaturePair pair, const std::int64_t* factor, std::int64_t num_factors, bool pool, double* out) {
+void run(cpu::FeaturePair pair, cpu::Labels factor, std::int64_t num_factors, bool pool, double* out) {
     std::int64_t elements = pair.batch.size * pair.channel.size;
     for (const cpu::Dim& d : pair.positions) elements *= d.size;
     std::optional<py::gil_scoped_release> release;
@@ -22,7 +22,7 @@ void run(cpu::FeaturePair pair, const std::int64_t* factor, std::int64_t num_fac
 py::object comoments(py::handle feats_a, py::handle feats_b, py::handle factor, std::int64_t num_factors,
                      std::int64_t channel_dim, bool pool) {
     cpu::FeaturePair pair = feature_pair(feats_a, feats_b, channel_dim);
-    const std::int64_t* labels = factor_labels(factor, pair.batch.size, num_factors);
+    const cpu::Labels labels = factor_labels(factor, pair.batch.size, num_factors);
     Output<double> out = empty_float64({6, num_factors, pair.channel.size});
     run(std::move(pair), labels, num_factors, pool, out.data);
     return std::move(out.tensor);
@@ -31,7 +31,7 @@ py::object comoments(py::handle feats_a, py::handle feats_b, py::handle factor, 
 py::tuple channel_bias(py::handle feats_a, py::handle feats_b, py::handle factor, std::int64_t num_factors,
                        std::int64_t channel_dim, bool pool, bool pearson) {
     cpu::FeaturePair pair = feature_pair(feats_a, feats_b, channel_dim);
-    const std::int64_t* labels = factor_labels(factor, pair.batch.size, num_factors);
+    const cpu::Labels labels = factor_labels(factor, pair.batch.size, num_factors);
     const std::int64_t channels = pair.channel.size, row = num_factors * channels;
     const Kind kind = pearson ? Kind::pearson : Kind::intraclass;
 

@@ -1,9 +1,8 @@
+#include <omp.h>
 #include <pybind11/stl.h>
 
 #include "bind.h"
 #include "cpu/isa.h"
-
-#include <omp.h>
 
 namespace sdfast {
 namespace {

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING as _TYPE_CHECKING
 import torch as _torch  # first: the extension shares the OpenMP runtime that torch has loaded  # noqa: F401
 
 from sdfast._backend import BackendError, use_backend
-from sdfast.functional import ChannelBias, channel_bias
+from sdfast.functional import ChannelBias, channel_bias, pairwise_correlation
 from sdfast.measure import measure
 from sdfast.models import VideoModel, load_model
 from sdfast.report import BiasReport
@@ -21,6 +21,7 @@ __all__ = [
     "channel_bias",
     "load_model",
     "measure",
+    "pairwise_correlation",
     "use_backend",
 ]
 __version__ = "0.1.0"

@@ -1,5 +1,6 @@
 """Which implementation of an operation runs: the only place where the package asks for a device."""
 
+import functools
 import importlib
 import os
 from collections.abc import Callable, Iterator
@@ -8,6 +9,7 @@ from contextvars import ContextVar
 from types import ModuleType
 
 import torch
+from torch import Tensor
 
 # One module a backend; each has a function of the operation's name and signature.
 _MODULES = {"cpu": "sdfast._C", "reference": "sdfast.torch_reference"}
@@ -15,6 +17,10 @@ _BY_DEVICE = {"cpu": "cpu"}
 _HOW_TO_GET = {
     "cpu": "the compiled extension sdfast._C is missing; reinstall sdfast (a source install needs a C++17 compiler)",
 }
+
+_DIRECT = (None, "cpu")
+_dispatch_modes = torch._C._len_torch_dispatch_stack
+_functorch_level = torch._C._functorch.peek_interpreter_stack
 
 _forced: ContextVar[str | None] = ContextVar("sdfast_backend", default=os.environ.get("SDFAST_BACKEND") or None)
 
@@ -28,6 +34,7 @@ def names() -> tuple[str, ...]:
     return tuple(_MODULES)
 
 
+@functools.cache
 def load(name: str) -> ModuleType:
     """Import a backend by name; raise BackendError that says how to get it where it is missing."""
     if name not in _MODULES:
@@ -78,19 +85,22 @@ def select(op: str, device: torch.device) -> Callable:
     return getattr(load(chosen(device.type)), op)
 
 
-def takes_direct_route(*tensors: torch.Tensor | None) -> bool:
-    """Tell whether the compiled kernel may be called on these tensors without the dispatcher.
+def takes_direct_route(feats_a: torch.Tensor, feats_b: torch.Tensor, labels: torch.Tensor | None) -> bool:
+    """Tell whether the compiled kernel may be called without torch's dispatcher.
 
-    True for plain CPU tensors outside of autograd, functorch, dispatch modes and tracing.
+    True for plain CPU tensors outside of autograd, functorch, dispatch modes and tracing. What it leaves open
+    (shapes, dtypes, a second device) the kernel refuses by itself.
     """
-    if torch.compiler.is_compiling() or _forced.get() not in (None, "cpu"):
-        return False
-    if torch._C._len_torch_dispatch_stack() or torch._C._functorch.peek_interpreter_stack() is not None:
-        return False
-    grad = torch.is_grad_enabled()
-    for tensor in tensors:
-        if tensor is None:
-            continue
-        if type(tensor) is not torch.Tensor or not tensor.is_cpu or tensor.is_neg() or (grad and tensor.requires_grad):
-            return False
-    return True
+    return (
+        not torch.compiler.is_compiling()
+        and type(feats_a) is Tensor
+        and type(feats_b) is Tensor
+        and (labels is None or type(labels) is Tensor)
+        and feats_a.is_cpu
+        and not (torch.is_grad_enabled() and (feats_a.requires_grad or feats_b.requires_grad))
+        and _forced.get() in _DIRECT
+        and not _dispatch_modes()
+        and _functorch_level() is None
+        and not feats_a.is_neg()
+        and not feats_b.is_neg()
+    )

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sdfast import _backend
+from sdfast._backend import load, takes_direct_route
+from sdfast.ops.checks import check_features, check_same_kind
 from sdfast.ops.comoments import check_arguments, comoments
 
 KINDS = ("pearson", "intraclass")
@@ -18,6 +19,9 @@ class ChannelBias(NamedTuple):
     mi: Tensor
     corr: Tensor
     count: Tensor
+
+
+_new = ChannelBias._make
 
 
 def channel_bias(
@@ -59,21 +63,79 @@ def channel_bias(
     >>> sdfast.channel_bias(a, b).corr
     tensor([0.8000, 0.0000], dtype=torch.float64)
     """
+    if factor is None:
+        num_factors = 1
+    if kind in KINDS and takes_direct_route(feats_a, feats_b, factor):
+        try:
+            kernel = load("cpu").channel_bias
+            return _new(kernel(feats_a, feats_b, factor, num_factors, channel_dim, pool, kind == "pearson"))
+        except ValueError:  # the kernel says only that it refuses; the checks below say why
+            check_arguments(feats_a, feats_b, factor, num_factors, channel_dim, pool)
+            raise
     if kind not in KINDS:
         raise ValueError(f"kind: expected one of {', '.join(KINDS)}, got {kind!r}")
     if isinstance(feats_a, np.ndarray):
         return _from_numpy(feats_a, feats_b, factor, num_factors, channel_dim, pool, kind)
-    args = (feats_a, feats_b, factor, 1 if factor is None else num_factors, channel_dim, pool)
-    if _backend.takes_direct_route(feats_a, feats_b, factor):
-        try:
-            return ChannelBias._make(_backend.load("cpu").channel_bias(*args, kind == "pearson"))
-        except ValueError:  # the kernel says only that it refuses; the checks below say why
-            check_arguments(*args)
-            raise
-    moments = comoments(*args)
+    moments = comoments(feats_a, feats_b, factor, num_factors, channel_dim, pool)
     corr = correlation(moments, kind)
     bias = ChannelBias(mutual_information(corr), corr, moments[0, :, 0].long())
     return bias if factor is not None else ChannelBias(*(x[0] for x in bias))
+
+
+def pairwise_correlation(feats_a: Tensor, feats_b: Tensor, *, channel_dim: int = 1, pool: bool = True) -> Tensor:
+    """Correlate every channel of one feature tensor with every channel of another.
+
+    Args:
+        feats_a: features (N, C_a) or (N, C_a, ...); float64, float32, float16 or bfloat16, torch or NumPy.
+        feats_b: features of the same N samples, (N, C_b) or (N, C_b, ...); like feats_a but for C_b and, when
+            pooled, the positions.
+        channel_dim: the dimension of the channels in both; the others but 0 are positions.
+        pool: average over positions first; otherwise every position is a sample, and both need as many.
+
+    Returns:
+        Pearson correlations (C_a, C_b), float64 for float64 features, else float32. NaN with fewer than two samples,
+        0 for a channel that never varies.
+
+    Raises:
+        ValueError: the numbers of samples or the devices differ, or there is no sample.
+        TypeError: the dtypes differ or are not floating point.
+
+    >>> import torch, sdfast
+    >>> a = torch.tensor([[1.0], [2.0], [3.0]])
+    >>> sdfast.pairwise_correlation(a, torch.cat([2 * a, -a], dim=1))
+    tensor([[ 1., -1.]])
+    """
+    if isinstance(feats_a, np.ndarray):
+        feats_a, feats_b = torch.from_numpy(feats_a), torch.from_numpy(_numpy_like_a(feats_b))
+        return pairwise_correlation(feats_a, feats_b, channel_dim=channel_dim, pool=pool).numpy()
+    check_features("feats_a", feats_a, channel_dim)
+    check_features("feats_b", feats_b, channel_dim)
+    check_same_kind(feats_a, feats_b)
+    a, b = _sample_matrix(feats_a, channel_dim, pool), _sample_matrix(feats_b, channel_dim, pool)
+    if len(a) != len(b):
+        raise ValueError(f"feats_b: expected {len(a)} samples like feats_a, got {len(b)}")
+    if len(a) < 2:
+        return a.new_full((a.shape[1], b.shape[1]), torch.nan)
+    return (_standardized(a).T @ _standardized(b)).clamp(-1, 1)
+
+
+def _sample_matrix(feats: Tensor, channel_dim: int, pool: bool) -> Tensor:
+    """Return (samples, C) in the dtype of the correlations."""
+    dtype = torch.float64 if feats.dtype == torch.float64 else torch.float32
+    feats = feats.movedim(channel_dim, -1)
+    if pool and feats.ndim > 2:
+        return feats.mean(tuple(range(1, feats.ndim - 1)), dtype=dtype)
+    return feats.reshape(-1, feats.shape[-1]).to(dtype)
+
+
+def _standardized(samples: Tensor) -> Tensor:
+    """Return (samples - mean) / sqrt(m2) a column, from float64 moments."""
+    _, mean, _, m2, _, _ = comoments(samples, samples, pool=False)[:, 0]
+    scale = torch.where(m2 == 0, 0.0, m2.rsqrt())
+    rounded = mean.to(samples.dtype)
+    # What rounding the mean leaves behind is taken off in the second step, at no further pass.
+    rest = ((rounded - mean) * scale).to(samples.dtype)
+    return torch.addcmul(rest, samples - rounded, scale.to(samples.dtype))
 
 
 def correlation(moments: Tensor, kind: str = "pearson") -> Tensor:
@@ -83,17 +145,19 @@ def correlation(moments: Tensor, kind: str = "pearson") -> Tensor:
     """
     count, mean_a, mean_b, m2_a, m2_b, c_ab = moments
     if kind == "pearson":
+        covariance = c_ab
         alive = (m2_a != 0) & (m2_b != 0)
         m2_a, m2_b = torch.where(alive, m2_a, 1.0), torch.where(alive, m2_b, 1.0)
         # sqrt(m2_a * m2_b), but neither overflowing nor inexact where a = b.
-        corr = c_ab / ((m2_a / m2_b).sqrt() * m2_b)
+        corr = covariance / ((m2_a / m2_b).sqrt() * m2_b)
     else:
         n = count.clamp(min=1)
         gap = (mean_a - mean_b).square() / 4
         scale = (m2_a + m2_b) / (2 * n) + gap
         alive = scale != 0
-        corr = (c_ab / n - gap) / torch.where(alive, scale, 1.0)
-    corr = torch.where(alive, corr.clamp(-1, 1), 0.0)
+        covariance = c_ab / n - gap
+        corr = covariance / torch.where(alive, scale, 1.0)
+    corr = torch.where(alive | covariance.isnan(), corr.clamp(-1, 1), 0.0)
     return torch.where(count >= 2, corr, torch.nan)
 
 
@@ -103,11 +167,15 @@ def mutual_information(corr: Tensor) -> Tensor:
 
 
 def _from_numpy(feats_a, feats_b, factor, num_factors, channel_dim, pool, kind) -> ChannelBias:
-    if not isinstance(feats_b, np.ndarray):
-        raise TypeError(f"feats_b: expected a numpy.ndarray like feats_a, got {type(feats_b).__name__}")
     factor = None if factor is None else torch.from_numpy(np.asarray(factor, dtype=np.int64))
-    feats_a, feats_b = torch.from_numpy(feats_a), torch.from_numpy(feats_b)
+    feats_a, feats_b = torch.from_numpy(feats_a), torch.from_numpy(_numpy_like_a(feats_b))
     bias = channel_bias(
         feats_a, feats_b, factor, num_factors=num_factors, channel_dim=channel_dim, pool=pool, kind=kind
     )
     return ChannelBias(*(x.numpy() for x in bias))
+
+
+def _numpy_like_a(feats_b) -> np.ndarray:
+    if not isinstance(feats_b, np.ndarray):
+        raise TypeError(f"feats_b: expected a numpy.ndarray like feats_a, got {type(feats_b).__name__}")
+    return feats_b

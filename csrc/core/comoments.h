@@ -39,7 +39,11 @@ struct ShiftedSums {
         if (count == 0) return {};
         // A sum of squares below zero is rounding; the comparison lets NaN through.
         const double m2_a = aa - a * a / count, m2_b = bb - b * b / count;
-        return {count, shift_a + a / count, shift_b + b / count, m2_a < 0 ? 0 : m2_a, m2_b < 0 ? 0 : m2_b,
+        return {count,
+                shift_a + a / count,
+                shift_b + b / count,
+                m2_a < 0 ? 0 : m2_a,
+                m2_b < 0 ? 0 : m2_b,
                 ab - a * b / count};
     }
 
@@ -60,7 +64,7 @@ struct ShiftedSums {
 
 enum class Kind { pearson, intraclass };
 
-// NaN below two samples, 0 where the variance is zero.
+// NaN below two samples or where a sample was not finite, 0 where the variance is zero.
 SDFAST_HOST_DEVICE inline double correlation(const Comoments& m, Kind kind) {
     if (m.count < 2) return NAN;
     double covariance = m.c_ab, scale;
@@ -72,14 +76,12 @@ SDFAST_HOST_DEVICE inline double correlation(const Comoments& m, Kind kind) {
         covariance = m.c_ab / m.count - gap;
         scale = (m.m2_a + m.m2_b) / (2 * m.count) + gap;
     }
-    if (scale == 0) return 0;
+    if (scale == 0) return covariance == covariance ? 0 : NAN;
     const double corr = covariance / scale;
     return corr > 1 ? 1 : corr < -1 ? -1 : corr;
 }
 
 // Gaussian lower bound in nats.
-SDFAST_HOST_DEVICE inline double mutual_information(double corr) {
-    return -0.5 * std::log1p(-corr * corr);
-}
+SDFAST_HOST_DEVICE inline double mutual_information(double corr) { return -0.5 * std::log1p(-corr * corr); }
 
 }  // namespace sdfast

@@ -30,7 +30,15 @@ struct Tensor {
     std::uint64_t byte_offset;
 };
 
-struct ManagedTensor;  // owned by whoever made it; only handed on here
+struct ManagedTensor {
+    struct {
+        std::uint32_t major, minor;
+    } version;
+    void* context;
+    void (*deleter)(ManagedTensor* self);
+    std::uint64_t flags;
+    Tensor tensor;
+};
 
 struct ExchangeApi {
     struct {

@@ -14,8 +14,6 @@ struct BFloat16 {
     std::uint16_t bits;
 };
 
-constexpr std::size_t size_of(DType dtype) {
-    return dtype == DType::f64 ? 8 : dtype == DType::f32 ? 4 : 2;
-}
+constexpr std::size_t size_of(DType dtype) { return dtype == DType::f64 ? 8 : dtype == DType::f32 ? 4 : 2; }
 
 }  // namespace sdfast

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <memory>
 
 #include "cpu/isa.h"
 #include "cpu/sums.h"
@@ -12,6 +13,7 @@ namespace {
 constexpr std::int64_t kBytesPerThread = 128 * 1024;  // below this, waking a thread costs more than it saves
 constexpr std::int64_t kMinRun = 16;                  // shorter runs are faster side by side
 constexpr std::int64_t kChunk = 256;                  // rows whose addresses are worked out at a time
+constexpr std::int64_t kFirstRun = 256;               // of a long run, before its shift is re-centred
 constexpr std::int64_t kPackedRows = 16;
 
 // A part of the work: samples [first, last) of the batch (times positions, unless pooled) of some channels.
@@ -21,12 +23,12 @@ struct Block {
 };
 
 class Task {
-public:
-    Task(FeaturePair pair, const std::int64_t* factor, std::int64_t num_factors, bool pool);
+  public:
+    Task(FeaturePair pair, Labels factor, std::int64_t num_factors, bool pool);
 
     void run(int max_threads, double* out) const;
 
-private:
+  private:
     void choose_layout();
     std::vector<Block> split(int threads) const;
 
@@ -44,11 +46,19 @@ private:
         return pair_.b + n * pair_.batch.stride_b + block.first_channel * pair_.channel.stride_b;
     }
     const TypedKernels& typed() const { return kernels_.typed[static_cast<int>(pair_.dtype)]; }
-    std::size_t factor_of(std::int64_t n) const { return factor_ ? static_cast<std::size_t>(factor_[n]) : 0; }
+    std::size_t factor_of(std::int64_t n) const { return static_cast<std::size_t>(factor_[n]); }
+
+    template <class Make>
+    std::vector<RunningSums> per_factor(Make make) const {
+        std::vector<RunningSums> sums;
+        sums.reserve(static_cast<std::size_t>(num_factors_));
+        for (std::int64_t f = 0; f < num_factors_; ++f) sums.push_back(make());
+        return sums;
+    }
 
     const Kernels& kernels_ = kernels();
     FeaturePair pair_;
-    const std::int64_t* factor_;
+    Labels factor_;
     std::int64_t num_factors_;
     bool pool_;
     bool rows_ = false;      // channels are runs; else they lie side by side (or are packed so)
@@ -57,7 +67,7 @@ private:
     std::int64_t samples_per_entry_ = 1;
 };
 
-Task::Task(FeaturePair pair, const std::int64_t* factor, std::int64_t num_factors, bool pool)
+Task::Task(FeaturePair pair, Labels factor, std::int64_t num_factors, bool pool)
     : pair_(std::move(pair)), factor_(factor), num_factors_(num_factors), pool_(pool) {
     coalesce(pair_.positions);
     if (pair_.positions.empty()) pool_ = false;  // a mean over one position is the position
@@ -94,8 +104,8 @@ std::vector<Block> Task::split(int threads) const {
     const std::int64_t channels = pair_.channel.size;
     const std::int64_t wanted = threads;
     // Channels need no merging and rows of a channel range are long runs; columns are best read in full width.
-    const bool by_channel = rows_ ? channels >= 4 * wanted || samples < wanted
-                                  : samples < wanted || channels >= 4096 * wanted;
+    const bool by_channel =
+        rows_ ? channels >= 4 * wanted || samples < wanted : samples < wanted || channels >= 4096 * wanted;
     const std::int64_t parts = std::min(wanted, by_channel ? channels : samples);
     std::vector<Block> blocks;
     for (std::int64_t p = 0; p < parts; ++p) {
@@ -109,43 +119,50 @@ std::vector<Block> Task::split(int threads) const {
 
 void Task::run(int max_threads, double* out) const {
     const std::int64_t channels = pair_.channel.size;
-    std::int64_t bytes = 2 * static_cast<std::int64_t>(size_of(pair_.dtype)) * channels * pair_.batch.size * run_ * fold_;
+    std::int64_t bytes =
+        2 * static_cast<std::int64_t>(size_of(pair_.dtype)) * channels * pair_.batch.size * run_ * fold_;
     for (const Dim& d : pair_.positions) bytes *= d.size;
     const std::int64_t useful = std::max<std::int64_t>(1, bytes / kBytesPerThread);
     const std::vector<Block> blocks = split(static_cast<int>(std::min<std::int64_t>(max_threads, useful)));
 
     const int count = static_cast<int>(blocks.size());
-    std::vector<std::vector<Comoments>> partial(blocks.size());
-#pragma omp parallel for num_threads(count) schedule(static, 1) if (count > 1)
-    for (int i = 0; i < count; ++i) {
-        const auto b = static_cast<std::size_t>(i);
-        partial[b].resize(static_cast<std::size_t>(num_factors_ * blocks[b].channels()));
+    std::vector<std::int64_t> offsets{0};
+    for (const Block& block : blocks) offsets.push_back(offsets.back() + num_factors_ * block.channels());
+    std::vector<Comoments> partials(static_cast<std::size_t>(offsets.back()));
+    const auto run_block = [&](int i) {
+        const Block& block = blocks[static_cast<std::size_t>(i)];
+        Comoments* partial = partials.data() + offsets[static_cast<std::size_t>(i)];
         if (pool_)
-            add_pooled(blocks[b], partial[b].data());
+            add_pooled(block, partial);
         else if (rows_)
-            add_rows(blocks[b], partial[b].data());
+            add_rows(block, partial);
         else
-            add_columns(blocks[b], partial[b].data());
+            add_columns(block, partial);
+    };
+    if (count == 1) {
+        run_block(0);  // even a parallel region of one thread costs a system call
+    } else {
+#pragma omp parallel for num_threads(count) schedule(static, 1)
+        for (int i = 0; i < count; ++i) run_block(i);
     }
-
-    std::vector<Comoments> total(static_cast<std::size_t>(num_factors_ * channels));
-    for (std::size_t b = 0; b < blocks.size(); ++b)
-        for (std::int64_t f = 0; f < num_factors_; ++f)
-            for (std::int64_t c = 0; c < blocks[b].channels(); ++c)
-                total[static_cast<std::size_t>(f * channels + blocks[b].first_channel + c)] +=
-                    partial[b][static_cast<std::size_t>(f * blocks[b].channels() + c)];
 
     const std::int64_t row = num_factors_ * channels;
     for (std::int64_t i = 0; i < row; ++i) {
-        const Comoments& m = total[static_cast<std::size_t>(i)];
+        const std::int64_t f = i / channels, c = i % channels;
+        Comoments m;
+        for (std::size_t b = 0; b < blocks.size(); ++b)
+            if (c >= blocks[b].first_channel && c < blocks[b].last_channel)
+                m += partials[static_cast<std::size_t>(offsets[b] + f * blocks[b].channels() + c -
+                                                       blocks[b].first_channel)];
         const double values[6] = {m.count, m.mean_a, m.mean_b, m.m2_a, m.m2_b, m.c_ab};
         for (int k = 0; k < 6; ++k) out[k * row + i] = values[k];
     }
 }
 
 void Task::add_rows(const Block& block, Comoments* partial) const {
-    std::vector<RunningSums> sums(static_cast<std::size_t>(num_factors_),
-                                  RunningSums::of_rows(kernels_, pair_.dtype, block.channels()));
+    std::vector<RunningSums> sums =
+        per_factor([&] { return RunningSums::of_rows(kernels_, pair_.dtype, block.channels()); });
+    const std::int64_t item = static_cast<std::int64_t>(size_of(pair_.dtype));
     const Dim& channel = pair_.channel;
     Walk walk(pair_.positions);
     walk.seek(block.first_sample % samples_per_entry_);
@@ -154,14 +171,24 @@ void Task::add_rows(const Block& block, Comoments* partial) const {
         const char* a = base_a(block, n) + walk.a();
         const char* b = base_b(block, n) + walk.b();
         RunningSums& sum = sums[factor_of(n)];
+        std::int64_t done = 0;
+        const auto add = [&](std::int64_t length) {
+            typed().rows(a + done * item, b + done * item, channel.stride_a, channel.stride_b, block.channels(), length,
+                         sum.shift_a(), sum.shift_b(), sum.acc());
+            done += length;
+        };
         if (sum.empty()) {
             typed().row_sums(a, channel.stride_a, block.channels(), kMinRun, sum.shift_a());
             typed().row_sums(b, channel.stride_b, block.channels(), kMinRun, sum.shift_b());
             sum.divide_shifts(kMinRun);
+            if (run_ >= 2 * kFirstRun) {
+                add(kFirstRun);
+                sum.count(kFirstRun, kMinRun);
+            }
         }
-        typed().rows(a, b, channel.stride_a, channel.stride_b, block.channels(), run_, sum.shift_a(), sum.shift_b(),
-                     sum.acc());
-        sum.count(run_, 1);
+        const std::int64_t rest = run_ - done;
+        add(rest);
+        sum.count(rest, 1);
     }
     for (const RunningSums& sum : sums)
         for (std::int64_t c = 0; c < block.channels(); ++c) *partial++ = sum.comoments(c);
@@ -169,9 +196,12 @@ void Task::add_rows(const Block& block, Comoments* partial) const {
 
 // Copies elements that are not side by side, or too few for a vector, into padded rows.
 class Packer {
-public:
+  public:
     Packer(std::int64_t columns, std::int64_t padded, std::int64_t item)
-        : columns_(columns), pitch_(padded * item), item_(item), buffer_(static_cast<std::size_t>(pitch_ * kPackedRows)) {
+        : columns_(columns),
+          pitch_(padded * item),
+          item_(item),
+          buffer_(static_cast<std::size_t>(pitch_ * kPackedRows)) {
         for (std::int64_t r = 0; r < kPackedRows; ++r) rows_[r] = buffer_.data() + r * pitch_;
     }
 
@@ -185,7 +215,7 @@ public:
         return rows_;
     }
 
-private:
+  private:
     template <class T>
     void copy(const void* const* from, std::int64_t rows, std::int64_t stride) {
         for (std::int64_t c = 0; c < columns_; ++c)
@@ -201,7 +231,7 @@ private:
 
 // Rows of `columns` elements, side by side: the given ones where they are so already, else packed copies.
 class Rows {
-public:
+  public:
     Rows(std::int64_t columns, std::int64_t stride, std::int64_t item, const Kernels& kernels, bool must_pad)
         : stride_(stride),
           padded_(std::max<std::int64_t>(columns, kernels.block)),
@@ -214,7 +244,7 @@ public:
         return packs_ ? packer_.pack(rows, count, stride_) : rows;
     }
 
-private:
+  private:
     std::int64_t stride_, padded_;
     bool packs_;
     Packer packer_;
@@ -228,8 +258,7 @@ void Task::add_columns(const Block& block, Comoments* partial) const {
     const bool narrow = columns < kernels_.block;
     Rows rows_a(columns, stride_a, item, kernels_, narrow), rows_b(columns, stride_b, item, kernels_, narrow);
     const std::int64_t width = rows_a.columns();
-    std::vector<RunningSums> sums(static_cast<std::size_t>(num_factors_),
-                                  RunningSums::of_columns(kernels_, pair_.dtype, width));
+    std::vector<RunningSums> sums = per_factor([&] { return RunningSums::of_columns(kernels_, pair_.dtype, width); });
 
     // Rows are taken in the order of memory and sorted by factor a chunk at a time, so that memory is streamed.
     struct Chunk {
@@ -237,11 +266,10 @@ void Task::add_columns(const Block& block, Comoments* partial) const {
         const void* b[kChunk];
         std::int64_t size = 0;
     };
-    std::vector<Chunk> chunks(sums.size());
+    const std::unique_ptr<Chunk[]> chunks(new Chunk[sums.size()]);  // not zeroed, as a vector would be
     const auto add = [&](RunningSums& sum, Chunk& chunk) {
         for (std::int64_t r = 0; r < chunk.size;) {
-            const std::int64_t count =
-                std::min({chunk.size - r, sum.rows_left(), rows_a.at_most(), rows_b.at_most()});
+            const std::int64_t count = std::min({chunk.size - r, sum.rows_left(), rows_a.at_most(), rows_b.at_most()});
             const void* const* a = rows_a.prepare(chunk.a + r, count);
             const void* const* b = rows_b.prepare(chunk.b + r, count);
             if (sum.empty()) {
@@ -257,7 +285,8 @@ void Task::add_columns(const Block& block, Comoments* partial) const {
 
     Walk walk(pair_.positions);
     walk.seek(block.first_sample % samples_per_entry_);
-    std::int64_t n = block.first_sample / samples_per_entry_, left = samples_per_entry_ - block.first_sample % samples_per_entry_;
+    std::int64_t n = block.first_sample / samples_per_entry_,
+                 left = samples_per_entry_ - block.first_sample % samples_per_entry_;
     for (std::int64_t s = block.first_sample; s < block.last_sample;) {
         const std::int64_t end = std::min(s + kChunk, block.last_sample);
         for (; s < end; ++s, walk.next()) {
@@ -287,8 +316,7 @@ void Task::add_pooled(const Block& block, Comoments* partial) const {
     std::vector<double> mean_a(static_cast<std::size_t>(width)), mean_b(static_cast<std::size_t>(width));
     const void* a[1] = {mean_a.data()};
     const void* b[1] = {mean_b.data()};
-    std::vector<RunningSums> sums(static_cast<std::size_t>(num_factors_),
-                                  RunningSums::of_columns(kernels_, DType::f64, width));
+    std::vector<RunningSums> sums = per_factor([&] { return RunningSums::of_columns(kernels_, DType::f64, width); });
     for (std::int64_t n = block.first_sample; n < block.last_sample; ++n) {
         std::fill(mean_a.begin(), mean_a.end(), 0.0);
         std::fill(mean_b.begin(), mean_b.end(), 0.0);
@@ -343,8 +371,7 @@ void Task::pool_columns(const Block& block, const char* a, const char* b, double
 
 }  // namespace
 
-void comoments(FeaturePair pair, const std::int64_t* factor, std::int64_t num_factors, bool pool, int max_threads,
-               double* out) {
+void comoments(FeaturePair pair, Labels factor, std::int64_t num_factors, bool pool, int max_threads, double* out) {
     Task(std::move(pair), factor, num_factors, pool).run(max_threads, out);
 }
 

@@ -5,8 +5,8 @@
 
 namespace sdfast::cpu {
 
-#define SDFAST_DECLARE(NAME) \
-    namespace NAME {         \
+#define SDFAST_DECLARE(NAME)       \
+    namespace NAME {               \
     extern const Kernels kKernels; \
     }
 #if defined(__x86_64__)
@@ -75,16 +75,10 @@ std::vector<std::string> available_isas() {
     return names;
 }
 
-const std::string& current_isa() {
-    return current()->name;
-}
+const std::string& current_isa() { return current()->name; }
 
-void set_isa(const std::string& name) {
-    current() = &find(name);
-}
+void set_isa(const std::string& name) { current() = &find(name); }
 
-const Kernels& kernels() {
-    return *current()->kernels;
-}
+const Kernels& kernels() { return *current()->kernels; }
 
 }  // namespace sdfast::cpu

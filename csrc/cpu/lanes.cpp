@@ -58,10 +58,10 @@ inline Pair<vfloat> load_pair(const BFloat16* p) {
 }
 
 constexpr int kDoubles = kVectorBytes / 8;
-constexpr int kColumnBlock = kVectorBytes / 2;  // two float vectors, four double vectors
-constexpr int kRows = 16;                       // rows summed in registers before memory is touched
-constexpr int kTile = 512;                      // columns whose accumulators stay in the first-level cache
-constexpr int kRunBlock = 8 * kVectorBytes;     // samples of a run summed before float lanes are widened
+constexpr int kColumnBlock = kVectorBytes / 2;          // two float vectors, four double vectors
+constexpr int kRows = 16;                               // rows summed in registers before memory is touched
+constexpr int kTile = 512;                              // columns whose accumulators stay in the first-level cache
+constexpr int kRunBlock = 8 * kVectorBytes;             // samples of a run summed before float lanes are widened
 constexpr int kRunLanes = kDoubles < 4 ? kDoubles : 4;  // lanes of a run's accumulator: few, they are many runs
 constexpr std::int64_t kPrefetchBytes = 4096;
 
@@ -87,7 +87,9 @@ inline void load_doubles(vfloat& v, const double* from) {
     v = narrow(load_unaligned<vdouble>(from), load_unaligned<vdouble>(from + kDoubles));
 }
 template <class V>
-inline void add_doubles(double* to, V v) { store_unaligned(to, load_unaligned<V>(to) + v); }
+inline void add_doubles(double* to, V v) {
+    store_unaligned(to, load_unaligned<V>(to) + v);
+}
 inline void add_doubles(double* to, vfloat v) {
     add_doubles(to, low_half(v));
     add_doubles(to + kDoubles, high_half(v));
@@ -128,7 +130,8 @@ inline V keep_last(V v, std::int64_t kept) {
 #define ROW4 0, 0, 0, 0
 #define ONES4 -1, -1, -1, -1
 #if defined(__AVX512F__)
-        ROW4, ROW4, ROW4, ROW4, ONES4, ONES4, ONES4, ONES4
+        ROW4,  ROW4,  ROW4, ROW4, ONES4,
+        ONES4, ONES4, ONES4
 #elif defined(__AVX2__)
         ROW4, ROW4, ONES4, ONES4
 #else
@@ -226,8 +229,7 @@ inline void row(const T* a, const T* b, std::int64_t length, double shift_a, dou
         }
         if (i < end) {
             const std::int64_t last = end - W;
-            odd.add(keep_last(Lane<T>::load(a + last) - sa, end - i),
-                    keep_last(Lane<T>::load(b + last) - sb, end - i));
+            odd.add(keep_last(Lane<T>::load(a + last) - sa, end - i), keep_last(Lane<T>::load(b + last) - sb, end - i));
             i = end;
         }
         even += odd;
@@ -299,48 +301,50 @@ inline void for_each_group(std::int64_t rows, std::int64_t columns, Group group)
 }
 
 template <class T>
-void columns(const void* const* a, const void* const* b, std::int64_t rows, std::int64_t columns,
-             const double* shift_a, const double* shift_b, double* acc) {
+void columns(const void* const* a, const void* const* b, std::int64_t rows, std::int64_t columns, const double* shift_a,
+             const double* shift_b, double* acc) {
     using V = typename Lane<T>::V;
     constexpr int W = width<V>;
     const std::int64_t pitch = (columns + kColumnBlock - 1) / kColumnBlock * kColumnBlock;
-    for_each_group<2 * W>(rows, columns, [=](std::int64_t slot, std::int64_t column, std::int64_t r, std::int64_t last) {
-        V sa[2], sb[2];
-        for (int v = 0; v < 2; ++v) {
-            load_doubles(sa[v], shift_a + slot + v * W);
-            load_doubles(sb[v], shift_b + slot + v * W);
-        }
-        Sums<V> first, second;
-        for (; r < last; ++r) {
-            if (r + kRows < rows) {
-                prefetch_far(static_cast<const T*>(a[r + kRows]) + column);
-                prefetch_far(static_cast<const T*>(b[r + kRows]) + column);
-            }
-            const Pair<V> x = load_pair(static_cast<const T*>(a[r]) + column);
-            const Pair<V> y = load_pair(static_cast<const T*>(b[r]) + column);
-            first.add(x.first - sa[0], y.first - sb[0]);
-            second.add(x.second - sa[1], y.second - sb[1]);
-        }
-        add_to(acc + slot, pitch, first);
-        add_to(acc + slot + W, pitch, second);
-    });
+    for_each_group<2 * W>(rows, columns,
+                          [=](std::int64_t slot, std::int64_t column, std::int64_t r, std::int64_t last) {
+                              V sa[2], sb[2];
+                              for (int v = 0; v < 2; ++v) {
+                                  load_doubles(sa[v], shift_a + slot + v * W);
+                                  load_doubles(sb[v], shift_b + slot + v * W);
+                              }
+                              Sums<V> first, second;
+                              for (; r < last; ++r) {
+                                  if (r + kRows < rows) {
+                                      prefetch_far(static_cast<const T*>(a[r + kRows]) + column);
+                                      prefetch_far(static_cast<const T*>(b[r + kRows]) + column);
+                                  }
+                                  const Pair<V> x = load_pair(static_cast<const T*>(a[r]) + column);
+                                  const Pair<V> y = load_pair(static_cast<const T*>(b[r]) + column);
+                                  first.add(x.first - sa[0], y.first - sb[0]);
+                                  second.add(x.second - sa[1], y.second - sb[1]);
+                              }
+                              add_to(acc + slot, pitch, first);
+                              add_to(acc + slot + W, pitch, second);
+                          });
 }
 
 template <class T>
 void column_sums(const void* const* data, std::int64_t rows, std::int64_t columns, double* sum) {
     using V = typename Lane<T>::V;
     constexpr int W = width<V>;
-    for_each_group<2 * W>(rows, columns, [=](std::int64_t slot, std::int64_t column, std::int64_t r, std::int64_t last) {
-        V first{}, second{};
-        for (; r < last; ++r) {
-            if (r + kRows < rows) prefetch_far(static_cast<const T*>(data[r + kRows]) + column);
-            const Pair<V> x = load_pair(static_cast<const T*>(data[r]) + column);
-            first += x.first;
-            second += x.second;
-        }
-        add_doubles(sum + slot, first);
-        add_doubles(sum + slot + W, second);
-    });
+    for_each_group<2 * W>(rows, columns,
+                          [=](std::int64_t slot, std::int64_t column, std::int64_t r, std::int64_t last) {
+                              V first{}, second{};
+                              for (; r < last; ++r) {
+                                  if (r + kRows < rows) prefetch_far(static_cast<const T*>(data[r + kRows]) + column);
+                                  const Pair<V> x = load_pair(static_cast<const T*>(data[r]) + column);
+                                  first += x.first;
+                                  second += x.second;
+                              }
+                              add_doubles(sum + slot, first);
+                              add_doubles(sum + slot + W, second);
+                          });
 }
 
 std::uint64_t read(const void* data, std::int64_t bytes) {
@@ -368,9 +372,7 @@ constexpr TypedKernels typed() {
 }  // namespace
 
 extern const Kernels kKernels;
-const Kernels kKernels = {kRunLanes,
-                          kColumnBlock,
-                          {typed<double>(), typed<float>(), typed<Half>(), typed<BFloat16>()},
-                          read};
+const Kernels kKernels = {
+    kRunLanes, kColumnBlock, {typed<double>(), typed<float>(), typed<Half>(), typed<BFloat16>()}, read};
 
 }  // namespace sdfast::cpu::SDFAST_ISA_NAME

@@ -30,9 +30,9 @@ struct TypedKernels {
 };
 
 struct Kernels {
-    int lanes;  // doubles in each sum of a run's accumulator
-    int block;  // columns that a column kernel takes at a time
-    TypedKernels typed[4];  // by DType
+    int lanes;                                                    // doubles in each sum of a run's accumulator
+    int block;                                                    // columns that a column kernel takes at a time
+    TypedKernels typed[4];                                        // by DType
     std::uint64_t (*read)(const void* data, std::int64_t bytes);  // touches every byte, for the bandwidth probe
 
     // Column kernels work on whole blocks. The last block is moved back so that it ends with the last column; the

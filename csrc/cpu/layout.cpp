@@ -8,6 +8,7 @@ namespace sdfast::cpu {
 void coalesce(std::vector<Dim>& positions) {
     positions.erase(std::remove_if(positions.begin(), positions.end(), [](const Dim& d) { return d.size == 1; }),
                     positions.end());
+    if (positions.size() < 2) return;
     std::stable_sort(positions.begin(), positions.end(),
                      [](const Dim& x, const Dim& y) { return std::abs(x.stride_a) > std::abs(y.stride_a); });
     std::vector<Dim> joined;

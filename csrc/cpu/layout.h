@@ -22,12 +22,21 @@ struct FeaturePair {
     std::vector<Dim> positions;
 };
 
+// One factor label a batch entry; all entries are of factor 0 where there are no labels.
+struct Labels {
+    const std::int64_t* values = nullptr;
+    std::int64_t stride = 1;
+
+    explicit operator bool() const { return values != nullptr; }
+    std::int64_t operator[](std::int64_t n) const { return values ? values[n * stride] : 0; }
+};
+
 // Orders positions by stride and joins those that lie end to end: the last dimension becomes the longest run.
 void coalesce(std::vector<Dim>& positions);
 
 // Byte offsets of the positions in memory order.
 class Walk {
-public:
+  public:
     explicit Walk(const std::vector<Dim>& dims);
 
     std::int64_t size() const { return size_; }
@@ -36,7 +45,7 @@ public:
     std::int64_t a() const { return a_; }
     std::int64_t b() const { return b_; }
 
-private:
+  private:
     const std::vector<Dim>& dims_;
     std::int64_t size_ = 1, a_ = 0, b_ = 0;
     std::int64_t index_[kMaxDims] = {};

@@ -47,9 +47,7 @@ inline vfloat_half half_of(vfloat v, std::integer_sequence<int, I...>) {
     return __builtin_shufflevector(v, v, (kFirst + I)...);
 }
 
-inline vdouble low_half(vfloat v) {
-    return widen(half_of<0>(v, std::make_integer_sequence<int, kVectorBytes / 8>{}));
-}
+inline vdouble low_half(vfloat v) { return widen(half_of<0>(v, std::make_integer_sequence<int, kVectorBytes / 8>{})); }
 
 inline vdouble high_half(vfloat v) {
     return widen(half_of<kVectorBytes / 8>(v, std::make_integer_sequence<int, kVectorBytes / 8>{}));

@@ -2,8 +2,8 @@
 
 namespace sdfast::cpu {
 
-RunningSums::RunningSums(DType dtype, std::int64_t channels, std::int64_t size, std::int64_t stride,
-                         std::int64_t pitch, int lanes)
+RunningSums::RunningSums(DType dtype, std::int64_t channels, std::int64_t size, std::int64_t stride, std::int64_t pitch,
+                         int lanes)
     : dtype_(dtype),
       channels_(channels),
       stride_(stride),
@@ -47,8 +47,7 @@ ShiftedSums RunningSums::sums(std::int64_t channel) const {
     const auto c = static_cast<std::size_t>(channel);
     double total[kSums] = {};
     for (int k = 0; k < kSums; ++k)
-        for (int l = 0; l < lanes_; ++l)
-            total[k] += acc_[static_cast<std::size_t>(channel * stride_ + k * pitch_ + l)];
+        for (int l = 0; l < lanes_; ++l) total[k] += acc_[static_cast<std::size_t>(channel * stride_ + k * pitch_ + l)];
     return {static_cast<double>(count_), shift_a_[c], shift_b_[c], total[0], total[1], total[2], total[3], total[4]};
 }
 

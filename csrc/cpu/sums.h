@@ -12,7 +12,7 @@ namespace sdfast::cpu {
 // Float lanes see shifts that a float holds exactly. A first sample far from the mean inflates the squares, and with
 // them the rounding, so the shift moves to the mean after 16, 256, 4096, ... rows.
 class RunningSums {
-public:
+  public:
     // One run of samples a channel (TypedKernels::rows).
     static RunningSums of_rows(const Kernels& kernels, DType dtype, std::int64_t channels);
     // Channels side by side (TypedKernels::columns).
@@ -25,14 +25,14 @@ public:
     // Turns sums in place of the shifts into means.
     void divide_shifts(double count);
 
-    // Counts `samples` new samples a channel, which came as `rows` rows, and re-centres when it is time.
+    // Counts `samples` new samples a channel, worth `rows` rows, and re-centres when it is time.
     void count(std::int64_t samples, std::int64_t rows);
     // Rows that may still be added before the next re-centring.
     std::int64_t rows_left() const { return next_recentring_ - rows_; }
 
     Comoments comoments(std::int64_t channel) const { return sums(channel).centred(); }
 
-private:
+  private:
     RunningSums(DType dtype, std::int64_t channels, std::int64_t size, std::int64_t stride, std::int64_t pitch,
                 int lanes);
     ShiftedSums sums(std::int64_t channel) const;

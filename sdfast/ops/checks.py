@@ -9,22 +9,22 @@ FLOAT_DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 def check_feature_pair(feats_a: Tensor, feats_b: Tensor, channel_dim: int) -> None:
     """Raise unless both are feature tensors of one shape, dtype and device with a batch and a channel dimension."""
     for name, feats in (("feats_a", feats_a), ("feats_b", feats_b)):
-        check_features(name, feats)
+        check_features(name, feats, channel_dim)
     if feats_b.shape != feats_a.shape:
         raise ValueError(f"feats_b: expected shape {tuple(feats_a.shape)} like feats_a, got {tuple(feats_b.shape)}")
+    check_same_kind(feats_a, feats_b)
+
+
+def check_same_kind(feats_a: Tensor, feats_b: Tensor) -> None:
+    """Raise unless both have one dtype and device."""
     if feats_b.dtype != feats_a.dtype:
         raise TypeError(f"feats_b: expected dtype {feats_a.dtype} like feats_a, got {feats_b.dtype}")
     if feats_b.device != feats_a.device:
         raise ValueError(f"feats_b: expected device {feats_a.device} like feats_a, got {feats_b.device}")
-    if not -feats_a.ndim <= channel_dim < feats_a.ndim or channel_dim % feats_a.ndim == 0:
-        raise ValueError(
-            f"channel_dim: expected a dimension of feats_a other than the batch dimension 0, "
-            f"got {channel_dim} for shape {tuple(feats_a.shape)}"
-        )
 
 
-def check_features(name: str, feats: Tensor) -> None:
-    """Raise unless feats is a floating-point tensor (N, C, ...) without empty dimensions."""
+def check_features(name: str, feats: Tensor, channel_dim: int) -> None:
+    """Raise unless feats is a floating-point tensor (N, C, ...) without empty dimensions that has channel_dim."""
     if not isinstance(feats, Tensor):
         raise TypeError(f"{name}: expected a torch.Tensor or numpy.ndarray, got {type(feats).__name__}")
     if feats.dtype not in FLOAT_DTYPES:
@@ -34,6 +34,11 @@ def check_features(name: str, feats: Tensor) -> None:
     if 0 in feats.shape:
         what = "at least one pair" if feats.shape[0] == 0 else "no empty dimension"
         raise ValueError(f"{name}: expected {what}, got shape {tuple(feats.shape)}")
+    if not -feats.ndim <= channel_dim < feats.ndim or channel_dim % feats.ndim == 0:
+        raise ValueError(
+            f"channel_dim: expected a dimension of {name} other than the batch dimension 0, "
+            f"got {channel_dim} for shape {tuple(feats.shape)}"
+        )
 
 
 def check_factor(factor: Tensor | None, feats_a: Tensor, num_factors: int) -> None:
