@@ -1,0 +1,81 @@
+"""Features to measure on, and the truth about them."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sdfast import _C, reference
+
+# Of the correlation, absolute. Half precision runs in float32 lanes.
+TOLERANCE = {torch.float32: 1e-12, torch.float16: 5e-6, torch.bfloat16: 5e-6}
+PEER_TOLERANCE = 1e-3  # peers sum in float32
+_CHUNK = 1 << 22  # elements that are float64 at a time
+
+
+@dataclass(frozen=True)
+class FeaturePair:
+    """Paired features with a name for tables."""
+
+    feats_a: Tensor
+    feats_b: Tensor
+    channel_dim: int = 1
+
+    @property
+    def megabytes(self) -> float:
+        """Both tensors together, in 1e6 bytes."""
+        return (self.feats_a.nbytes + self.feats_b.nbytes) / 1e6
+
+    @property
+    def shape(self) -> str:
+        """The shape of one tensor as text."""
+        return str(tuple(self.feats_a.shape)).replace(", ", ",")
+
+    @cached_property
+    def _memory(self) -> tuple[Tensor, Tensor]:
+        """The features as they lie in memory; they are dense, whatever the order of their dimensions."""
+        a, b = (x.as_strided((x.numel(),), (1,)) for x in (self.feats_a, self.feats_b))
+        return a, b
+
+    def read(self) -> None:
+        """Read both tensors once, as fast as the machine does: the limit."""
+        for memory in self._memory:
+            _C.read_probe(memory)
+
+    def truth(self, pool: bool, kind: str = "pearson") -> np.ndarray:
+        """Return the (C,) correlations in float64, a few channels at a time to bound the memory."""
+        channels = self.feats_a.shape[self.channel_dim]
+        step = max(1, _CHUNK * channels // self.feats_a.numel())
+        parts = []
+        for begin in range(0, channels, step):
+            size = min(step, channels - begin)
+            a, b = (x.narrow(self.channel_dim, begin, size).double().numpy() for x in (self.feats_a, self.feats_b))
+            moments = reference.comoments(a, b, channel_dim=self.channel_dim, pool=pool)
+            parts.append(reference.correlation(moments, kind)[0])
+        return np.concatenate(parts)
+
+
+def draw(shape: tuple[int, ...], dtype: torch.dtype, layout: str = "contiguous", channel_dim: int = 1) -> FeaturePair:
+    """Draw features whose true correlations go from -0.9 to 0.9 over the channels.
+
+    Args:
+        shape: (N, C, ...), or with the channels at `channel_dim`.
+        layout: "contiguous" or "channels_last", of memory; the shape is the same.
+    """
+    generator = torch.Generator().manual_seed(0)
+    a, b = (torch.randn(shape, generator=generator) for _ in range(2))
+    corr = torch.linspace(-0.9, 0.9, shape[channel_dim])
+    corr = corr.view([-1 if d == channel_dim % len(shape) else 1 for d in range(len(shape))])
+    b.mul_((1 - corr * corr).sqrt()).addcmul_(a, corr)
+    feats = [x.add_(0.5).to(dtype) for x in (a, b)]
+    if layout == "channels_last":
+        memory_format = {4: torch.channels_last, 5: torch.channels_last_3d}[len(shape)]
+        feats = [x.contiguous(memory_format=memory_format) for x in feats]
+    return FeaturePair(*feats, channel_dim)
+
+
+def largest_error(corr: object, truth: np.ndarray) -> float:
+    """Return the largest absolute error of correlations; NaN counts as infinitely wrong."""
+    return float(np.nan_to_num(np.abs(np.asarray(corr, dtype=np.float64) - truth), nan=np.inf).max())

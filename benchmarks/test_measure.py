@@ -1,0 +1,132 @@
+"""What `sdfast.measure` adds to the forward passes that it needs anyway."""
+
+import copy
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import sdfast
+from benchmarks import targets
+from benchmarks.features import largest_error
+from benchmarks.scoreboard import Beside, Judged
+from benchmarks.timing import MIN_ROUNDS, QUICK, Rounds, interleave
+from sdfast import reference
+
+PAIRS = 8  # in one forward pass
+SHORT_RUN = 2  # batches
+ROUNDS = MIN_ROUNDS if QUICK else 25
+CASE = f"TransNetV2, {PAIRS} pairs a batch"
+
+
+@pytest.fixture(scope="module")
+def model():
+    return sdfast.load_model("transnetv2")
+
+
+@pytest.fixture(scope="module")
+def batch(model):
+    """Pairs of real clips in memory, as a loader would stack them."""
+    from sdfast.pairs import VideoPairs
+    from sdfast.video import demo_videos
+
+    pairs = VideoPairs(
+        demo_videos(),
+        num_pairs=PAIRS,
+        clip_frames=model.clip_frames,
+        frame_size=model.frame_size,
+        transform=model.prepare,
+    )
+    clips_a, clips_b, factor = zip(*(pairs[i] for i in range(PAIRS)), strict=True)
+    return torch.stack(clips_a), torch.stack(clips_b), torch.tensor(factor)
+
+
+class InTurn:
+    """Batches for `measure` that time bare forward passes in between, so that each round has both.
+
+    Two copies of the model make the bare passes, without hooks; they take turns at being first. How far they lie
+    apart is noise.
+    """
+
+    def __init__(self, module: nn.Module, batch: tuple, rounds: int):
+        self.batch, self.rounds = batch, rounds
+        self.clips = torch.cat(batch[:2])
+        self.bare = {name: copy.deepcopy(module) for name in ("bare", "bare again")}
+        self.seconds: dict[str, list[float]] = {"measure": [], "bare": [], "bare again": [], "mean bare": []}
+
+    def __iter__(self) -> Iterator[tuple]:
+        yield self.batch  # warms up
+        for number in range(self.rounds):
+            taken = {name: self._forward(name) for name in sorted(self.bare, reverse=number % 2 == 1)}
+            taken["mean bare"] = sum(taken.values()) / len(taken)
+            begin = time.perf_counter()
+            yield self.batch
+            taken["measure"] = time.perf_counter() - begin
+            for name, seconds in taken.items():
+                self.seconds[name].append(seconds)
+
+    def _forward(self, name: str) -> float:
+        begin = time.perf_counter()
+        self.bare[name](self.clips)
+        return time.perf_counter() - begin
+
+    def taken(self) -> Rounds:
+        """Return the seconds of all rounds."""
+        return Rounds({name: tuple(seconds) for name, seconds in self.seconds.items()})
+
+
+def _truth(model: sdfast.VideoModel, batch: tuple) -> dict[str, np.ndarray]:
+    """Return {layer: (2, C)} correlations of features that are stored first."""
+    clips_a, clips_b, factor = batch
+    stored = {}
+    hooks = [
+        model.module.get_submodule(name).register_forward_hook(
+            lambda module, inputs, output, name=name: stored.__setitem__(name, output.clone())
+        )
+        for name in model.layers
+    ]
+    with torch.no_grad():
+        model.module(torch.cat([clips_a, clips_b]))
+    for hook in hooks:
+        hook.remove()
+    corr = {}
+    for name, feats in stored.items():
+        a, b = (x.double().numpy() for x in (feats[:PAIRS], feats[PAIRS:]))
+        corr[name] = reference.correlation(reference.comoments(a, b, factor.numpy()))
+    return corr
+
+
+def test_measure_over_bare_forward_passes(model, batch, benchmark, scoreboard):
+    truth = _truth(model, batch)
+    reports = sdfast.measure(model.module, iter([batch]), model.layers, progress=False)
+    error = max(largest_error(reports[name].corr, truth[name]) for name in truth)
+    if not error < 1e-6:
+        scoreboard.judged.append(Judged(targets.MEASURE, CASE, None, f"WRONG: error {error:.0e}"))
+        pytest.fail(f"measure: correlations off by {error:.0e}")
+
+    in_turn = InTurn(model.module, batch, ROUNDS)
+    sdfast.measure(model.module, iter(in_turn), model.layers, progress=False)
+    rounds = in_turn.taken()
+    overhead = rounds.ratio("measure", "mean bare").map(lambda ratio: 100 * (ratio - 1))
+    noise = rounds.ratio("bare again", "bare")
+    scoreboard.judged.append(Judged(targets.MEASURE, CASE, overhead))
+    scoreboard.beside.append(Beside(CASE, "bare forward passes", rounds.ratio("mean bare", "measure"), error))
+    scoreboard.beside.append(Beside(CASE, "(noise: bare again / bare)", noise))
+
+    def run() -> None:
+        sdfast.measure(model.module, iter([batch] * SHORT_RUN), model.layers, progress=False)
+
+    def bare() -> None:
+        for _ in range(SHORT_RUN):
+            in_turn.bare["bare"](in_turn.clips)
+
+    with torch.no_grad():
+        whole = interleave({"bare": bare, "measure": run}).ratio("bare", "measure")
+    scoreboard.beside.append(Beside(f"a run of {SHORT_RUN} batches, set-up included", "bare forward passes", whole))
+    benchmark.pedantic(run, rounds=3)
+    benchmark.extra_info.update(
+        case=CASE, percent_over_bare=overhead.to_dict(), noise=noise.to_dict(), short_run=whole.to_dict()
+    )
