@@ -19,6 +19,7 @@ def pytest_configure(config):
         option.benchmark_autosave = "bench"
         option.benchmark_storage = RESULTS.as_uri()
     option.benchmark_quiet = True
+    config.addinivalue_line("filterwarnings", "ignore:`torch.jit.script_method`:DeprecationWarning")
 
 
 @pytest.fixture(scope="session")

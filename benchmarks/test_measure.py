@@ -18,7 +18,7 @@ from sdfast import reference
 
 PAIRS = 8  # in one forward pass
 SHORT_RUN = 2  # batches
-ROUNDS = MIN_ROUNDS if QUICK else 25
+ROUNDS = MIN_ROUNDS if QUICK else 15
 CASE = f"TransNetV2, {PAIRS} pairs a batch"
 
 
