@@ -13,7 +13,7 @@ from benchmarks.contest import OURS, Peer, hold
 from benchmarks.features import draw, largest_error
 from benchmarks.peers import TorchMetrics, authors_numpy, centred, one_pass
 from benchmarks.scoreboard import Judged, Scoreboard, columns
-from benchmarks.targets import CALL, POOLED, TARGETS, Target
+from benchmarks.targets import CALL, MEASURE, POOLED, TARGETS, Target
 from benchmarks.timing import MIN_ROUNDS, Rounds, Spread, interleave
 
 
@@ -93,7 +93,8 @@ def test_ratios_are_taken_round_by_round():
         ((0.79, 0.81, 0.82), "reached"),  # the rounds agree well enough for the median to decide
         ((0.30, 0.81, 0.99), "noise"),
         ((0.30, 0.70, 0.99), "noise"),
-        ((1.20, 1.50, 1.60), "noise"),  # nothing is faster than the limit
+        ((0.85, 0.99, 1.40), "noise"),  # good all through, but what of?
+        ((1.20, 1.30, 1.31), "noise"),  # nothing is faster than the limit
     ],
 )
 def test_verdicts(values, verdict):
@@ -104,6 +105,8 @@ def test_less_is_better_where_it_is():
     assert CALL.verdict(Spread((1.0, 1.1, 1.2))) == "aim"
     assert CALL.verdict(Spread((2.8, 2.9, 2.95))) == "reached"
     assert CALL.verdict(Spread((3.8, 3.9, 3.95))) == "missed"
+    assert MEASURE.verdict(Spread((-0.9, 0.1, 0.8))) == "aim"  # percent: their spread is not a matter of the median
+    assert MEASURE.verdict(Spread((-20.0, 0.1, 2.0))) == "noise"
 
 
 def contest_of(ours, peers):
