@@ -26,16 +26,6 @@ cpu::Dim dim(const dlpack::Tensor& a, const dlpack::Tensor& b, std::int32_t d, s
     return {a.shape[d], a.strides[d] * item, b.strides[d] * item};
 }
 
-DType feature_dtype(const dlpack::DataType& t) {
-    if (t.lanes == 1 && t.code == dlpack::kFloat && t.bits == 64) return DType::f64;
-    if (t.lanes == 1 && t.code == dlpack::kFloat && t.bits == 32) return DType::f32;
-    if (t.lanes == 1 && t.code == dlpack::kFloat && t.bits == 16) return DType::f16;
-    if (t.lanes == 1 && t.code == dlpack::kBfloat && t.bits == 16) return DType::bf16;
-    refuse();
-}
-
-char* data_of(const dlpack::Tensor& t) { return static_cast<char*>(t.data) + t.byte_offset; }
-
 constexpr std::size_t kAlignment = 64;
 
 // A tensor's description, its sizes and its data in one allocation.
@@ -66,6 +56,16 @@ Output<T> empty(std::initializer_list<std::int64_t> shape, dlpack::TypeCode code
 }
 
 }  // namespace
+
+DType feature_dtype(const dlpack::DataType& t) {
+    if (t.lanes == 1 && t.code == dlpack::kFloat && t.bits == 64) return DType::f64;
+    if (t.lanes == 1 && t.code == dlpack::kFloat && t.bits == 32) return DType::f32;
+    if (t.lanes == 1 && t.code == dlpack::kFloat && t.bits == 16) return DType::f16;
+    if (t.lanes == 1 && t.code == dlpack::kBfloat && t.bits == 16) return DType::bf16;
+    refuse();
+}
+
+char* data_of(const dlpack::Tensor& t) { return static_cast<char*>(t.data) + t.byte_offset; }
 
 void find_torch() {
     const py::object type = py::module_::import("torch").attr("Tensor");

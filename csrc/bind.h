@@ -20,6 +20,11 @@ void find_torch();
 // A CPU tensor's description, valid while the object lives. Refuses anything else.
 dlpack::Tensor view(py::handle tensor);
 
+// The element type of features. Refuses types that are none.
+DType feature_dtype(const dlpack::DataType& type);
+
+char* data_of(const dlpack::Tensor& tensor);
+
 // An uninitialised CPU tensor of up to three dimensions and a pointer to its data.
 template <class T>
 struct Output {
@@ -36,6 +41,7 @@ cpu::FeaturePair feature_pair(py::handle feats_a, py::handle feats_b, std::int64
 cpu::Labels factor_labels(py::handle factor, std::int64_t batch, std::int64_t num_factors);
 
 void bind_comoments(py::module_& m);
+void bind_dropout(py::module_& m);
 void bind_probe(py::module_& m);
 
 }  // namespace sdfast

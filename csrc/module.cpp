@@ -10,5 +10,6 @@ PYBIND11_MODULE(_C, m) {
         throw pybind11::import_error(error.what());
     }
     sdfast::bind_comoments(m);
+    sdfast::bind_dropout(m);
     sdfast::bind_probe(m);
 }

@@ -7,7 +7,7 @@
 namespace sdfast::dlpack {
 
 enum DeviceType : std::int32_t { kCPU = 1 };
-enum TypeCode : std::uint8_t { kInt = 0, kFloat = 2, kBfloat = 4 };
+enum TypeCode : std::uint8_t { kInt = 0, kUint = 1, kFloat = 2, kBfloat = 4, kBool = 6 };
 
 struct Device {
     std::int32_t type;

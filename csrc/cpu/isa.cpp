@@ -5,9 +5,10 @@
 
 namespace sdfast::cpu {
 
-#define SDFAST_DECLARE(NAME)       \
-    namespace NAME {               \
-    extern const Kernels kKernels; \
+#define SDFAST_DECLARE(NAME)                     \
+    namespace NAME {                             \
+    extern const Kernels kKernels;               \
+    extern const DropoutKernels kDropoutKernels; \
     }
 #if defined(__x86_64__)
 SDFAST_DECLARE(baseline)
@@ -25,6 +26,7 @@ namespace {
 struct Level {
     std::string name;
     const Kernels* kernels;
+    const DropoutKernels* dropout_kernels;
 };
 
 // Levels that this machine can run, slowest first.
@@ -32,14 +34,15 @@ std::vector<Level> detect() {
 #if defined(__x86_64__)
     __builtin_cpu_init();
     std::vector<Level> found;
-    if (__builtin_cpu_supports("x86-64-v2")) found.push_back({"baseline", &baseline::kKernels});
-    if (__builtin_cpu_supports("x86-64-v3")) found.push_back({"avx2", &avx2::kKernels});
-    if (__builtin_cpu_supports("x86-64-v4")) found.push_back({"avx512", &avx512::kKernels});
+    if (__builtin_cpu_supports("x86-64-v2"))
+        found.push_back({"baseline", &baseline::kKernels, &baseline::kDropoutKernels});
+    if (__builtin_cpu_supports("x86-64-v3")) found.push_back({"avx2", &avx2::kKernels, &avx2::kDropoutKernels});
+    if (__builtin_cpu_supports("x86-64-v4")) found.push_back({"avx512", &avx512::kKernels, &avx512::kDropoutKernels});
     return found;
 #elif defined(__aarch64__)
-    return {{"neon", &neon::kKernels}};
+    return {{"neon", &neon::kKernels, &neon::kDropoutKernels}};
 #else
-    return {{"baseline", &baseline::kKernels}};
+    return {{"baseline", &baseline::kKernels, &baseline::kDropoutKernels}};
 #endif
 }
 
@@ -80,5 +83,7 @@ const std::string& current_isa() { return current()->name; }
 void set_isa(const std::string& name) { current() = &find(name); }
 
 const Kernels& kernels() { return *current()->kernels; }
+
+const DropoutKernels& dropout_kernels() { return *current()->dropout_kernels; }
 
 }  // namespace sdfast::cpu

@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "cpu/dropout_lanes.h"
 #include "cpu/lanes.h"
 
 namespace sdfast::cpu {
@@ -18,5 +19,6 @@ void set_isa(const std::string& name);
 
 // Kernels of the level in use.
 const Kernels& kernels();
+const DropoutKernels& dropout_kernels();
 
 }  // namespace sdfast::cpu

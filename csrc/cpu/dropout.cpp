@@ -1,0 +1,279 @@
+#include "cpu/dropout.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "core/philox.h"
+#include "cpu/dropout_lanes.h"
+#include "cpu/isa.h"
+#include "cpu/mask_rows.h"
+
+namespace sdfast::cpu {
+namespace {
+
+constexpr std::int64_t kBytesPerThread = 128 * 1024;  // below this, waking a thread costs more than it saves
+constexpr std::int64_t kPiece = 4096;                 // elements of a row handled at a time; their draws stay in cache
+constexpr std::int64_t kShortRow = 1024;              // several of these share a batch of draws
+
+using philox::kDraws;
+
+std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+
+class Dropout {
+  public:
+    explicit Dropout(const DropoutTask& task);
+
+    void run(int max_threads);
+
+  private:
+    class Worker;
+
+    // Runs of positions (or of channels, where there are no positions): one (n, c) each.
+    bool positions_run() const;
+    bool channels_run() const { return channel_.stride_a == item_ && channel_.stride_b == item_; }
+    float rate(std::int64_t c) const { return rates_.empty() ? rate_ : rates_[static_cast<std::size_t>(c)]; }
+
+    const DropoutTask& task_;
+    const DropoutKernels& kernels_ = dropout_kernels();
+    std::int64_t item_;
+    Dim batch_, channel_;
+    std::vector<Dim> positions_;
+    bool vectors_;           // no positions: the channels take their place in the draws
+    std::int64_t size_ = 1;  // positions
+    std::int64_t counters_;  // of a row
+    float rate_;
+    std::vector<float> rates_;           // of the channels, 65536 p w
+    std::vector<std::uint16_t> shared_;  // draws that elements share, by n or by (n, c)
+    bool in_place_;
+};
+
+Dropout::Dropout(const DropoutTask& task)
+    : task_(task),
+      item_(static_cast<std::int64_t>(size_of(task.dtype))),
+      batch_(task.batch),
+      channel_(task.channel),
+      positions_(task.positions),
+      vectors_(std::all_of(positions_.begin(), positions_.end(), [](const Dim& d) { return d.size == 1; })),
+      rate_(task.p * 65536.0f),
+      in_place_(task.x == task.out) {
+    if (task_.channel_weight)
+        for (std::int64_t c = 0; c < channel_.size; ++c) rates_.push_back(task_.p * task_.channel_weight[c] * 65536.0f);
+    if (task_.granularity != Granularity::element) {
+        const std::int64_t draws = task_.granularity == Granularity::region ? batch_.size : batch_.size * channel_.size;
+        shared_.resize(static_cast<std::size_t>(ceil_div(draws, kDraws) * kDraws + kDrawSlack));
+        kernels_.draws(task_.seed, 0, ceil_div(draws, kDraws), shared_.data());
+    }
+    if (vectors_) {
+        positions_ = {channel_};
+        channel_ = {1, 0, 0};
+    }
+    for (const Dim& d : positions_) size_ *= d.size;
+    counters_ = ceil_div(size_, kDraws);
+}
+
+bool Dropout::positions_run() const {
+    std::int64_t stride = item_;
+    for (std::size_t d = positions_.size(); d-- > 0;) {
+        const Dim& dim = positions_[d];
+        if (dim.size > 1 && (dim.stride_a != stride || dim.stride_b != stride)) return false;
+        stride *= dim.size;
+    }
+    return true;
+}
+
+// One thread's share of the rows.
+class Dropout::Worker {
+  public:
+    explicit Worker(const Dropout& owner)
+        : owner_(owner),
+          task_(owner.task_),
+          mask_(task_.mask, task_.positions),
+          walk_(owner.positions_),
+          draws_(static_cast<std::size_t>(kPiece + kShortRow + kDrawSlack)) {}
+
+    void rows_of_positions(std::int64_t first, std::int64_t last, bool contiguous);
+    void rows_of_channels(std::int64_t first, std::int64_t last);
+
+  private:
+    void enter(std::int64_t n) {
+        if (n == entry_) return;
+        entry_ = n;
+        mask_.load(n);
+    }
+    const std::uint16_t* row_draws(std::int64_t row, std::int64_t last_row, const Span& span);
+    Decision decision(std::int64_t n, std::int64_t c, std::int64_t last_row, const Span& span);
+    Decision vector_decision(std::int64_t n, std::int64_t last_row, const Span& span);
+    void piece(const char* x, char* out, const Span& span, const Decision& decision, bool contiguous);
+    void copy(const char* x, char* out, const Span& span, bool contiguous);
+
+    const Dropout& owner_;
+    const DropoutTask& task_;
+    MaskRows mask_;
+    Walk walk_;
+    std::vector<std::uint16_t> draws_;
+    std::vector<char> packed_;
+    std::int64_t entry_ = -1;
+    std::int64_t first_drawn_ = 0, last_drawn_ = 0;  // rows that draws_ holds
+};
+
+// Draws of a span of a row. A batch of short rows is drawn at a time: counters run on from row to row.
+const std::uint16_t* Dropout::Worker::row_draws(std::int64_t row, std::int64_t last_row, const Span& span) {
+    const std::int64_t pitch = owner_.counters_ * kDraws;
+    const auto counter = [&](std::int64_t r) { return static_cast<std::uint64_t>(r * owner_.counters_); };
+    if (pitch > kShortRow) {
+        const std::int64_t first = span.begin / kDraws;
+        owner_.kernels_.draws(task_.seed, counter(row) + static_cast<std::uint64_t>(first),
+                              ceil_div(span.end, kDraws) - first, draws_.data());
+        return draws_.data() + span.begin - first * kDraws;
+    }
+    if (row < first_drawn_ || row >= last_drawn_) {
+        first_drawn_ = row;
+        last_drawn_ = std::min(last_row, row + kPiece / pitch);
+        owner_.kernels_.draws(task_.seed, counter(row), (last_drawn_ - row) * owner_.counters_, draws_.data());
+    }
+    return draws_.data() + (row - first_drawn_) * pitch + span.begin;
+}
+
+void Dropout::Worker::copy(const char* x, char* out, const Span& span, bool contiguous) {
+    if (owner_.in_place_ || span.length() == 0) return;
+    const std::int64_t item = owner_.item_;
+    if (contiguous) {
+        std::memcpy(out + span.begin * item, x + span.begin * item, static_cast<std::size_t>(span.length() * item));
+        return;
+    }
+    walk_.seek(span.begin);
+    for (std::int64_t i = span.begin; i < span.end; ++i, walk_.next())
+        std::memcpy(out + walk_.b(), x + walk_.a(), static_cast<std::size_t>(item));
+}
+
+void Dropout::Worker::piece(const char* x, char* out, const Span& span, const Decision& decision, bool contiguous) {
+    const auto apply = owner_.kernels_.apply[static_cast<int>(task_.dtype)];
+    const std::int64_t item = owner_.item_;
+    if (contiguous) {
+        apply(x + span.begin * item, out + span.begin * item, span.length(), decision);
+        return;
+    }
+    const auto bytes = static_cast<std::size_t>(item);
+    packed_.resize(static_cast<std::size_t>(kPiece * item));
+    walk_.seek(span.begin);
+    for (std::int64_t i = 0; i < span.length(); ++i, walk_.next())
+        std::memcpy(packed_.data() + i * item, x + walk_.a(), bytes);
+    apply(packed_.data(), packed_.data(), span.length(), decision);
+    walk_.seek(span.begin);
+    for (std::int64_t i = 0; i < span.length(); ++i, walk_.next())
+        std::memcpy(out + walk_.b(), packed_.data() + i * item, bytes);
+}
+
+// Of a run of positions of channel c.
+Decision Dropout::Worker::decision(std::int64_t n, std::int64_t c, std::int64_t last_row, const Span& span) {
+    const std::int64_t row = n * owner_.channel_.size + c;
+    Decision d{nullptr, 0, owner_.rate(c), mask_.values() ? mask_.values() + span.begin : nullptr, task_.rescale};
+    if (task_.granularity == Granularity::element) d.draws = row_draws(row, last_row, span);
+    if (task_.granularity == Granularity::channel) d.draw = owner_.shared_[static_cast<std::size_t>(row)];
+    if (task_.granularity == Granularity::region) d.draw = owner_.shared_[static_cast<std::size_t>(n)];
+    return d;
+}
+
+// Of a run of channels, where there are no positions. A rate times a mask value is the same in either order.
+Decision Dropout::Worker::vector_decision(std::int64_t n, std::int64_t last_row, const Span& span) {
+    const float value = mask_.values() ? *mask_.values() : 1.0f;
+    const float* rates = owner_.rates_.empty() ? nullptr : owner_.rates_.data() + span.begin;
+    Decision d{nullptr, 0, rates ? value : owner_.rate_ * value, rates, task_.rescale};
+    if (task_.granularity == Granularity::element) d.draws = row_draws(n, last_row, span);
+    if (task_.granularity == Granularity::channel) d.draws = owner_.shared_.data() + n * owner_.size_ + span.begin;
+    if (task_.granularity == Granularity::region) d.draw = owner_.shared_[static_cast<std::size_t>(n)];
+    return d;
+}
+
+void Dropout::Worker::rows_of_positions(std::int64_t first, std::int64_t last, bool contiguous) {
+    const std::int64_t channels = owner_.channel_.size;
+    const std::vector<Span> all{{0, owner_.size_}};
+    for (std::int64_t row = first; row < last; ++row) {
+        const std::int64_t n = row / channels, c = row % channels;
+        enter(n);
+        const char* x = task_.x + n * owner_.batch_.stride_a + c * owner_.channel_.stride_a;
+        char* out = task_.out + n * owner_.batch_.stride_b + c * owner_.channel_.stride_b;
+        const bool vectors = owner_.vectors_;
+        const bool none = vectors ? mask_.spans().empty() : owner_.rate(c) == 0;
+        std::int64_t done = 0;
+        for (const Span& whole : vectors ? all : mask_.spans()) {
+            if (none) break;
+            copy(x, out, {done, whole.begin}, contiguous);
+            for (done = whole.begin; done < whole.end;) {
+                const Span span{done, std::min(done + kPiece, whole.end)};
+                piece(x, out, span, vectors ? vector_decision(n, last, span) : decision(n, c, last, span), contiguous);
+                done = span.end;
+            }
+        }
+        copy(x, out, {done, owner_.size_}, contiguous);
+    }
+}
+
+// Channels lie side by side: eight positions at a time, whose draws come from one counter a channel.
+void Dropout::Worker::rows_of_channels(std::int64_t first, std::int64_t last) {
+    const std::int64_t channels = owner_.channel_.size;
+    const std::int64_t pitch = channels + kDrawSlack;
+    const auto apply = owner_.kernels_.apply[static_cast<int>(task_.dtype)];
+    draws_.resize(static_cast<std::size_t>(kDraws * pitch));
+    const float* rates = owner_.rates_.empty() ? nullptr : owner_.rates_.data();
+    for (std::int64_t unit = first; unit < last; ++unit) {
+        const std::int64_t n = unit / owner_.counters_, group = unit % owner_.counters_;
+        enter(n);
+        const std::int64_t begin = group * kDraws, end = std::min(begin + kDraws, owner_.size_);
+        const float* values = mask_.values();
+        const bool none = values && std::all_of(values + begin, values + end, [](float v) { return v == 0; });
+        if (none && owner_.in_place_) continue;
+        if (!none && owner_.shared_.empty())
+            owner_.kernels_.draws_across(task_.seed,
+                                         static_cast<std::uint64_t>(n * channels * owner_.counters_ + group),
+                                         static_cast<std::uint64_t>(owner_.counters_), channels, draws_.data(), pitch);
+        walk_.seek(begin);
+        for (std::int64_t position = begin; position < end; ++position, walk_.next()) {
+            const char* x = task_.x + n * owner_.batch_.stride_a + walk_.a();
+            char* out = task_.out + n * owner_.batch_.stride_b + walk_.b();
+            const float value = values ? values[position] : 1.0f;
+            if (value == 0) {
+                if (!owner_.in_place_) std::memcpy(out, x, static_cast<std::size_t>(channels * owner_.item_));
+                continue;
+            }
+            Decision decision{draws_.data() + (position - begin) * pitch, 0, 0, rates, task_.rescale};
+            if (task_.granularity == Granularity::channel) decision.draws = owner_.shared_.data() + n * channels;
+            if (task_.granularity == Granularity::region) {
+                decision.draws = nullptr;
+                decision.draw = owner_.shared_[static_cast<std::size_t>(n)];
+            }
+            // The rates of the channels hold 65536 already; the product is the same in either order.
+            decision.rate = rates ? value : owner_.rate_ * value;
+            apply(x, out, channels, decision);
+        }
+    }
+}
+
+void Dropout::run(int max_threads) {
+    const bool contiguous = positions_run();
+    const bool by_channels = !contiguous && channels_run() && channel_.size >= kDraws;
+    const std::int64_t units = by_channels ? batch_.size * counters_ : batch_.size * channel_.size;
+    const std::int64_t bytes = batch_.size * channel_.size * size_ * item_;
+    const std::int64_t useful = std::clamp<std::int64_t>(bytes / kBytesPerThread, 1, units);
+    const int threads = static_cast<int>(std::min<std::int64_t>(max_threads, useful));
+    const auto share = [&](int i) {
+        Worker worker(*this);
+        const std::int64_t first = units * i / threads, last = units * (i + 1) / threads;
+        if (by_channels)
+            worker.rows_of_channels(first, last);
+        else
+            worker.rows_of_positions(first, last, contiguous);
+    };
+    if (threads == 1) {
+        share(0);  // even a parallel region of one thread costs a system call
+    } else {
+#pragma omp parallel for num_threads(threads) schedule(static, 1)
+        for (int i = 0; i < threads; ++i) share(i);
+    }
+}
+
+}  // namespace
+
+void dropout(const DropoutTask& task, int max_threads) { Dropout(task).run(max_threads); }
+
+}  // namespace sdfast::cpu

@@ -1,0 +1,248 @@
+// Inner loops of StaticDropout. Compiled once per instruction set with SDFAST_ISA_NAME set to a namespace, and without
+// fused multiply-add: every instruction set must draw the same elements.
+#include "cpu/dropout_lanes.h"
+
+#include <cstring>
+#include <utility>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+#include "core/dtype.h"
+#include "core/philox.h"
+
+namespace sdfast::cpu::SDFAST_ISA_NAME {
+namespace {
+
+#include "cpu/simd.h"
+
+typedef std::uint64_t vuint64 __attribute__((vector_size(kVectorBytes)));
+typedef std::uint16_t vuint16_quarter __attribute__((vector_size(kVectorBytes / 4)));
+typedef std::int32_t vint32_half __attribute__((vector_size(kVectorBytes / 2)));
+
+constexpr int kCounters = kVectorBytes / 8;  // counters a vector holds, one in the low half of each 64-bit lane
+constexpr int kInFlight = 6;                 // vectors of counters at a time: the rounds wait for their multiplies
+constexpr int kFloats = kVectorBytes / 4;
+
+// The product of the low halves of all 64-bit lanes.
+inline vuint64 multiply_low_halves(vuint64 x, vuint64 y) {
+#if defined(__AVX512F__)
+    return (vuint64)_mm512_mul_epu32((__m512i)x, (__m512i)y);
+#elif defined(__AVX2__)
+    return (vuint64)_mm256_mul_epu32((__m256i)x, (__m256i)y);
+#elif defined(__SSE2__)
+    return (vuint64)_mm_mul_epu32((__m128i)x, (__m128i)y);
+#elif defined(__aarch64__)
+    return (vuint64)vmull_u32(vmovn_u64((uint64x2_t)x), vmovn_u64((uint64x2_t)y));
+#else
+    return (x & 0xffffffffu) * (y & 0xffffffffu);
+#endif
+}
+
+// Four words of each counter; only the low halves of the lanes count.
+struct Words {
+    vuint64 w0, w1, w2, w3;
+};
+
+// counters(v) is the vector of counters number v.
+template <class Counters>
+inline void philox_words(std::uint64_t seed, Counters counters, Words (&out)[kInFlight]) {
+    const vuint64 m0 = vuint64{} + philox::kMultiplier0, m1 = vuint64{} + philox::kMultiplier1;
+    std::uint32_t k0 = static_cast<std::uint32_t>(seed), k1 = static_cast<std::uint32_t>(seed >> 32);
+    for (int v = 0; v < kInFlight; ++v) {
+        const vuint64 counter = counters(v);
+        out[v] = {counter, counter >> 32, vuint64{}, vuint64{}};
+    }
+    for (int round = 0; round < philox::kRounds; ++round, k0 += philox::kWeyl0, k1 += philox::kWeyl1) {
+        for (int v = 0; v < kInFlight; ++v) {
+            Words& w = out[v];
+            const vuint64 p0 = multiply_low_halves(w.w0, m0), p1 = multiply_low_halves(w.w2, m1);
+            w = {(p1 >> 32) ^ w.w1 ^ k0, p1, (p0 >> 32) ^ w.w3 ^ k1, p0};
+        }
+    }
+}
+
+// Lane l of a vector holds the counter that the interleaving in draws() moves to its place.
+inline vuint64 counter_order() {
+    vuint64 order{};
+    for (int l = 0; l < kCounters; ++l) order[l] = static_cast<std::uint64_t>(l % 2 * (kCounters / 2) + l / 2);
+    return order;
+}
+
+template <int... I>
+inline vuint64 interleave_low(vuint64 x, vuint64 y, std::integer_sequence<int, I...>) {
+    return __builtin_shufflevector(x, y, (I % 2 * kCounters + I / 2 * 2)...);
+}
+template <int... I>
+inline vuint64 interleave_high(vuint64 x, vuint64 y, std::integer_sequence<int, I...>) {
+    return __builtin_shufflevector(x, y, (I % 2 * kCounters + I / 2 * 2 + 1)...);
+}
+
+void draws(std::uint64_t seed, std::uint64_t first, std::int64_t count, std::uint16_t* out) {
+    const vuint64 order = counter_order();
+    constexpr auto lanes = std::make_integer_sequence<int, kCounters>{};
+    for (std::int64_t i = 0; i < count; i += kInFlight * kCounters) {
+        Words words[kInFlight];
+        const std::uint64_t base = first + static_cast<std::uint64_t>(i);
+        philox_words(seed, [&](int v) { return order + (base + static_cast<std::uint64_t>(v * kCounters)); }, words);
+        for (int v = 0; v < kInFlight; ++v) {
+            const Words& w = words[v];
+            const vuint64 w01 = (w.w0 & 0xffffffffu) | w.w1 << 32, w23 = (w.w2 & 0xffffffffu) | w.w3 << 32;
+            std::uint16_t* to = out + (i + v * kCounters) * philox::kDraws;
+            store_unaligned(to, interleave_low(w01, w23, lanes));
+            store_unaligned(to + kVectorBytes / 2, interleave_high(w01, w23, lanes));
+        }
+    }
+}
+
+inline void store_low_words(std::uint16_t* to, vuint64 v) {
+#if defined(__AVX512F__)
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_cvtepi64_epi16((__m512i)v));
+#else
+    store_unaligned(to, __builtin_convertvector(v, vuint16_quarter));
+#endif
+}
+
+void draws_across(std::uint64_t seed, std::uint64_t first, std::uint64_t stride, std::int64_t count, std::uint16_t* out,
+                  std::int64_t pitch) {
+    vuint64 steps{};
+    for (int l = 0; l < kCounters; ++l) steps[l] = static_cast<std::uint64_t>(l) * stride;
+    for (std::int64_t i = 0; i < count; i += kInFlight * kCounters) {
+        Words words[kInFlight];
+        const auto counters = [&](int v) {
+            return steps + (first + static_cast<std::uint64_t>(i + v * kCounters) * stride);
+        };
+        philox_words(seed, counters, words);
+        for (int v = 0; v < kInFlight; ++v) {
+            const vuint64 all[4] = {words[v].w0, words[v].w1, words[v].w2, words[v].w3};
+            std::uint16_t* to = out + i + v * kCounters;
+            for (int j = 0; j < 4; ++j) {
+                store_low_words(to + 2 * j * pitch, all[j]);
+                store_low_words(to + (2 * j + 1) * pitch, all[j] >> 16);
+            }
+        }
+    }
+}
+
+// What happens to kFloats elements: bits to keep, and the factor of what is kept.
+struct Verdict {
+    vint32 keep;
+    vfloat scale;
+};
+
+// Round half to even, for 0 <= x <= 65536: the sum has no bits left below one.
+inline vint32 rounded(vfloat x) { return (vint32)(x + 0x1p23f) - 0x4b000000; }
+
+inline vfloat scale_of(vint32 threshold) { return 65536.0f / __builtin_convertvector(65536 - threshold, vfloat); }
+
+// kShared: one draw for all. kUniform: one threshold for all, given as `threshold` and `scale`.
+template <bool kShared, bool kUniform>
+inline Verdict judge(const Decision& d, std::int64_t i, vint32 shared_draw, Verdict uniform) {
+    const vint32 draw = kShared ? shared_draw : (vint32)widen_words(d.draws + i);
+    if (kUniform) return {draw >= uniform.keep, uniform.scale};
+    const vint32 threshold = rounded(d.rate * load_unaligned<vfloat>(d.rates + i));
+    return {draw >= threshold, d.rescale ? scale_of(threshold) : vfloat{} + 1.0f};
+}
+
+inline vfloat masked(vfloat x, vint32 keep) { return (vfloat)((vint32)x & keep); }
+
+#if defined(__AVX512F__)
+inline void store_words(void* to, vint32 v) {
+    _mm256_storeu_si256(static_cast<__m256i*>(to), _mm512_cvtepi32_epi16((__m512i)v));
+}
+#else
+inline void store_words(void* to, vint32 v) { store_unaligned(to, __builtin_convertvector((vuint32)v, vuint16_half)); }
+#endif
+
+inline void narrow_to(float* to, vfloat x) { store_unaligned(to, x); }
+
+inline void narrow_to(BFloat16* to, vfloat x) {
+    const vint32 bits = (vint32)x;
+    const vint32 nan = (bits & 0x7fffffff) > 0x7f800000;
+    const vint32 nearest_even = bits + 0x7fff + (bits >> 16 & 1);
+    store_words(to, ((nan & (bits | 0x400000)) | (~nan & nearest_even)) >> 16 & 0xffff);
+}
+
+inline void narrow_to(Half* to, vfloat x) {
+#if defined(__AVX512F__)
+    const __m256i half = _mm512_cvtps_ph((__m512)x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), half);
+#elif defined(__F16C__)
+    const __m128i half = _mm256_cvtps_ph((__m256)x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to), half);
+#elif defined(__aarch64__)
+    store_unaligned(to, vcvt_f16_f32((float32x4_t)x));
+#else
+    const vint32 bits = (vint32)x, magnitude = bits & 0x7fffffff;
+    // Halves below 2^-14 have a fixed step of 2^-24: adding 1/2 leaves just those bits, rounded.
+    const vint32 small = (vint32)((vfloat)magnitude + 0.5f) - 0x3f000000;
+    const vint32 normal = (magnitude - (112 << 23) + 0xfff + (magnitude >> 13 & 1)) >> 13;
+    const vint32 is_small = magnitude < (113 << 23), is_large = magnitude >= (143 << 23), nan = magnitude > 0x7f800000;
+    const vint32 finite = (is_small & small) | (~is_small & normal);
+    const vint32 large = 0x7c00 | (nan & 0x200);
+    store_words(to, ((bits >> 16) & 0x8000) | (is_large & large) | (~is_large & finite));
+#endif
+}
+
+inline vfloat widen_from_memory(const float* from) { return load_unaligned<vfloat>(from); }
+inline vfloat widen_from_memory(const Half* from) { return widen_half(from); }
+inline vfloat widen_from_memory(const BFloat16* from) { return widen_bfloat16(from); }
+
+template <class T>
+inline void apply_vector(const T* x, T* out, const Verdict& verdict, bool rescale) {
+    const vfloat value = widen_from_memory(x);
+    narrow_to(out, masked(rescale ? value * verdict.scale : value, verdict.keep));
+}
+
+inline void apply_vector(const double* x, double* out, const Verdict& verdict, bool rescale) {
+    const vdouble scales[2] = {low_half(verdict.scale), high_half(verdict.scale)};
+    vint32_half keep[2];
+    std::memcpy(keep, &verdict.keep, sizeof keep);
+    for (int h = 0; h < 2; ++h) {
+        vdouble value = load_unaligned<vdouble>(x + h * kCounters);
+        if (rescale) value *= scales[h];
+        store_unaligned(out + h * kCounters, (vint64)value & __builtin_convertvector(keep[h], vint64));
+    }
+}
+
+template <class T, bool kShared, bool kUniform>
+void apply_run(const T* x, T* out, std::int64_t length, const Decision& d) {
+    const vint32 shared_draw = vint32{} + d.draw;
+    const vint32 threshold = rounded(vfloat{} + d.rate);
+    const Verdict uniform = {threshold, scale_of(threshold)};
+    std::int64_t i = 0;
+    for (; i + kFloats <= length; i += kFloats)
+        apply_vector(x + i, out + i, judge<kShared, kUniform>(d, i, shared_draw, uniform), d.rescale);
+    if (i == length) return;
+    // The rest, through a padded copy.
+    T values[kFloats] = {};
+    std::uint16_t draws[kFloats] = {};
+    float rates[kFloats] = {};
+    const auto rest = static_cast<std::size_t>(length - i);
+    std::memcpy(values, x + i, rest * sizeof(T));
+    if (!kShared) std::memcpy(draws, d.draws + i, rest * sizeof(std::uint16_t));
+    if (!kUniform) std::memcpy(rates, d.rates + i, rest * sizeof(float));
+    const Decision padded = {draws, d.draw, d.rate, rates, d.rescale};
+    apply_vector(values, values, judge<kShared, kUniform>(padded, 0, shared_draw, uniform), d.rescale);
+    std::memcpy(out + i, values, rest * sizeof(T));
+}
+
+template <class T>
+void apply(const void* from, void* to, std::int64_t length, const Decision& d) {
+    const T* x = static_cast<const T*>(from);
+    T* out = static_cast<T*>(to);
+    if (d.draws)
+        d.rates ? apply_run<T, false, false>(x, out, length, d) : apply_run<T, false, true>(x, out, length, d);
+    else
+        d.rates ? apply_run<T, true, false>(x, out, length, d) : apply_run<T, true, true>(x, out, length, d);
+}
+
+}  // namespace
+
+extern const DropoutKernels kDropoutKernels;
+const DropoutKernels kDropoutKernels = {
+    draws, draws_across, {apply<double>, apply<float>, apply<Half>, apply<BFloat16>}};
+
+}  // namespace sdfast::cpu::SDFAST_ISA_NAME

@@ -1,0 +1,33 @@
+// Inner loops of StaticDropout, compiled once per instruction set (dropout_lanes.cpp).
+#pragma once
+#include <cstdint>
+
+namespace sdfast::cpu {
+
+// What decides over a run of elements. Element i is dropped iff draw < T, with the integer threshold
+// T = round(rate * rates[i]) in [0, 65536].
+struct Decision {
+    const std::uint16_t* draws;  // [length], or null: then `draw` is shared by all
+    std::uint16_t draw;
+    float rate;          // 65536 * probability
+    const float* rates;  // [length] factors of the rate, or null for ones
+    bool rescale;        // multiply what is kept by 65536 / (65536 - T)
+};
+
+struct DropoutKernels {
+    // Draws of `count` counters first, first + 1, ...: out [8 * count], eight adjacent draws a counter. Writes up to
+    // kDrawSlack draws beyond the end.
+    void (*draws)(std::uint64_t seed, std::uint64_t first, std::int64_t count, std::uint16_t* out);
+
+    // Draws of `count` counters that are `stride` apart, draw j of counter i at out[j * pitch + i]. Writes up to
+    // kDrawSlack columns too many.
+    void (*draws_across)(std::uint64_t seed, std::uint64_t first, std::uint64_t stride, std::int64_t count,
+                         std::uint16_t* out, std::int64_t pitch);
+
+    // out = x, dropped and scaled; out may be x. By DType.
+    void (*apply[4])(const void* x, void* out, std::int64_t length, const Decision& decision);
+};
+
+constexpr int kDrawSlack = 512;
+
+}  // namespace sdfast::cpu

@@ -1,0 +1,40 @@
+// A static mask brought to the grid of the features, one batch entry at a time.
+#pragma once
+#include <cstdint>
+#include <vector>
+
+#include "cpu/dropout.h"
+
+namespace sdfast::cpu {
+
+struct Span {
+    std::int64_t begin, end;
+    std::int64_t length() const { return end - begin; }
+};
+
+// Nearest sampling: position i of size S reads mask index ((2i + 1) G) / (2S) of size G.
+class MaskRows {
+  public:
+    MaskRows(const Mask& mask, const std::vector<Dim>& positions);
+
+    // Samples batch entry n. Without a mask every position is 1.
+    void load(std::int64_t n);
+
+    // Values at all positions in logical order, or null without a mask.
+    const float* values() const { return mask_ ? values_.data() : nullptr; }
+    // Where values are not zero; short gaps are bridged.
+    const std::vector<Span>& spans() const { return spans_; }
+
+  private:
+    float value(const char* at) const;
+    void sample(std::size_t dim, const char* from, float* to);
+    void find_spans();
+
+    const Mask& mask_;
+    std::vector<std::vector<std::int64_t>> offsets_;  // of each index of each position dimension, in bytes
+    std::vector<std::int64_t> inner_;                 // positions below one step of a dimension
+    std::vector<float> values_;
+    std::vector<Span> spans_;
+};
+
+}  // namespace sdfast::cpu
