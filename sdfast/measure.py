@@ -51,7 +51,8 @@ def measure(
         num_workers: processes that load a map-style dataset.
         progress: show a progress bar on stderr.
         channel_dim: the dimension of the channels in the layers' outputs, for all layers or by name or pattern.
-            Default: the last of 3-D outputs (N, tokens, C), else dimension 1.
+            Default: 1 of convolutions and batch norms, the last of linear layers, layer norms and 3-D outputs
+            (N, tokens, C), else 1.
         resume: a folder for the state of the measurement, written after each batch. A run that finds its own state
             there goes on from it. The files are the caller's to delete.
 
@@ -80,7 +81,7 @@ def measure(
         BiasReport(torch.zeros(6, len(FACTORS), 1), kind, threshold)  # raises now what it would raise at the end
         with untouched(model, device) as device:
             matches = match_layers(model, layers)
-            channel_dims = match_channel_dims(channel_dim, matches)
+            channel_dims = match_channel_dims(model, channel_dim, matches)
             share = Share(pairs, batch_size, num_workers, peers.rank, peers.world, pin_memory=device.type == "cuda")
             capture = Capture(model, matches, channel_dims)
             journal = None

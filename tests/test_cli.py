@@ -78,6 +78,10 @@ def test_options_reach_the_measurement(toy, video_folder, capsys):
     settings = report["settings"]
     assert (settings["clip_frames"], settings["styles"], settings["batch_size"]) == (6, ["pencil", "poster"], 2)
     assert {(layer["kind"], layer["threshold"]) for layer in report["layers"].values()} == {("intraclass", 0.25)}
+    code, out, err = run(capsys, *small(video_folder, "--json", "--channel-dim", 2))
+    report = json.loads(out)
+    assert report["settings"]["channel_dim"] == 2
+    assert report["layers"]["stem"]["num_channels"] == 4  # of (N, channels, 4 frames, height, width)
 
 
 def test_a_module_of_ones_own_needs_layers(toy, video_folder, capsys):

@@ -112,7 +112,7 @@ def test_model_output_of_transformers():
     assert_moments(measure(model, ["returns"])["returns"], expected(lambda x: model.conv(x).flatten(2)))
 
 
-@pytest.mark.parametrize("channel_dim", [-1, 4, {"ret*": -1}, {"returns": 4, "*": 1}])
+@pytest.mark.parametrize("channel_dim", [-1, 4, {"ret*": -1}, {"returns": 4, "*": 1}, {"conv": 1, "*": -1}])
 def test_channel_dim_overrides_the_default(channel_dim):
     model = returning(lambda x: x.movedim(1, -1))
     reports = measure(model, ["returns"], channel_dim=channel_dim)
@@ -124,6 +124,26 @@ def test_channel_dim_counts_in_the_output_before_frames_are_unfolded():
     for channel_dim in (3, -1):
         reports = measure(model, ["returns"], channel_dim=channel_dim)
         assert_moments(reports["returns"], expected(lambda x: model.conv(x).flatten(2)))
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "channels"),
+    [
+        (nn.Linear(6, 5), (3, 4, 4, 6), 5),
+        (nn.LayerNorm(6), (3, 4, 4, 6), 6),
+        (nn.Conv1d(3, 5, 1), (3, 6), 5),
+        (nn.BatchNorm1d(3), (3, 6), 3),
+        (nn.GroupNorm(1, 3), (3, 6), 3),
+        (nn.LayerNorm((3, 4, 4)), (3, 4, 4), 3),  # over all of it: says nothing of channels
+        (nn.ReLU(), (3, 6), 6),
+        (nn.ReLU(), (3, 4, 4, 6), 3),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else str(value).replace(" ", ""),
+)
+def test_the_type_of_a_layer_says_where_its_channels_are(layer, shape, channels):
+    model = nn.Sequential(layer)
+    assert measure(model, ["0"], make_pairs(shape=shape))["0"].num_channels == channels
+    assert measure(model, ["0"], make_pairs(shape=shape), channel_dim=2)["0"].num_channels == shape[1]
 
 
 class Repeats(nn.Module):
@@ -340,6 +360,11 @@ def test_bad_pairs(pairs, error, message):
         measure(Points(), ["conv"], pairs)
 
 
+def test_a_channel_dim_that_is_no_number():
+    with pytest.raises(TypeError, match="channel_dim: expected an integer, or a dict of them by pattern, got 'last'"):
+        measure(Points(), ["conv"], channel_dim="last")
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -349,7 +374,7 @@ def test_bad_pairs(pairs, error, message):
         ({"num_workers": -1}, "num_workers: expected an integer from 0 on, got -1"),
         ({"layers": []}, "layers: expected at least one name or pattern, got none"),
         ({"channel_dim": 0}, r"layer 'conv': channel_dim: expected a dimension other than 0 .* got 0"),
-        ({"channel_dim": {"head": 1}}, "channel_dim: 'head' matches none of the measured layers"),
+        ({"channel_dim": {"covn": 1}}, "channel_dim: 'covn' matches no layer of Points; near names: conv"),
     ],
 )
 def test_bad_settings(settings, message):

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import nn
 
+import sdfast
 from sdfast.models import ClipToTensor, VideoModel, load_model
 
 CLIP = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
@@ -109,18 +110,37 @@ class TinyVideoNet(nn.Module):
         return x
 
 
+class TinySwin(nn.Module):
+    """Names and dimensions as in torchvision's Video Swin: 4 frames of 2 x 2 patches, 5 channels and then 6."""
+
+    def __init__(self):
+        super().__init__()
+        self.patch_embed = nn.Sequential()
+        self.patch_embed.proj = nn.Conv3d(3, 5, (4, 4, 4), (4, 4, 4))
+        self.features = nn.Sequential(nn.Sequential(nn.GELU()), nn.Sequential(nn.Linear(5, 6), nn.GELU()))
+        self.norm = nn.LayerNorm(6)
+        self.avgpool = nn.AdaptiveAvgPool3d(1)
+        self.head = nn.Linear(6, 7)
+
+    def forward(self, x):
+        x = self.norm(self.features(self.patch_embed(x).movedim(1, -1)))
+        return self.head(self.avgpool(x.movedim(-1, 1)).flatten(1))
+
+
 @pytest.fixture
 def torchvision(monkeypatch):
-    """Install a stand-in for torchvision that has r3d_18 and s3d."""
+    """Install a stand-in for torchvision that has r3d_18, s3d and swin3d_t."""
 
     def weights(crop, meta):
         preset = types.SimpleNamespace(mean=[0.4, 0.4, 0.4], std=[0.2, 0.2, 0.2], crop_size=[crop, crop])
         return types.SimpleNamespace(DEFAULT=types.SimpleNamespace(transforms=lambda: preset, meta=meta))
 
-    table = {"r3d_18": weights(12, {}), "s3d": weights(8, {"min_temporal_size": 20})}
+    table = {"r3d_18": weights(12, {}), "s3d": weights(8, {"min_temporal_size": 20}), "swin3d_t": weights(8, {})}
     stages = {"r3d_18": ("stem", "layer1", "layer2", "layer3", "layer4"), "s3d": ("features",)}
 
     def get_model(name, weights):
+        if name == "swin3d_t":
+            return TinySwin()
         module = TinyVideoNet(stages[name])
         if name == "s3d":
             module.features = nn.Sequential(nn.Conv3d(3, 3, 1), nn.ReLU())
@@ -154,6 +174,18 @@ def test_torchvision_without_layer_names_and_random(torchvision):
     assert model.layers == ("features.0", "features.1") and model.clip_frames == 20
     assert not (next(model.module.parameters()) == 1).all()
     assert same_state(model.module, load_model("torchvision:s3d", "random").module)
+
+
+def test_torchvision_swin_has_its_channels_last(torchvision):
+    model = load_model("torchvision:swin3d_t", "random")
+    assert model.layers == ("features.0", "features.1")
+    clips = torch.rand(8, 2, 3, model.clip_frames, *model.frame_size)
+    pairs = [(a, b, i % 2) for i, (a, b) in enumerate(clips)]
+    for layers in (["*"], model.layers):
+        reports = sdfast.measure(model.module, pairs, layers, progress=False, channel_dim=model.channel_dim)
+        channels = {name: report.num_channels for name, report in reports.items()}
+        assert (channels["features.0"], channels["features.1"]) == (5, 6)
+        assert layers == model.layers or (channels["patch_embed.proj"], channels["avgpool"]) == (5, 6)
 
 
 def test_torchvision_errors(torchvision, monkeypatch):

@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ def register(subparsers) -> None:
         help="transnetv2, torchvision:NAME, hf:NAME_OR_PATH, or your own package.module:factory")  # fmt: skip
     add("--weights", metavar="FILE", help='a state_dict, or "random" (default: the trained ones of the model)')
     add("--layers", nargs="+", metavar="LAYER", help="names or glob patterns (default: those of the model)")
+    add("--channel-dim", type=int, metavar="DIM", help="channels in the layers' outputs (default: that of the model)")
     add("--videos", nargs="+", metavar="PATH",
         help="video files, folders of them, or one folder of styles, style_1/VIDEO/frame_00001.jpg "
         "(default: the demo's clips)")  # fmt: skip
@@ -76,6 +78,8 @@ def run(args: argparse.Namespace) -> None:
         # Everything but the JSON goes to stderr then, also what the model's own package prints.
         with contextlib.redirect_stdout(sys.stderr) if args.json else contextlib.nullcontext():
             model = load_model(args.model, args.weights, seed=args.seed)
+            if args.channel_dim is not None:
+                model = replace(model, channel_dim=args.channel_dim)
             layers = args.layers or model.layers
             if not layers:
                 names = [name for name, _ in model.module.named_modules() if name]
@@ -109,6 +113,7 @@ def _measure(
             device=device,
             batch_size=args.batch_size,
             num_workers=_workers() if args.workers is None else args.workers,
+            channel_dim=model.channel_dim,
             resume=args.out,
         )
         if rank == 0:
@@ -168,6 +173,7 @@ def _settings(args: argparse.Namespace, model: VideoModel, pairs: Dataset, world
     return {
         "model": model.name,
         "weights": args.weights,
+        "channel_dim": model.channel_dim,
         "videos": sorted({Path(source).name for source in pairs.sources}),
         "styles": [Path(style).name for style in pairs.styles],
         "pairs": args.pairs,

@@ -8,13 +8,15 @@ from sdfast.models.video_model import ClipToTensor, VideoModel
 from sdfast.models.weights import RANDOM, load_state, seeded
 
 _CLIP_FRAMES = 16
+# Video Swin keeps (N, T, H, W, C) all the way, but for the convolution that embeds patches and the pooling at the end.
+_SWIN_CHANNEL_DIM = {"patch_embed.proj": 1, "avgpool": 1, "*": -1}
 
 
 def load(name: str, weights: str | None, seed: int) -> VideoModel:
     """Load a model of torchvision.models.video with its Kinetics-400 weights, random ones, or those in a file."""
     try:
         from torchvision import models
-    except ImportError as error:
+    except (ImportError, RuntimeError) as error:  # one built for another torch fails to register its operators
         raise ImportError(
             f"model torchvision:{name}: pip install torchvision, in the version that fits your torch ({error})"
         ) from error
@@ -35,6 +37,7 @@ def load(name: str, weights: str | None, seed: int) -> VideoModel:
         clip_frames=max(_CLIP_FRAMES, documented.meta.get("min_temporal_size", 1)),
         frame_size=tuple(preset.crop_size),
         layers=_layers(module),
+        channel_dim=_SWIN_CHANNEL_DIM if name.startswith("swin3d") else None,
     )
 
 

@@ -1,6 +1,6 @@
 """What a measurement needs to know about a model: its input, its layers, its name."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,7 @@ class VideoModel:
         clip_frames: T.
         frame_size: (H, W) in pixels.
         layers: names or glob patterns of the submodules that are measured unless others are asked for.
+        channel_dim: where their outputs have the channels, as in `sdfast.measure`.
 
     >>> model = VideoModel("points", nn.Conv3d(3, 8, 1), ClipToTensor(), clip_frames=4, frame_size=(8, 8))
     >>> model.module(model.prepare(np.zeros((4, 8, 8, 3), np.uint8))[None]).shape
@@ -31,6 +32,7 @@ class VideoModel:
     clip_frames: int
     frame_size: tuple[int, int]
     layers: tuple[str, ...] = ()
+    channel_dim: int | Mapping[str, int] | None = None
 
 
 def raw(clip: np.ndarray) -> Tensor:
