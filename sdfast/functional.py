@@ -101,7 +101,7 @@ def pairwise_correlation(feats_a: Tensor, feats_b: Tensor, *, channel_dim: int =
         TypeError: the dtypes differ or are not floating point.
 
     >>> import torch, sdfast
-    >>> a = torch.tensor([[1.0], [2.0], [3.0]])
+    >>> a = torch.tensor([[0.0], [2.0], [0.0], [2.0]])
     >>> sdfast.pairwise_correlation(a, torch.cat([2 * a, -a], dim=1))
     tensor([[ 1., -1.]])
     """

@@ -7,6 +7,7 @@ import importlib
 import inspect
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,13 +22,13 @@ FLOORS = [
     {"cli"},
     {"commands"},
     {"measure"},
-    {"batches", "hooks", "journal"},
+    {"batches", "hooks", "journal", "insertion"},
     {"metric", "pairs", "video", "models", "styles", "stylised", "flow"},
     {"state", "report", "checkpoint", "processes", "plots", "tables", "scores"},
-    {"functional", "nn"},
+    {"functional", "nn", "dropout", "context", "masks"},
     {"ops"},
     {"_backend"},
-    {"_C", "kernels", "reference", "torch_reference", "extras"},
+    {"_C", "kernels", "reference", "reference_dropout", "torch_reference", "torch_reference_dropout", "extras"},
 ]
 FLOOR = {name: len(FLOORS) - level for level, names in enumerate(FLOORS) for name in names}
 
@@ -206,3 +207,10 @@ def test_all_names_exist_and_are_sorted():
     for name in sdfast.__all__:
         assert getattr(sdfast, name) is not None
     assert importlib.import_module("sdfast") is sdfast
+
+
+def test_doctests_of_a_module_run_alone():
+    """The function `sdfast.measure` has the name of its module, which an import by path would put in its place."""
+    command = [sys.executable, "-m", "pytest", "-q", "sdfast/measure.py"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -1,0 +1,1 @@
+"""Tests, a file for each room of the package, under the same name."""
