@@ -12,6 +12,17 @@ def channel_bias(
     pool: bool,
     pearson: bool,
 ) -> tuple[Tensor, Tensor, Tensor]: ...
+def static_dropout(
+    x: Tensor,
+    out: Tensor,
+    seed: Tensor,
+    p: float,
+    mask: Tensor | None,
+    channel_weight: Tensor | None,
+    granularity: int,
+    rescale: bool,
+    channel_dim: int,
+) -> None: ...
 def read_probe(tensor: Tensor) -> int: ...
 def max_threads() -> int: ...
 def isa() -> str: ...

@@ -4,10 +4,15 @@ from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 import torch as _torch  # first: the extension shares the OpenMP runtime that torch has loaded  # noqa: F401
 
+from sdfast import masks
 from sdfast._backend import BackendError, use_backend
+from sdfast.context import keep_static_mask, static_mask
+from sdfast.dropout import static_dropout
 from sdfast.functional import ChannelBias, channel_bias, pairwise_correlation
+from sdfast.insertion import insert_static_dropout
 from sdfast.measure import measure
 from sdfast.models import VideoModel, load_model
+from sdfast.nn import StaticDropout
 from sdfast.report import BiasReport
 from sdfast.state import CoMoments
 
@@ -17,11 +22,17 @@ __all__ = [
     "BiasReport",
     "ChannelBias",
     "CoMoments",
+    "StaticDropout",
     "VideoModel",
     "channel_bias",
+    "insert_static_dropout",
+    "keep_static_mask",
     "load_model",
+    "masks",
     "measure",
     "pairwise_correlation",
+    "static_dropout",
+    "static_mask",
     "use_backend",
 ]
 __version__ = "0.1.0"

@@ -10,6 +10,7 @@ from types import ModuleType
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 # One module a backend; each has a function of the operation's name and signature.
 _MODULES = {"cpu": "sdfast._C", "reference": "sdfast.torch_reference"}
@@ -92,15 +93,31 @@ def takes_direct_route(feats_a: torch.Tensor, feats_b: torch.Tensor, labels: tor
     (shapes, dtypes, a second device) the kernel refuses by itself.
     """
     return (
-        not torch.compiler.is_compiling()
-        and type(feats_a) is Tensor
-        and type(feats_b) is Tensor
-        and (labels is None or type(labels) is Tensor)
+        is_eager(feats_a, feats_b, labels)
         and feats_a.is_cpu
         and not (torch.is_grad_enabled() and (feats_a.requires_grad or feats_b.requires_grad))
         and _forced.get() in _DIRECT
+    )
+
+
+def is_eager(first: torch.Tensor, second: torch.Tensor | None, third: torch.Tensor | None) -> bool:
+    """Tell whether a kernel may be handed these tensors by pointer: plain ones, with memory of their own meaning.
+
+    False under tracing, functorch, dispatch modes and forward-mode differentiation, and for negated views.
+    """
+    return (
+        not torch.compiler.is_compiling()
+        and type(first) is Tensor
+        and (second is None or type(second) is Tensor)
+        and (third is None or type(third) is Tensor)
         and not _dispatch_modes()
         and _functorch_level() is None
-        and not feats_a.is_neg()
-        and not feats_b.is_neg()
+        and forward_ad._current_level < 0
+        and not first.is_neg()
+        and (second is None or not second.is_neg())
     )
+
+
+def in_functorch() -> bool:
+    """Tell whether a transform of torch.func (vmap, grad) is active."""
+    return _functorch_level() is not None

@@ -5,6 +5,20 @@ Nothing in the package calls this at run time; tests and benchmarks judge every 
 
 import numpy as np
 
+from sdfast.reference_dropout import dropped, philox, static_dropout
+
+__all__ = [
+    "comoments",
+    "correlation",
+    "dropped",
+    "factor_dimensions",
+    "layer_score",
+    "mutual_information",
+    "philox",
+    "pooled_samples",
+    "static_dropout",
+]
+
 
 def pooled_samples(feats: np.ndarray, channel_dim: int = 1, pool: bool = True) -> np.ndarray:
     """Return the samples of each channel: (N, C) pooled, or (N * positions, C)."""

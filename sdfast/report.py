@@ -140,6 +140,25 @@ class BiasReport:
         """
         return scores.fisher_interval(self.moments, self.kind, level)
 
+    def static_weight(self, how: str = "rank") -> Tensor:
+        """Return how much more static than dynamic each channel is, for StaticDropout: (C,) float32 in [0, 1].
+
+        Relative to the other channels: early in training all are static, and the plain difference would then drop
+        all alike.
+
+        Args:
+            how: "rank", the share of the other channels whose static minus dynamic correlation is lower, equal ones
+                counted half; "minmax", that difference, the lowest as 0 and the highest as 1; "difference", the
+                plain difference where positive.
+
+        Returns:
+            Dead and undefined channels have 0. "rank" and "minmax" give 0.5 where nothing tells channels apart.
+
+        Raises:
+            ValueError: how is none of these.
+        """
+        return scores.static_weight(self.corr, ~self.dead & ~self.undefined, how).float()
+
     @property
     def classes(self) -> dict[str, int]:
         """How many channels each class has."""

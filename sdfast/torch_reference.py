@@ -1,7 +1,11 @@
-"""The reference backend: every operation in plain torch float64, on any device."""
+"""The reference backend: every operation in plain torch, on any device."""
 
 import torch
 from torch import Tensor
+
+from sdfast.torch_reference_dropout import static_dropout
+
+__all__ = ["comoments", "static_dropout"]
 
 
 def samples(feats: Tensor, channel_dim: int, pool: bool) -> Tensor:

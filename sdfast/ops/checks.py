@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 FLOAT_DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+MASK_DTYPES = (torch.bool, torch.uint8, *FLOAT_DTYPES)
 
 
 def check_feature_pair(feats_a: Tensor, feats_b: Tensor, channel_dim: int) -> None:
@@ -23,15 +24,15 @@ def check_same_kind(feats_a: Tensor, feats_b: Tensor) -> None:
         raise ValueError(f"feats_b: expected device {feats_a.device} like feats_a, got {feats_b.device}")
 
 
-def check_features(name: str, feats: Tensor, channel_dim: int) -> None:
-    """Raise unless feats is a floating-point tensor (N, C, ...) without empty dimensions that has channel_dim."""
+def check_features(name: str, feats: Tensor, channel_dim: int, may_be_empty: bool = False) -> None:
+    """Raise unless feats is a floating-point tensor (N, C, ...) that has channel_dim and, as a rule, elements."""
     if not isinstance(feats, Tensor):
         raise TypeError(f"{name}: expected a torch.Tensor or numpy.ndarray, got {type(feats).__name__}")
     if feats.dtype not in FLOAT_DTYPES:
         raise TypeError(f"{name}: expected float64, float32, float16 or bfloat16 features, got {feats.dtype}")
     if feats.ndim < 2:
         raise ValueError(f"{name}: expected shape (N, C) or (N, C, ...), got {tuple(feats.shape)}")
-    if 0 in feats.shape:
+    if 0 in feats.shape and not may_be_empty:
         what = "at least one pair" if feats.shape[0] == 0 else "no empty dimension"
         raise ValueError(f"{name}: expected {what}, got shape {tuple(feats.shape)}")
     if not -feats.ndim <= channel_dim < feats.ndim or channel_dim % feats.ndim == 0:
@@ -66,3 +67,58 @@ def check_factor_values(factor: Tensor, num_factors: int) -> None:
     if low < 0 or high >= num_factors:
         wrong = low if low < 0 else high
         raise ValueError(f"factor: expected labels from 0 to {num_factors - 1}, got {wrong}")
+
+
+def check_probability(name: str, value: float) -> None:
+    """Raise unless value is a number from 0 to 1; NaN is none."""
+    if not isinstance(value, int | float):
+        raise TypeError(f"{name}: expected a number from 0 to 1, got {type(value).__name__}")
+    if not 0 <= value <= 1:
+        raise ValueError(f"{name}: expected a probability from 0 to 1, got {value}")
+
+
+def check_mask(mask: Tensor | None, x: Tensor, channel_dim: int) -> None:
+    """Raise unless mask is (N, *grid) or (N, 1, *grid), with as many grid dimensions as x has positions."""
+    if mask is None:
+        return
+    if not isinstance(mask, Tensor):
+        raise TypeError(f"mask: expected a torch.Tensor, got {type(mask).__name__}")
+    if mask.dtype not in MASK_DTYPES:
+        raise TypeError(f"mask: expected bool, uint8 or floating-point values, got {mask.dtype}")
+    if mask.device != x.device:
+        raise ValueError(f"mask: expected device {x.device} like x, got {mask.device}")
+    grid = x.ndim - 2
+    if mask.ndim != 1 + grid and not (mask.ndim == 2 + grid and mask.shape[1] == 1):
+        raise ValueError(
+            f"mask: expected shape (N, *grid) or (N, 1, *grid) with {grid} grid dimensions "
+            f"for features {tuple(x.shape)} with channel_dim={channel_dim}, got {tuple(mask.shape)}"
+        )
+    if mask.shape[0] != x.shape[0]:
+        raise ValueError(f"mask: expected a batch of {x.shape[0]} like x, got {mask.shape[0]}")
+    if 0 in mask.shape[1:]:
+        raise ValueError(f"mask: expected no empty dimension, got shape {tuple(mask.shape)}")
+
+
+def check_channel_weight(weight: Tensor | None, x: Tensor, channel_dim: int) -> None:
+    """Raise unless weight holds one floating-point number a channel of x, on its device."""
+    if weight is None:
+        return
+    if not isinstance(weight, Tensor):
+        raise TypeError(f"channel_weight: expected a torch.Tensor, got {type(weight).__name__}")
+    if weight.dtype not in FLOAT_DTYPES:
+        raise TypeError(f"channel_weight: expected floating-point values, got {weight.dtype}")
+    if weight.device != x.device:
+        raise ValueError(f"channel_weight: expected device {x.device} like x, got {weight.device}")
+    channels = x.shape[channel_dim]
+    if weight.shape != (channels,):
+        raise ValueError(f"channel_weight: expected shape ({channels},), one a channel, got {tuple(weight.shape)}")
+
+
+def check_unit_range(name: str, values: Tensor | None) -> None:
+    """Raise unless every value is from 0 to 1; NaN is not. Reads the values."""
+    if values is None or values.numel() == 0 or values.dtype == torch.bool:
+        return
+    low, high = (value.item() for value in values.aminmax())
+    if not (low >= 0 and high <= 1):
+        wrong = low if low < 0 or low != low else high
+        raise ValueError(f"{name}: expected values from 0 to 1, got {wrong}")

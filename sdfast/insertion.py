@@ -1,0 +1,123 @@
+"""StaticDropout after named modules of a model that knows nothing of it, and out again."""
+
+import copy
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from sdfast.hooks import match_layers
+from sdfast.nn import StaticDropout
+
+NAME = "static_dropout"
+
+
+class Insertion:
+    """Layers of StaticDropout inside a model; `remove`, or the end of a `with` block, takes them out.
+
+    Attributes:
+        layers: the StaticDropout after each module, by the module's name.
+    """
+
+    def __init__(self, hosts: dict[str, nn.Module], layers: dict[str, StaticDropout]):
+        self.layers = layers
+        self._hosts = hosts
+        self._hooks = []
+        for name, host in hosts.items():
+            host.add_module(NAME, layers[name])
+            if not _runs_its_children(host):
+                self._hooks.append(host.register_forward_hook(_drop))
+
+    def remove(self) -> None:
+        """Restore the model; a second call does nothing."""
+        while self._hooks:
+            self._hooks.pop().remove()
+        for name, host in self._hosts.items():
+            if getattr(host, NAME, None) is self.layers[name]:
+                delattr(host, NAME)
+
+    def __enter__(self) -> "Insertion":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.remove()
+
+
+def insert_static_dropout(model: nn.Module, layers: str | Sequence[str], **kwargs) -> Insertion:
+    """Put a StaticDropout after modules of a model, as their submodule `static_dropout`.
+
+    It follows `.train()`, `.eval()` and `.to()`, and the model's state_dict holds its channel weights. Of outputs
+    that are tuples, lists or dicts it drops from the first tensor. Insert before the model is compiled: compiled
+    code does not look for new layers.
+
+    Args:
+        model: any model; changed in place.
+        layers: names or glob patterns of its modules.
+        **kwargs: arguments of StaticDropout, the same for each.
+
+    Returns:
+        A handle with `layers`, a dict from names to the StaticDropout after them, and `remove()`; as a context
+        manager it removes them at the end of its block.
+
+    Raises:
+        ValueError: a pattern matches nothing, a module is a container that is never called, or has one already.
+
+    >>> import torch, sdfast
+    >>> model = torch.nn.Sequential(torch.nn.Conv3d(3, 8, 3), torch.nn.ReLU())
+    >>> with sdfast.insert_static_dropout(model, "1", p=0.3) as inserted:
+    ...     model[1]
+    ReLU(
+      (static_dropout): StaticDropout(p=0.3, inplace=False)
+    )
+    >>> model[1]
+    ReLU()
+    """
+    modules = dict(model.named_modules(remove_duplicate=False))
+    hosts: dict[str, nn.Module] = {}
+    for name in (name for group in match_layers(model, layers).values() for name in group):
+        if modules[name] not in hosts.values():  # one under two names runs once for both
+            _check_host(name, modules[name])
+            hosts[name] = modules[name]
+    return Insertion(hosts, {name: StaticDropout(**kwargs).train(host.training) for name, host in hosts.items()})
+
+
+def _check_host(name: str, host: nn.Module) -> None:
+    if isinstance(host, nn.ModuleList | nn.ModuleDict):
+        raise ValueError(f"layers: {name!r} is a {type(host).__name__}, which is never called; name what it holds")
+    if isinstance(host, nn.Sequential) and not _runs_its_children(host):
+        raise ValueError(
+            f"layers: {name!r} is a Sequential with a forward method of its own, which may run a layer inside it "
+            "twice or not; name a layer that it holds"
+        )
+    if hasattr(host, NAME):
+        raise ValueError(f"layers: {name!r} has a {NAME} already")
+
+
+def _runs_its_children(host: nn.Module) -> bool:
+    """Tell a plain nn.Sequential, where the new submodule is the last to run and needs no hook."""
+    return isinstance(host, nn.Sequential) and type(host).forward is nn.Sequential.forward
+
+
+def _drop(host: nn.Module, _: tuple, output: object) -> object:
+    # By name, so that a deep copy of the model runs its own layer.
+    return _with_first_tensor(output, host.static_dropout)[0]
+
+
+def _with_first_tensor(output: object, change: nn.Module) -> tuple[object, bool]:
+    """Return the output with its first tensor changed, and whether it has one."""
+    if isinstance(output, Tensor):
+        return change(output), True
+    if isinstance(output, dict):
+        for key, value in output.items():
+            changed, found = _with_first_tensor(value, change)
+            if found:
+                copied = copy.copy(output)  # a ModelOutput stays one
+                copied[key] = changed
+                return copied, True
+    if isinstance(output, tuple | list):
+        for i, value in enumerate(output):
+            changed, found = _with_first_tensor(value, change)
+            if found:
+                items = [*output[:i], changed, *output[i + 1 :]]
+                named = hasattr(output, "_fields")
+                return (type(output)(*items) if named else type(output)(items)), True
+    return output, False
