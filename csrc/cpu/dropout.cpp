@@ -30,6 +30,7 @@ class Dropout {
 
     // Runs of positions (or of channels, where there are no positions): one (n, c) each.
     bool positions_run() const;
+    void join_rows();
     bool channels_run() const { return channel_.stride_a == item_ && channel_.stride_b == item_; }
     float rate(std::int64_t c) const { return rates_.empty() ? rate_ : rates_[static_cast<std::size_t>(c)]; }
 
@@ -68,7 +69,25 @@ Dropout::Dropout(const DropoutTask& task)
         channel_ = {1, 0, 0};
     }
     for (const Dim& d : positions_) size_ *= d.size;
+    join_rows();
     counters_ = ceil_div(size_, kDraws);
+}
+
+// Rows that follow each other in memory and in the draws, at one rate, make longer rows.
+void Dropout::join_rows() {
+    const std::int64_t bytes = size_ * item_;
+    const auto follows = [](const Dim& d, std::int64_t stride) {
+        return d.size == 1 || (d.stride_a == stride && d.stride_b == stride);
+    };
+    const bool one_rate = rates_.empty() && !task_.mask && task_.granularity == Granularity::element;
+    if (!one_rate || size_ % kDraws != 0 || !positions_run() || !follows(channel_, bytes) ||
+        !follows(batch_, bytes * channel_.size))
+        return;
+    std::int64_t rows = batch_.size * channel_.size;
+    for (; rows % 2 == 0 && size_ * 2 <= kPiece; rows /= 2) size_ *= 2;
+    batch_ = {1, 0, 0};
+    channel_ = {rows, size_ * item_, size_ * item_};
+    positions_ = {{size_, item_, item_}};
 }
 
 bool Dropout::positions_run() const {
@@ -196,7 +215,7 @@ void Dropout::Worker::rows_of_positions(std::int64_t first, std::int64_t last, b
         const bool vectors = owner_.vectors_;
         const bool none = vectors ? mask_.spans().empty() : owner_.rate(c) == 0;
         std::int64_t done = 0;
-        for (const Span& whole : vectors ? all : mask_.spans()) {
+        for (const Span& whole : vectors || !mask_.values() ? all : mask_.spans()) {
             if (none) break;
             copy(x, out, {done, whole.begin}, contiguous);
             for (done = whole.begin; done < whole.end;) {

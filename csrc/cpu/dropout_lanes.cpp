@@ -190,43 +190,76 @@ inline vfloat widen_from_memory(const float* from) { return load_unaligned<vfloa
 inline vfloat widen_from_memory(const Half* from) { return widen_half(from); }
 inline vfloat widen_from_memory(const BFloat16* from) { return widen_bfloat16(from); }
 
+// kFloats elements in registers, so that what is stored early cannot spoil what is read late.
 template <class T>
-inline void apply_vector(const T* x, T* out, const Verdict& verdict, bool rescale) {
-    const vfloat value = widen_from_memory(x);
-    narrow_to(out, masked(rescale ? value * verdict.scale : value, verdict.keep));
-}
+struct Elements {
+    vfloat values;
 
-inline void apply_vector(const double* x, double* out, const Verdict& verdict, bool rescale) {
-    const vdouble scales[2] = {low_half(verdict.scale), high_half(verdict.scale)};
-    vint32_half keep[2];
-    std::memcpy(keep, &verdict.keep, sizeof keep);
-    for (int h = 0; h < 2; ++h) {
-        vdouble value = load_unaligned<vdouble>(x + h * kCounters);
-        if (rescale) value *= scales[h];
-        store_unaligned(out + h * kCounters, (vint64)value & __builtin_convertvector(keep[h], vint64));
+    explicit Elements(const T* from) : values(widen_from_memory(from)) {}
+    void drop(const Verdict& verdict, bool rescale) {
+        values = masked(rescale ? values * verdict.scale : values, verdict.keep);
     }
-}
+    void store(T* to) const { narrow_to(to, values); }
+};
+
+template <>
+struct Elements<double> {
+    vdouble values[2];
+
+    explicit Elements(const double* from)
+        : values{load_unaligned<vdouble>(from), load_unaligned<vdouble>(from + kCounters)} {}
+    void drop(const Verdict& verdict, bool rescale) {
+        const vdouble scales[2] = {low_half(verdict.scale), high_half(verdict.scale)};
+        vint32_half keep[2];
+        std::memcpy(keep, &verdict.keep, sizeof keep);
+        for (int h = 0; h < 2; ++h) {
+            if (rescale) values[h] *= scales[h];
+            values[h] = (vdouble)((vint64)values[h] & __builtin_convertvector(keep[h], vint64));
+        }
+    }
+    void store(double* to) const {
+        store_unaligned(to, values[0]);
+        store_unaligned(to + kCounters, values[1]);
+    }
+};
 
 template <class T, bool kShared, bool kUniform>
-void apply_run(const T* x, T* out, std::int64_t length, const Decision& d) {
+inline void apply_run(const T* x, T* out, std::int64_t length, const Decision& d) {
     const vint32 shared_draw = vint32{} + d.draw;
     const vint32 threshold = rounded(vfloat{} + d.rate);
     const Verdict uniform = {threshold, scale_of(threshold)};
-    std::int64_t i = 0;
-    for (; i + kFloats <= length; i += kFloats)
-        apply_vector(x + i, out + i, judge<kShared, kUniform>(d, i, shared_draw, uniform), d.rescale);
-    if (i == length) return;
-    // The rest, through a padded copy.
+    // The last vector ends with the run: it is read before, and written after, those that it overlaps.
+    const std::int64_t last = length - kFloats;
+    Elements<T> end(x + last);
+    end.drop(judge<kShared, kUniform>(d, last, shared_draw, uniform), d.rescale);
+    for (std::int64_t i = 0; i < last; i += kFloats) {
+        Elements<T> elements(x + i);
+        elements.drop(judge<kShared, kUniform>(d, i, shared_draw, uniform), d.rescale);
+        elements.store(out + i);
+    }
+    end.store(out + last);
+}
+
+// Runs shorter than a vector, through padded copies.
+template <class T, bool kShared, bool kUniform>
+inline void apply_short(const T* x, T* out, std::int64_t length, const Decision& d) {
     T values[kFloats] = {};
     std::uint16_t draws[kFloats] = {};
     float rates[kFloats] = {};
-    const auto rest = static_cast<std::size_t>(length - i);
-    std::memcpy(values, x + i, rest * sizeof(T));
-    if (!kShared) std::memcpy(draws, d.draws + i, rest * sizeof(std::uint16_t));
-    if (!kUniform) std::memcpy(rates, d.rates + i, rest * sizeof(float));
-    const Decision padded = {draws, d.draw, d.rate, rates, d.rescale};
-    apply_vector(values, values, judge<kShared, kUniform>(padded, 0, shared_draw, uniform), d.rescale);
-    std::memcpy(out + i, values, rest * sizeof(T));
+    const auto count = static_cast<std::size_t>(length);
+    std::memcpy(values, x, count * sizeof(T));
+    if (!kShared) std::memcpy(draws, d.draws, count * sizeof(std::uint16_t));
+    if (!kUniform) std::memcpy(rates, d.rates, count * sizeof(float));
+    apply_run<T, kShared, kUniform>(values, values, kFloats, {draws, d.draw, d.rate, rates, d.rescale});
+    std::memcpy(out, values, count * sizeof(T));
+}
+
+template <class T, bool kShared, bool kUniform>
+void apply_any(const T* x, T* out, std::int64_t length, const Decision& d) {
+    if (length >= kFloats)
+        apply_run<T, kShared, kUniform>(x, out, length, d);
+    else
+        apply_short<T, kShared, kUniform>(x, out, length, d);
 }
 
 template <class T>
@@ -234,9 +267,9 @@ void apply(const void* from, void* to, std::int64_t length, const Decision& d) {
     const T* x = static_cast<const T*>(from);
     T* out = static_cast<T*>(to);
     if (d.draws)
-        d.rates ? apply_run<T, false, false>(x, out, length, d) : apply_run<T, false, true>(x, out, length, d);
+        d.rates ? apply_any<T, false, false>(x, out, length, d) : apply_any<T, false, true>(x, out, length, d);
     else
-        d.rates ? apply_run<T, true, false>(x, out, length, d) : apply_run<T, true, true>(x, out, length, d);
+        d.rates ? apply_any<T, true, false>(x, out, length, d) : apply_any<T, true, true>(x, out, length, d);
 }
 
 }  // namespace

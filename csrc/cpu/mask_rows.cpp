@@ -6,7 +6,7 @@
 namespace sdfast::cpu {
 namespace {
 
-constexpr std::int64_t kBridgedGap = 32;  // shorter gaps cost less to process than to leave out
+constexpr std::int64_t kBridgedGap = 128;  // shorter gaps cost less to process than to leave out
 
 template <class T>
 T read(const char* at) {
