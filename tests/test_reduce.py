@@ -6,21 +6,18 @@ import sys
 import warnings
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from torchmetrics import MetricCollection
 
 import sdfast
+from tests.test_reference_data import DATA, assert_equals_authors, fed, feed, load, pairs_of, shuffled
 
-DATA = sorted((Path(__file__).parent / "data").glob("*.npz"))
 CASES = [path.stem for path in DATA]
 WORLD = 2
-
-
-def load(path):
-    with np.load(path) as arrays:
-        return [torch.from_numpy(arrays[name]) for name in ("feats_a", "feats_b", "factor")]
+# Name: how the pairs come to the processes, and in how many batches to each (None: one a pair).
+STATES = {"1": (list, 1), "7": (list, 7), "N": (list, None), "shuffled": (shuffled, 7)}
+METRICS = ("pearson", "intraclass", "forward", "empty-handed")
 
 
 def share(pairs, rank):
@@ -29,35 +26,31 @@ def share(pairs, rank):
     return [x[:quarter] if rank == 0 else x[quarter:] for x in pairs]
 
 
-def feed(update, pairs):
-    for part in zip(*(x.split(37) for x in pairs), strict=True):
-        update(*part)
-
-
 def measure(path, rank):
     """Return the co-moments that one process ends up with, by each way there is."""
-    pairs = load(path)
+    pairs = pairs_of(load(path))
     channels = pairs[0].shape[1]
-    state = sdfast.CoMoments(channels)
-    feed(state.update, share(pairs, rank))
-    state.reduce()
+    states = {name: sdfast.CoMoments(channels) for name in STATES}
+    for name, (arrange, num_batches) in STATES.items():
+        feed(states[name].update, share(arrange(pairs), rank), num_batches)
+        states[name].reduce()
 
     kinds = {kind: sdfast.BiasMetric(channels, kind=kind) for kind in ("pearson", "intraclass")}
     collection = MetricCollection(kinds)
-    feed(collection.update, share(pairs, rank))
+    feed(collection.update, share(pairs, rank), 7)
     reports = collection.compute()
 
     forward = sdfast.BiasMetric(channels)
-    feed(forward, share(pairs, rank))
+    feed(forward, share(pairs, rank), 7)
 
     empty_handed = sdfast.BiasMetric(channels)  # process 1 gets nothing
     if rank == 0:
-        feed(empty_handed.update, pairs)
+        feed(empty_handed.update, pairs, 7)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         empty_handed = empty_handed.compute()
     return {
-        "state": state.moments,
+        **{name: state.moments for name, state in states.items()},
         "pearson": reports["pearson"].moments,
         "intraclass": reports["intraclass"].moments,
         "forward": forward.compute().moments,
@@ -83,51 +76,37 @@ def found(tmp_path_factory):
     return [torch.load(folder / f"{rank}.pt") for rank in range(WORLD)]
 
 
-@pytest.mark.parametrize("way", ["state", "pearson", "intraclass", "forward", "empty-handed"])
+@pytest.mark.parametrize("way", [*STATES, *METRICS])
 @pytest.mark.parametrize("case", CASES)
 def test_equals_one_process(found, case, way):
-    pairs = load(DATA[CASES.index(case)])
-    alone = sdfast.CoMoments(pairs[0].shape[1])
-    feed(alone.update, pairs)
+    alone = fed(pairs_of(load(DATA[CASES.index(case)])), 7)
     for mine in found:
         moments = mine[case][way]
-        assert torch.equal(moments[0], alone.moments[0])
-        torch.testing.assert_close(moments, alone.moments, rtol=1e-12, atol=1e-12 * float(alone.moments[3:].max()))
+        assert torch.equal(moments[0], alone[0])
+        torch.testing.assert_close(moments, alone, rtol=1e-12, atol=1e-12 * float(alone[3:].max()))
         for kind in ("pearson", "intraclass"):
-            report, expected = sdfast.BiasReport(moments, kind), sdfast.BiasReport(alone.moments, kind)
+            report, expected = sdfast.BiasReport(moments, kind), sdfast.BiasReport(alone, kind)
             torch.testing.assert_close(report.corr, expected.corr, rtol=0, atol=1e-12)
             torch.testing.assert_close(report.layer_score, expected.layer_score, rtol=0, atol=1e-12)
             assert report.labels == expected.labels
 
 
+@pytest.mark.parametrize("way", [*STATES, *METRICS])
 @pytest.mark.parametrize("case", CASES)
-def test_equals_authors_code(found, case):
-    with np.load(DATA[CASES.index(case)]) as arrays:
-        authors = dict(arrays)
+def test_equals_authors_code(found, case, way):
     for mine in found:
-        report = sdfast.BiasReport(mine[case]["intraclass"], kind="intraclass")
-        np.testing.assert_allclose(report.corr, np.nan_to_num(authors["unit"]), rtol=0, atol=1e-6)
-        np.testing.assert_allclose(report.layer_score, authors["layer"], rtol=0, atol=1e-6)
-        np.testing.assert_array_equal(report.dims, authors["dims"])
-        np.testing.assert_array_equal(report.percent, authors["percent"])
-        report = sdfast.BiasReport(mine[case]["pearson"])
-        corr = np.nan_to_num(authors["pearson"])
-        np.testing.assert_allclose(report.corr, corr, rtol=0, atol=1e-6)
-        regular = 1 - corr * corr > 1e-9  # mi is ill-conditioned at |rho| = 1
-        mi = np.where(np.isnan(authors["mi"]), 0, authors["mi"])
-        np.testing.assert_allclose(report.mi[regular], mi[regular], rtol=1e-6, atol=1e-6)
-        assert (report.mi[~regular] > 15).all()
+        assert_equals_authors(mine[case][way], load(DATA[CASES.index(case)]))
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_processes_agree_bit_for_bit(found, case):
-    for way in ("state", "pearson", "intraclass", "forward", "empty-handed"):
+    for way in (*STATES, *METRICS):
         assert torch.equal(found[0][case][way], found[1][case][way])
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_compute_leaves_each_process_its_own_pairs(found, case):
-    pairs = load(DATA[CASES.index(case)])
+    pairs = pairs_of(load(DATA[CASES.index(case)]))
     for rank, mine in enumerate(found):
         assert mine[case]["own"][0, :, 0].sum() == len(share(pairs, rank)[0])
 
