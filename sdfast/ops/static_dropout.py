@@ -72,9 +72,7 @@ def check_writable(x: Tensor) -> None:
         if x._is_view() and torch.is_grad_enabled() and x._base.requires_grad and x._base.is_leaf:
             raise RuntimeError("x: expected no view of a leaf that requires grad, as inplace=True writes to it")
         if x.is_inference() and not torch.is_inference_mode_enabled():
-            raise RuntimeError(
-                "x: expected no inference tensor outside of inference mode with inplace=True"
-            )
+            raise RuntimeError("x: expected no inference tensor outside of inference mode with inplace=True")
     if overlaps:
         raise RuntimeError(
             f"x: expected memory of its own for each element, as inplace=True writes to it, "
@@ -86,14 +84,14 @@ def _run(x, out, seed, p, mask, channel_weight, granularity, rescale, channel_di
     """Call the kernel of the backend; `out` may be x."""
     args = (seed, p, mask, channel_weight, granularity, rescale, channel_dim)
     name = _backend.chosen(x.device.type)
-    if name != "cpu":
+    if name != "cpu" or mask is not None or channel_weight is not None:  # no kernel reads values to judge them
         check_arguments(x, *args, values=x.is_cpu)
-    if channel_weight is not None and channel_weight.dtype != torch.float32:
-        args = (seed, p, mask, channel_weight.float(), granularity, rescale, channel_dim)
+    if channel_weight is not None and not (channel_weight.dtype == torch.float32 and channel_weight.is_contiguous()):
+        args = (seed, p, mask, channel_weight.float().contiguous(), granularity, rescale, channel_dim)
     try:
         _backend.load(name).static_dropout(x, out, *args)
-    except ValueError:  # the kernel says only that it refuses; the checks say why
-        check_arguments(x, *args, values=x.is_cpu)
+    except (ValueError, TypeError):  # the kernel says only that it refuses; the checks say why
+        check_arguments(x, *args)
         if x.numel():
             raise
 
