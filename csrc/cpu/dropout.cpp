@@ -186,7 +186,9 @@ void Dropout::Worker::piece(const char* x, char* out, const Span& span, const De
 // Of a run of positions of channel c.
 Decision Dropout::Worker::decision(std::int64_t n, std::int64_t c, std::int64_t last_row, const Span& span) {
     const std::int64_t row = n * owner_.channel_.size + c;
-    Decision d{nullptr, 0, owner_.rate(c), mask_.values() ? mask_.values() + span.begin : nullptr, task_.rescale};
+    Decision d{nullptr,        0,
+               owner_.rate(c), mask_.values() ? mask_.values() + span.begin : nullptr,
+               task_.rescale,  kPiece * owner_.item_};
     if (task_.granularity == Granularity::element) d.draws = row_draws(row, last_row, span);
     if (task_.granularity == Granularity::channel) d.draw = owner_.shared_[static_cast<std::size_t>(row)];
     if (task_.granularity == Granularity::region) d.draw = owner_.shared_[static_cast<std::size_t>(n)];
@@ -197,7 +199,7 @@ Decision Dropout::Worker::decision(std::int64_t n, std::int64_t c, std::int64_t 
 Decision Dropout::Worker::vector_decision(std::int64_t n, std::int64_t last_row, const Span& span) {
     const float value = mask_.values() ? *mask_.values() : 1.0f;
     const float* rates = owner_.rates_.empty() ? nullptr : owner_.rates_.data() + span.begin;
-    Decision d{nullptr, 0, rates ? value : owner_.rate_ * value, rates, task_.rescale};
+    Decision d{nullptr, 0, rates ? value : owner_.rate_ * value, rates, task_.rescale, kPiece * owner_.item_};
     if (task_.granularity == Granularity::element) d.draws = row_draws(n, last_row, span);
     if (task_.granularity == Granularity::channel) d.draws = owner_.shared_.data() + n * owner_.size_ + span.begin;
     if (task_.granularity == Granularity::region) d.draw = owner_.shared_[static_cast<std::size_t>(n)];
@@ -255,7 +257,12 @@ void Dropout::Worker::rows_of_channels(std::int64_t first, std::int64_t last) {
                 if (!owner_.in_place_) std::memcpy(out, x, static_cast<std::size_t>(channels * owner_.item_));
                 continue;
             }
-            Decision decision{draws_.data() + (position - begin) * pitch, 0, 0, rates, task_.rescale};
+            Decision decision{draws_.data() + (position - begin) * pitch,
+                              0,
+                              0,
+                              rates,
+                              task_.rescale,
+                              kDraws * channels * owner_.item_};
             if (task_.granularity == Granularity::channel) decision.draws = owner_.shared_.data() + n * channels;
             if (task_.granularity == Granularity::region) {
                 decision.draws = nullptr;

@@ -146,60 +146,66 @@ inline Verdict judge(const Decision& d, std::int64_t i, vint32 shared_draw, Verd
     return {draw >= threshold, d.rescale ? scale_of(threshold) : vfloat{} + 1.0f};
 }
 
-inline vfloat masked(vfloat x, vint32 keep) { return (vfloat)((vint32)x & keep); }
-
+inline vuint16_half narrow_words(vint32 v) {
 #if defined(__AVX512F__)
-inline void store_words(void* to, vint32 v) {
-    _mm256_storeu_si256(static_cast<__m256i*>(to), _mm512_cvtepi32_epi16((__m512i)v));
-}
+    return (vuint16_half)_mm512_cvtepi32_epi16((__m512i)v);
 #else
-inline void store_words(void* to, vint32 v) { store_unaligned(to, __builtin_convertvector((vuint32)v, vuint16_half)); }
+    return __builtin_convertvector((vuint32)v, vuint16_half);
 #endif
-
-inline void narrow_to(float* to, vfloat x) { store_unaligned(to, x); }
-
-inline void narrow_to(BFloat16* to, vfloat x) {
-    const vint32 bits = (vint32)x;
-    const vint32 nan = (bits & 0x7fffffff) > 0x7f800000;
-    const vint32 nearest_even = bits + 0x7fff + (bits >> 16 & 1);
-    store_words(to, ((nan & (bits | 0x400000)) | (~nan & nearest_even)) >> 16 & 0xffff);
 }
 
-inline void narrow_to(Half* to, vfloat x) {
+inline vfloat widen(const BFloat16&, vuint16_half words) { return widen_bfloat16(&words); }
+inline vfloat widen(const Half&, vuint16_half words) { return widen_half(&words); }
+
+// To the nearest, ties to even.
+inline vuint16_half narrowed(const BFloat16&, vfloat x) {
+    const vint32 bits = (vint32)x;
+    const vint32 rounded = bits + 0x7fff + (bits >> 16 & 1);
+    return narrow_words(((bits & 0x7fffffff) > 0x7f800000 ? bits | 0x400000 : rounded) >> 16 & 0xffff);
+}
+
+inline vuint16_half narrowed(const Half&, vfloat x) {
 #if defined(__AVX512F__)
-    const __m256i half = _mm512_cvtps_ph((__m512)x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), half);
+    return (vuint16_half)_mm512_cvtps_ph((__m512)x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 #elif defined(__F16C__)
-    const __m128i half = _mm256_cvtps_ph((__m256)x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(to), half);
+    return (vuint16_half)_mm256_cvtps_ph((__m256)x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 #elif defined(__aarch64__)
-    store_unaligned(to, vcvt_f16_f32((float32x4_t)x));
+    return (vuint16_half)vcvt_f16_f32((float32x4_t)x);
 #else
     const vint32 bits = (vint32)x, magnitude = bits & 0x7fffffff;
     // Halves below 2^-14 have a fixed step of 2^-24: adding 1/2 leaves just those bits, rounded.
     const vint32 small = (vint32)((vfloat)magnitude + 0.5f) - 0x3f000000;
     const vint32 normal = (magnitude - (112 << 23) + 0xfff + (magnitude >> 13 & 1)) >> 13;
-    const vint32 is_small = magnitude < (113 << 23), is_large = magnitude >= (143 << 23), nan = magnitude > 0x7f800000;
-    const vint32 finite = (is_small & small) | (~is_small & normal);
-    const vint32 large = 0x7c00 | (nan & 0x200);
-    store_words(to, ((bits >> 16) & 0x8000) | (is_large & large) | (~is_large & finite));
+    const vint32 finite = magnitude < (113 << 23) ? small : normal;
+    const vint32 large = 0x7c00 | ((magnitude > 0x7f800000) & 0x200);
+    return narrow_words((bits >> 16 & 0x8000) | (magnitude >= (143 << 23) ? large : finite));
 #endif
 }
 
-inline vfloat widen_from_memory(const float* from) { return load_unaligned<vfloat>(from); }
-inline vfloat widen_from_memory(const Half* from) { return widen_half(from); }
-inline vfloat widen_from_memory(const BFloat16* from) { return widen_bfloat16(from); }
-
-// kFloats elements in registers, so that what is stored early cannot spoil what is read late.
+// kFloats elements in registers, so that what is stored early cannot spoil what is read late. Here of the halves,
+// which stay as they are where nothing is scaled.
 template <class T>
 struct Elements {
+    vuint16_half words;
+
+    explicit Elements(const T* from) : words(load_unaligned<vuint16_half>(from)) {}
+    void drop(const Verdict& verdict, bool rescale) {
+        if (rescale) words = narrowed(T{}, widen(T{}, words) * verdict.scale);
+        words &= narrow_words(verdict.keep);
+    }
+    void store(T* to) const { store_unaligned(to, words); }
+};
+
+template <>
+struct Elements<float> {
     vfloat values;
 
-    explicit Elements(const T* from) : values(widen_from_memory(from)) {}
+    explicit Elements(const float* from) : values(load_unaligned<vfloat>(from)) {}
     void drop(const Verdict& verdict, bool rescale) {
-        values = masked(rescale ? values * verdict.scale : values, verdict.keep);
+        if (rescale) values *= verdict.scale;
+        values = (vfloat)((vint32)values & verdict.keep);
     }
-    void store(T* to) const { narrow_to(to, values); }
+    void store(float* to) const { store_unaligned(to, values); }
 };
 
 template <>
@@ -223,8 +229,9 @@ struct Elements<double> {
     }
 };
 
+// The decision comes by value: what is stored could change one behind a reference.
 template <class T, bool kShared, bool kUniform>
-inline void apply_run(const T* x, T* out, std::int64_t length, const Decision& d) {
+inline void apply_run(const T* x, T* out, std::int64_t length, Decision d) {
     const vint32 shared_draw = vint32{} + d.draw;
     const vint32 threshold = rounded(vfloat{} + d.rate);
     const Verdict uniform = {threshold, scale_of(threshold)};
@@ -232,7 +239,12 @@ inline void apply_run(const T* x, T* out, std::int64_t length, const Decision& d
     const std::int64_t last = length - kFloats;
     Elements<T> end(x + last);
     end.drop(judge<kShared, kUniform>(d, last, shared_draw, uniform), d.rescale);
+    const std::int64_t ahead = d.ahead / static_cast<std::int64_t>(sizeof(T));
     for (std::int64_t i = 0; i < last; i += kFloats) {
+        if (ahead > 0) {
+            __builtin_prefetch(x + i + ahead, 0, 2);
+            if (x != out) __builtin_prefetch(out + i + ahead, 1, 2);
+        }
         Elements<T> elements(x + i);
         elements.drop(judge<kShared, kUniform>(d, i, shared_draw, uniform), d.rescale);
         elements.store(out + i);
@@ -250,7 +262,7 @@ inline void apply_short(const T* x, T* out, std::int64_t length, const Decision&
     std::memcpy(values, x, count * sizeof(T));
     if (!kShared) std::memcpy(draws, d.draws, count * sizeof(std::uint16_t));
     if (!kUniform) std::memcpy(rates, d.rates, count * sizeof(float));
-    apply_run<T, kShared, kUniform>(values, values, kFloats, {draws, d.draw, d.rate, rates, d.rescale});
+    apply_run<T, kShared, kUniform>(values, values, kFloats, {draws, d.draw, d.rate, rates, d.rescale, 0});
     std::memcpy(out, values, count * sizeof(T));
 }
 

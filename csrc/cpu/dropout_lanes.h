@@ -12,6 +12,7 @@ struct Decision {
     float rate;          // 65536 * probability
     const float* rates;  // [length] factors of the rate, or null for ones
     bool rescale;        // multiply what is kept by 65536 / (65536 - T)
+    std::int64_t ahead;  // bytes from here that are wanted next, to be fetched while draws are made; 0 for none
 };
 
 struct DropoutKernels {
