@@ -93,7 +93,8 @@ def takes_direct_route(feats_a: torch.Tensor, feats_b: torch.Tensor, labels: tor
     (shapes, dtypes, a second device) the kernel refuses by itself.
     """
     return (
-        is_eager(feats_a, feats_b, labels)
+        type(feats_b) is Tensor
+        and is_eager(feats_a, feats_b, labels)
         and feats_a.is_cpu
         and not (torch.is_grad_enabled() and (feats_a.requires_grad or feats_b.requires_grad))
         and _forced.get() in _DIRECT
@@ -115,9 +116,10 @@ def is_eager(first: torch.Tensor, second: torch.Tensor | None, third: torch.Tens
         and forward_ad._current_level < 0
         and not first.is_neg()
         and (second is None or not second.is_neg())
+        and (third is None or not third.is_neg())
     )
 
 
-def in_functorch() -> bool:
-    """Tell whether a transform of torch.func (vmap, grad) is active."""
-    return _functorch_level() is not None
+def is_transformed() -> bool:
+    """Tell whether torch.func (vmap, grad, jvp) or forward-mode differentiation is at work, outside of tracing."""
+    return not torch.compiler.is_compiling() and (_functorch_level() is not None or forward_ad._current_level >= 0)

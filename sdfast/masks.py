@@ -105,7 +105,7 @@ def from_video(video: Tensor, *, contrast: float = 0.5, window: int = 3) -> Tens
         raise ValueError(f"contrast: expected a positive number of standard deviations, got {contrast!r}")
     if window < 1 or window % 2 == 0:
         raise ValueError(f"window: expected an odd number of pixels, got {window!r}")
-    video = video.float()
+    video = video.float().contiguous()  # torch's median reads expanded views wrongly
     change = (video - video.median(dim=2, keepdim=True).values).abs().mean(dim=1)  # (N, T, H, W)
     if window > 1:
         change = functional.avg_pool2d(change, window, stride=1, padding=window // 2, count_include_pad=False)

@@ -357,3 +357,36 @@ def test_errors_name_the_argument():
     for threshold in (2, float("nan")):
         with pytest.raises(ValueError, match="threshold: expected a correlation from -1 to 1"):
             BiasReport(moments, threshold=threshold)
+
+
+@pytest.mark.parametrize("how", ["rank", "minmax", "difference"])
+def test_static_weights_order_channels_by_static_minus_dynamic(how):
+    weight = BiasReport(with_corr([0.9, 0.1, 0.5, 0.3], [0.1, 0.9, 0.6, 0.3])).static_weight(how)
+    expected = {"rank": [0, 1, 2 / 3, 1 / 3], "minmax": [0, 1, 0.9 / 1.6, 0.5], "difference": [0, 0.8, 0.1, 0]}
+    np.testing.assert_allclose(weight, expected[how], atol=1e-6)
+    assert weight.dtype == torch.float32
+
+
+def test_relative_static_weights_spread_where_every_channel_is_static():
+    report = BiasReport(with_corr([0.1, 0.12, 0.11], [0.9, 0.9, 0.9]))
+    for how in ("rank", "minmax"):
+        assert report.static_weight(how).tolist() == pytest.approx([1, 0, 0.5])
+    assert report.static_weight().tolist() == report.static_weight("rank").tolist()
+    assert report.static_weight("difference").min() > 0.7
+
+
+def test_static_weights_share_ranks_and_leave_out_what_has_no_score():
+    moments = with_corr([0.5, 0.5, 0.1, 0.9, 0.0, 0.0], [0.5, 0.5, 0.9, 0.1, 0.9, 0.9])
+    moments[3:, :, 4] = 0  # dead
+    moments[5, 0, 5] = torch.nan
+    report = BiasReport(moments)
+    assert report.static_weight().tolist() == [0.5, 0.5, 1, 0, 0, 0]
+    assert report.static_weight("minmax").tolist() == [0.5, 0.5, 1, 0, 0, 0]
+    assert report.static_weight("difference")[4:].tolist() == [0, 0]
+    for how in ("rank", "minmax"):
+        assert BiasReport(with_corr([0.2], [0.7])).static_weight(how).tolist() == [0.5]
+        assert BiasReport(with_corr([0.2, 0.2], [0.7, 0.7])).static_weight(how).tolist() == [0.5, 0.5]
+    moments[:] = torch.nan
+    assert BiasReport(moments).static_weight().tolist() == [0] * 6
+    with pytest.raises(ValueError, match="how: expected one of rank, minmax, difference, got 'best'"):
+        report.static_weight("best")

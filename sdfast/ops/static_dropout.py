@@ -36,11 +36,12 @@ def static_dropout(
             torch.autograd.graph.increment_version(x)
         return out
     check_arguments(x, *args)
+    if _backend.is_transformed():
+        out = _Transformed.apply(x, *args)
+        return x.copy_(out) if inplace else out
     if not inplace:
         return torch.ops.sdfast.static_dropout(x, *args)
     check_writable(x)
-    if _backend.in_functorch():
-        return x.copy_(torch.ops.sdfast.static_dropout(x, *args))
     torch.ops.sdfast.static_dropout_(x, *args)
     return x
 
@@ -111,6 +112,30 @@ class _Eager(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad):
         return static_dropout(grad, *_restore(ctx)), *[None] * 8
+
+
+class _Transformed(torch.autograd.Function):
+    """Autograd for torch.func and forward mode, which know no autograd formula of an operator."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x, *args):
+        return torch.ops.sdfast.static_dropout(x, *args)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        seed, _, mask, channel_weight, *_ = inputs[1:]
+        ctx.save_for_forward(seed, mask, channel_weight)
+        ctx.args = _save(ctx, inputs[1:])
+
+    @staticmethod
+    def backward(ctx, grad):
+        return static_dropout(grad, *_restore(ctx)), *[None] * 7
+
+    @staticmethod
+    def jvp(ctx, tangent, *_):
+        return static_dropout(tangent, *_restore(ctx))
 
 
 def _save(ctx, args) -> tuple:
