@@ -67,7 +67,8 @@ def static_mask(mask: Tensor | None) -> AbstractContextManager[None]:
 def keep_static_mask() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
     """Make gradient checkpointing recompute with the mask that the forward pass had, even after its block.
 
-    Pass it as `context_fn` to `torch.utils.checkpoint.checkpoint(..., use_reentrant=False)`.
+    Pass it as `context_fn` to `torch.utils.checkpoint.checkpoint(..., use_reentrant=False)`. Compiled code needs none
+    and takes none: there the mask is an input.
 
     Returns:
         The contexts of the forward pass and of its recomputation.

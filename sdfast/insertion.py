@@ -1,8 +1,10 @@
 """StaticDropout after named modules of a model that knows nothing of it, and out again."""
 
 import copy
+import sys
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from sdfast.hooks import match_layers
@@ -26,14 +28,18 @@ class Insertion:
             host.add_module(NAME, layers[name])
             if not _runs_its_children(host):
                 self._hooks.append(host.register_forward_hook(_drop))
+        _forget_compiled()
 
     def remove(self) -> None:
         """Restore the model; a second call does nothing."""
         while self._hooks:
             self._hooks.pop().remove()
-        for name, host in self._hosts.items():
+        while self._hosts:
+            name, host = self._hosts.popitem()
             if getattr(host, NAME, None) is self.layers[name]:
                 delattr(host, NAME)
+            if not self._hosts:
+                _forget_compiled()
 
     def __enter__(self) -> "Insertion":
         return self
@@ -46,8 +52,8 @@ def insert_static_dropout(model: nn.Module, layers: str | Sequence[str], **kwarg
     """Put a StaticDropout after modules of a model, as their submodule `static_dropout`.
 
     It follows `.train()`, `.eval()` and `.to()`, and the model's state_dict holds its channel weights. Of outputs
-    that are tuples, lists or dicts it drops from the first tensor. Insert before the model is compiled: compiled
-    code does not look for new layers.
+    that are tuples, lists or dicts it drops from the first tensor. What torch.compile has compiled so far in this
+    process is compiled again, here and at removal: compiled code does not look for new layers.
 
     Args:
         model: any model; changed in place.
@@ -95,6 +101,12 @@ def _check_host(name: str, host: nn.Module) -> None:
 def _runs_its_children(host: nn.Module) -> bool:
     """Tell a plain nn.Sequential, where the new submodule is the last to run and needs no hook."""
     return isinstance(host, nn.Sequential) and type(host).forward is nn.Sequential.forward
+
+
+def _forget_compiled() -> None:
+    # Compiled code is guarded against no change of hooks.
+    if "torch._dynamo" in sys.modules:
+        torch.compiler.reset()
 
 
 def _drop(host: nn.Module, _: tuple, output: object) -> object:

@@ -183,6 +183,18 @@ def test_compiles_without_graph_breaks():
             torch.testing.assert_close(compiled(X), model(X))
 
 
+@pytest.mark.parametrize("layer", ["1", "1.1"])
+def test_a_model_that_is_compiled_already_takes_layers_and_loses_them(layer):
+    model = network().eval()
+    compiled = torch.compile(model, backend="aot_eager")
+    plain = compiled(X)
+    with sdfast.insert_static_dropout(model, layer, p=1.0):
+        model.train()
+        model[1][0].eval()
+        assert (compiled(X) == 0).all()
+    assert torch.equal(compiled(X), plain)
+
+
 class Threads(nn.Sequential):
     """A Sequential with a forward of its own."""
 
