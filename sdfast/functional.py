@@ -1,5 +1,6 @@
 """Static and dynamic information per channel, as functions of feature tensors."""
 
+import warnings
 from typing import NamedTuple
 
 import numpy as np
@@ -69,7 +70,7 @@ def channel_bias(
         try:
             kernel = load("cpu").channel_bias
             return _new(kernel(feats_a, feats_b, factor, num_factors, channel_dim, pool, kind == "pearson"))
-        except ValueError:  # the kernel says only that it refuses; the checks below say why
+        except (TypeError, ValueError):  # the kernel says only that it refuses; the checks below say why
             check_arguments(feats_a, feats_b, factor, num_factors, channel_dim, pool)
             raise
     if kind not in KINDS:
@@ -106,7 +107,7 @@ def pairwise_correlation(feats_a: Tensor, feats_b: Tensor, *, channel_dim: int =
     tensor([[ 1., -1.]])
     """
     if isinstance(feats_a, np.ndarray):
-        feats_a, feats_b = torch.from_numpy(feats_a), torch.from_numpy(_numpy_like_a(feats_b))
+        feats_a, feats_b = _over_array("feats_a", feats_a), _over_array("feats_b", feats_b)
         return pairwise_correlation(feats_a, feats_b, channel_dim=channel_dim, pool=pool).numpy()
     check_features("feats_a", feats_a, channel_dim)
     check_features("feats_b", feats_b, channel_dim)
@@ -167,15 +168,27 @@ def mutual_information(corr: Tensor) -> Tensor:
 
 
 def _from_numpy(feats_a, feats_b, factor, num_factors, channel_dim, pool, kind) -> ChannelBias:
-    factor = None if factor is None else torch.from_numpy(np.asarray(factor, dtype=np.int64))
-    feats_a, feats_b = torch.from_numpy(feats_a), torch.from_numpy(_numpy_like_a(feats_b))
+    if factor is not None:
+        factor = np.asarray(factor)
+        if factor.dtype.kind not in "iu":
+            raise TypeError(f"factor: expected integer labels, got {factor.dtype}")
+        factor = torch.from_numpy(np.ascontiguousarray(factor, dtype=np.int64))
+    feats_a, feats_b = _over_array("feats_a", feats_a), _over_array("feats_b", feats_b)
     bias = channel_bias(
         feats_a, feats_b, factor, num_factors=num_factors, channel_dim=channel_dim, pool=pool, kind=kind
     )
     return ChannelBias(*(x.numpy() for x in bias))
 
 
-def _numpy_like_a(feats_b) -> np.ndarray:
-    if not isinstance(feats_b, np.ndarray):
-        raise TypeError(f"feats_b: expected a numpy.ndarray like feats_a, got {type(feats_b).__name__}")
-    return feats_b
+def _over_array(name: str, feats) -> Tensor:
+    """Return a tensor over the memory of an array; over a copy only where torch has no such strides or byte order."""
+    if not isinstance(feats, np.ndarray):
+        raise TypeError(f"{name}: expected a numpy.ndarray like feats_a, got {type(feats).__name__}")
+    native = feats.dtype.newbyteorder("=")
+    if native not in (np.float64, np.float32, np.float16):
+        raise TypeError(f"{name}: expected float64, float32 or float16 features, got {feats.dtype}")
+    if native != feats.dtype or any(stride < 0 or stride % feats.itemsize for stride in feats.strides):
+        feats = feats.astype(native, order="C")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # nor is it written
+        return torch.from_numpy(feats)

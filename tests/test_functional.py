@@ -1,5 +1,7 @@
 """channel_bias and pairwise_correlation: values, routes and the errors that users read."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -162,6 +164,8 @@ BAD = [
     (dict(feats_a=A[:0], feats_b=A[:0]), ValueError, r"feats_a: expected at least one pair, got shape \(0, 8, 3\)"),
     (dict(feats_a=A[:, :, :0], feats_b=A[:, :, :0]), ValueError, "feats_a: expected no empty dimension"),
     (dict(feats_a=A[:, 0, 0], feats_b=A[:, 0, 0]), ValueError, r"feats_a: expected shape \(N, C\)"),
+    (dict(feats_a=A.to_sparse(), feats_b=A.to_sparse()), TypeError, "feats_a: expected a dense tensor, got torch.spar"),
+    (dict(channel_dim="C"), TypeError, "channel_dim: expected an integer, got 'C'"),
     (dict(channel_dim=3), ValueError, "channel_dim: expected a dimension of feats_a other than the batch"),
     (dict(channel_dim=0), ValueError, "channel_dim: .* got 0"),
     (dict(channel_dim=-3), ValueError, "channel_dim: .* got -3"),
@@ -201,3 +205,35 @@ def test_pairwise_errors_name_the_argument():
         sdfast.pairwise_correlation(torch.zeros(4, 2), torch.zeros(4, 2).double())
     with pytest.raises(TypeError, match=r"feats_b: expected a numpy\.ndarray"):
         sdfast.pairwise_correlation(np.zeros((4, 2)), torch.zeros(4, 2))
+
+
+def test_numpy_arrays_of_any_strides_and_byte_order():
+    a, b, labels = (x.numpy() for x in feature_pair((12, 3, 4), torch.float32))
+    records = np.zeros(a.shape, [("a", "f4"), ("between", "i1"), ("b", "f4")])
+    records["a"], records["b"] = a, b
+    read_only = a.copy()
+    read_only.flags.writeable = False
+    expected = sdfast.channel_bias(a, b, labels).corr
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for arrays in (
+            (a[::-1], b[::-1], labels[::-1]),
+            (a.astype(">f4"), b, labels),
+            (records["a"], records["b"], labels.astype("u1")),
+            (read_only, b, labels.tolist()),
+        ):
+            np.testing.assert_allclose(sdfast.channel_bias(*arrays).corr, expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (dict(feats_a=A.int().numpy()), "feats_a: expected float64, float32 or float16 features, got int32"),
+        (dict(feats_b=A.numpy().astype(object)), "feats_b: expected float64, float32 or float16 features, got object"),
+        (dict(feats_b=A), r"feats_b: expected a numpy\.ndarray like feats_a, got Tensor"),
+        (dict(factor=np.array([0.5, 0, 1, 1])), "factor: expected integer labels, got float64"),
+    ],
+)
+def test_bad_numpy_input_names_the_argument(change, message):
+    with pytest.raises(TypeError, match=message):
+        sdfast.channel_bias(**{"feats_a": A.numpy(), "feats_b": A.numpy(), **change})

@@ -30,11 +30,15 @@ def check_features(name: str, feats: Tensor, channel_dim: int, may_be_empty: boo
         raise TypeError(f"{name}: expected a torch.Tensor or numpy.ndarray, got {type(feats).__name__}")
     if feats.dtype not in FLOAT_DTYPES:
         raise TypeError(f"{name}: expected float64, float32, float16 or bfloat16 features, got {feats.dtype}")
+    if feats.layout != torch.strided:
+        raise TypeError(f"{name}: expected a dense tensor, got {feats.layout}")
     if feats.ndim < 2:
         raise ValueError(f"{name}: expected shape (N, C) or (N, C, ...), got {tuple(feats.shape)}")
     if 0 in feats.shape and not may_be_empty:
         what = "at least one pair" if feats.shape[0] == 0 else "no empty dimension"
         raise ValueError(f"{name}: expected {what}, got shape {tuple(feats.shape)}")
+    if not isinstance(channel_dim, int):
+        raise TypeError(f"channel_dim: expected an integer, got {channel_dim!r}")
     if not -feats.ndim <= channel_dim < feats.ndim or channel_dim % feats.ndim == 0:
         raise ValueError(
             f"channel_dim: expected a dimension of {name} other than the batch dimension 0, "

@@ -25,7 +25,7 @@ def comoments(
     if _backend.takes_direct_route(feats_a, feats_b, factor):
         try:
             return _backend.load("cpu").comoments(*args)
-        except ValueError:  # the kernel says only that it refuses; the checks below say why
+        except (TypeError, ValueError):  # the kernel says only that it refuses; the checks below say why
             check_arguments(*args)
             raise
     check_arguments(*args, values=False)
