@@ -186,9 +186,11 @@ void Dropout::Worker::piece(const char* x, char* out, const Span& span, const De
 // Of a run of positions of channel c.
 Decision Dropout::Worker::decision(std::int64_t n, std::int64_t c, std::int64_t last_row, const Span& span) {
     const std::int64_t row = n * owner_.channel_.size + c;
-    Decision d{nullptr,        0,
-               owner_.rate(c), mask_.values() ? mask_.values() + span.begin : nullptr,
-               task_.rescale,  kPiece * owner_.item_};
+    Decision d{nullptr, 0, owner_.rate(c), Rates::none, nullptr, task_.rescale, kPiece * owner_.item_};
+    if (!span.ones) {
+        d.rates = mask_.binary() ? Rates::binary : Rates::varied;
+        d.factors = mask_.values() + span.begin;
+    }
     if (task_.granularity == Granularity::element) d.draws = row_draws(row, last_row, span);
     if (task_.granularity == Granularity::channel) d.draw = owner_.shared_[static_cast<std::size_t>(row)];
     if (task_.granularity == Granularity::region) d.draw = owner_.shared_[static_cast<std::size_t>(n)];
@@ -198,8 +200,12 @@ Decision Dropout::Worker::decision(std::int64_t n, std::int64_t c, std::int64_t 
 // Of a run of channels, where there are no positions. A rate times a mask value is the same in either order.
 Decision Dropout::Worker::vector_decision(std::int64_t n, std::int64_t last_row, const Span& span) {
     const float value = mask_.values() ? *mask_.values() : 1.0f;
-    const float* rates = owner_.rates_.empty() ? nullptr : owner_.rates_.data() + span.begin;
-    Decision d{nullptr, 0, rates ? value : owner_.rate_ * value, rates, task_.rescale, kPiece * owner_.item_};
+    Decision d{nullptr, 0, owner_.rate_ * value, Rates::none, nullptr, task_.rescale, kPiece * owner_.item_};
+    if (!owner_.rates_.empty()) {
+        d.rate = value;
+        d.rates = Rates::varied;
+        d.factors = owner_.rates_.data() + span.begin;
+    }
     if (task_.granularity == Granularity::element) d.draws = row_draws(n, last_row, span);
     if (task_.granularity == Granularity::channel) d.draws = owner_.shared_.data() + n * owner_.size_ + span.begin;
     if (task_.granularity == Granularity::region) d.draw = owner_.shared_[static_cast<std::size_t>(n)];
@@ -208,7 +214,7 @@ Decision Dropout::Worker::vector_decision(std::int64_t n, std::int64_t last_row,
 
 void Dropout::Worker::rows_of_positions(std::int64_t first, std::int64_t last, bool contiguous) {
     const std::int64_t channels = owner_.channel_.size;
-    const std::vector<Span> all{{0, owner_.size_}};
+    const std::vector<Span> all{{0, owner_.size_, true}};
     for (std::int64_t row = first; row < last; ++row) {
         const std::int64_t n = row / channels, c = row % channels;
         enter(n);
@@ -219,14 +225,14 @@ void Dropout::Worker::rows_of_positions(std::int64_t first, std::int64_t last, b
         std::int64_t done = 0;
         for (const Span& whole : vectors || !mask_.values() ? all : mask_.spans()) {
             if (none) break;
-            copy(x, out, {done, whole.begin}, contiguous);
+            copy(x, out, {done, whole.begin, false}, contiguous);
             for (done = whole.begin; done < whole.end;) {
-                const Span span{done, std::min(done + kPiece, whole.end)};
+                const Span span{done, std::min(done + kPiece, whole.end), whole.ones};
                 piece(x, out, span, vectors ? vector_decision(n, last, span) : decision(n, c, last, span), contiguous);
                 done = span.end;
             }
         }
-        copy(x, out, {done, owner_.size_}, contiguous);
+        copy(x, out, {done, owner_.size_, false}, contiguous);
     }
 }
 
@@ -257,9 +263,11 @@ void Dropout::Worker::rows_of_channels(std::int64_t first, std::int64_t last) {
                 if (!owner_.in_place_) std::memcpy(out, x, static_cast<std::size_t>(channels * owner_.item_));
                 continue;
             }
+            // The rates of the channels hold 65536 already; the product is the same in either order.
             Decision decision{draws_.data() + (position - begin) * pitch,
                               0,
-                              0,
+                              rates ? value : owner_.rate_ * value,
+                              rates ? Rates::varied : Rates::none,
                               rates,
                               task_.rescale,
                               kDraws * channels * owner_.item_};
@@ -268,8 +276,6 @@ void Dropout::Worker::rows_of_channels(std::int64_t first, std::int64_t last) {
                 decision.draws = nullptr;
                 decision.draw = owner_.shared_[static_cast<std::size_t>(n)];
             }
-            // The rates of the channels hold 65536 already; the product is the same in either order.
-            decision.rate = rates ? value : owner_.rate_ * value;
             apply(x, out, channels, decision);
         }
     }

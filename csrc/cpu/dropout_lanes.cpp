@@ -47,21 +47,32 @@ struct Words {
 };
 
 // counters(v) is the vector of counters number v.
-template <class Counters>
-inline void philox_words(std::uint64_t seed, Counters counters, Words (&out)[kInFlight]) {
+template <int kVectors, class Counters>
+inline void philox_words(std::uint64_t seed, Counters counters, Words (&out)[kVectors]) {
     const vuint64 m0 = vuint64{} + philox::kMultiplier0, m1 = vuint64{} + philox::kMultiplier1;
     std::uint32_t k0 = static_cast<std::uint32_t>(seed), k1 = static_cast<std::uint32_t>(seed >> 32);
-    for (int v = 0; v < kInFlight; ++v) {
+    for (int v = 0; v < kVectors; ++v) {
         const vuint64 counter = counters(v);
         out[v] = {counter, counter >> 32, vuint64{}, vuint64{}};
     }
     for (int round = 0; round < philox::kRounds; ++round, k0 += philox::kWeyl0, k1 += philox::kWeyl1) {
-        for (int v = 0; v < kInFlight; ++v) {
+        for (int v = 0; v < kVectors; ++v) {
             Words& w = out[v];
             const vuint64 p0 = multiply_low_halves(w.w0, m0), p1 = multiply_low_halves(w.w2, m1);
             w = {(p1 >> 32) ^ w.w1 ^ k0, p1, (p0 >> 32) ^ w.w3 ^ k1, p0};
         }
     }
+}
+
+// Calls batch(integral constant of vectors, first counter) over `count` counters, with few vectors for a short rest.
+template <class Batch>
+inline void for_each_batch(std::int64_t count, Batch batch) {
+    std::int64_t i = 0;
+    for (; count - i > 3 * kCounters; i += kInFlight * kCounters) batch(std::integral_constant<int, kInFlight>{}, i);
+    if (count - i > kCounters)
+        batch(std::integral_constant<int, 3>{}, i);
+    else if (count > i)
+        batch(std::integral_constant<int, 1>{}, i);
 }
 
 // Lane l of a vector holds the counter that the interleaving in draws() moves to its place.
@@ -83,18 +94,18 @@ inline vuint64 interleave_high(vuint64 x, vuint64 y, std::integer_sequence<int, 
 void draws(std::uint64_t seed, std::uint64_t first, std::int64_t count, std::uint16_t* out) {
     const vuint64 order = counter_order();
     constexpr auto lanes = std::make_integer_sequence<int, kCounters>{};
-    for (std::int64_t i = 0; i < count; i += kInFlight * kCounters) {
-        Words words[kInFlight];
+    for_each_batch(count, [&](auto vectors, std::int64_t i) {
+        Words words[vectors];
         const std::uint64_t base = first + static_cast<std::uint64_t>(i);
         philox_words(seed, [&](int v) { return order + (base + static_cast<std::uint64_t>(v * kCounters)); }, words);
-        for (int v = 0; v < kInFlight; ++v) {
+        for (int v = 0; v < vectors; ++v) {
             const Words& w = words[v];
             const vuint64 w01 = (w.w0 & 0xffffffffu) | w.w1 << 32, w23 = (w.w2 & 0xffffffffu) | w.w3 << 32;
             std::uint16_t* to = out + (i + v * kCounters) * philox::kDraws;
             store_unaligned(to, interleave_low(w01, w23, lanes));
             store_unaligned(to + kVectorBytes / 2, interleave_high(w01, w23, lanes));
         }
-    }
+    });
 }
 
 inline void store_low_words(std::uint16_t* to, vuint64 v) {
@@ -109,13 +120,13 @@ void draws_across(std::uint64_t seed, std::uint64_t first, std::uint64_t stride,
                   std::int64_t pitch) {
     vuint64 steps{};
     for (int l = 0; l < kCounters; ++l) steps[l] = static_cast<std::uint64_t>(l) * stride;
-    for (std::int64_t i = 0; i < count; i += kInFlight * kCounters) {
-        Words words[kInFlight];
+    for_each_batch(count, [&](auto vectors, std::int64_t i) {
+        Words words[vectors];
         const auto counters = [&](int v) {
             return steps + (first + static_cast<std::uint64_t>(i + v * kCounters) * stride);
         };
         philox_words(seed, counters, words);
-        for (int v = 0; v < kInFlight; ++v) {
+        for (int v = 0; v < vectors; ++v) {
             const vuint64 all[4] = {words[v].w0, words[v].w1, words[v].w2, words[v].w3};
             std::uint16_t* to = out + i + v * kCounters;
             for (int j = 0; j < 4; ++j) {
@@ -123,7 +134,7 @@ void draws_across(std::uint64_t seed, std::uint64_t first, std::uint64_t stride,
                 store_low_words(to + (2 * j + 1) * pitch, all[j] >> 16);
             }
         }
-    }
+    });
 }
 
 // What happens to kFloats elements: bits to keep, and the factor of what is kept.
@@ -137,12 +148,17 @@ inline vint32 rounded(vfloat x) { return (vint32)(x + 0x1p23f) - 0x4b000000; }
 
 inline vfloat scale_of(vint32 threshold) { return 65536.0f / __builtin_convertvector(65536 - threshold, vfloat); }
 
-// kShared: one draw for all. kUniform: one threshold for all, given as `threshold` and `scale`.
-template <bool kShared, bool kUniform>
-inline Verdict judge(const Decision& d, std::int64_t i, vint32 shared_draw, Verdict uniform) {
+// kShared: one draw for all.
+template <bool kShared, Rates kRates>
+inline Verdict judge(const Decision& d, std::int64_t i, vint32 shared_draw, Verdict full) {
     const vint32 draw = kShared ? shared_draw : (vint32)widen_words(d.draws + i);
-    if (kUniform) return {draw >= uniform.keep, uniform.scale};
-    const vint32 threshold = rounded(d.rate * load_unaligned<vfloat>(d.rates + i));
+    if (kRates == Rates::none) return {draw >= full.keep, full.scale};
+    const vfloat rates = load_unaligned<vfloat>(d.factors + i);
+    if (kRates == Rates::binary) {
+        const vint32 marked = rates != 0;
+        return {draw >= (full.keep & marked), marked ? full.scale : vfloat{} + 1.0f};
+    }
+    const vint32 threshold = rounded(d.rate * rates);
     return {draw >= threshold, d.rescale ? scale_of(threshold) : vfloat{} + 1.0f};
 }
 
@@ -230,15 +246,15 @@ struct Elements<double> {
 };
 
 // The decision comes by value: what is stored could change one behind a reference.
-template <class T, bool kShared, bool kUniform>
+template <class T, bool kShared, Rates kRates>
 inline void apply_run(const T* x, T* out, std::int64_t length, Decision d) {
     const vint32 shared_draw = vint32{} + d.draw;
     const vint32 threshold = rounded(vfloat{} + d.rate);
-    const Verdict uniform = {threshold, scale_of(threshold)};
+    const Verdict full = {threshold, scale_of(threshold)};
     // The last vector ends with the run: it is read before, and written after, those that it overlaps.
     const std::int64_t last = length - kFloats;
     Elements<T> end(x + last);
-    end.drop(judge<kShared, kUniform>(d, last, shared_draw, uniform), d.rescale);
+    end.drop(judge<kShared, kRates>(d, last, shared_draw, full), d.rescale);
     const std::int64_t ahead = d.ahead / static_cast<std::int64_t>(sizeof(T));
     for (std::int64_t i = 0; i < last; i += kFloats) {
         if (ahead > 0) {
@@ -246,42 +262,41 @@ inline void apply_run(const T* x, T* out, std::int64_t length, Decision d) {
             if (x != out) __builtin_prefetch(out + i + ahead, 1, 2);
         }
         Elements<T> elements(x + i);
-        elements.drop(judge<kShared, kUniform>(d, i, shared_draw, uniform), d.rescale);
+        elements.drop(judge<kShared, kRates>(d, i, shared_draw, full), d.rescale);
         elements.store(out + i);
     }
     end.store(out + last);
 }
 
 // Runs shorter than a vector, through padded copies.
-template <class T, bool kShared, bool kUniform>
+template <class T, bool kShared, Rates kRates>
 inline void apply_short(const T* x, T* out, std::int64_t length, const Decision& d) {
     T values[kFloats] = {};
     std::uint16_t draws[kFloats] = {};
-    float rates[kFloats] = {};
+    float factors[kFloats] = {};
     const auto count = static_cast<std::size_t>(length);
     std::memcpy(values, x, count * sizeof(T));
     if (!kShared) std::memcpy(draws, d.draws, count * sizeof(std::uint16_t));
-    if (!kUniform) std::memcpy(rates, d.rates, count * sizeof(float));
-    apply_run<T, kShared, kUniform>(values, values, kFloats, {draws, d.draw, d.rate, rates, d.rescale, 0});
+    if (kRates != Rates::none) std::memcpy(factors, d.factors, count * sizeof(float));
+    apply_run<T, kShared, kRates>(values, values, kFloats, {draws, d.draw, d.rate, d.rates, factors, d.rescale, 0});
     std::memcpy(out, values, count * sizeof(T));
 }
 
-template <class T, bool kShared, bool kUniform>
+template <class T, bool kShared, Rates kRates>
 void apply_any(const T* x, T* out, std::int64_t length, const Decision& d) {
     if (length >= kFloats)
-        apply_run<T, kShared, kUniform>(x, out, length, d);
+        apply_run<T, kShared, kRates>(x, out, length, d);
     else
-        apply_short<T, kShared, kUniform>(x, out, length, d);
+        apply_short<T, kShared, kRates>(x, out, length, d);
 }
 
 template <class T>
 void apply(const void* from, void* to, std::int64_t length, const Decision& d) {
-    const T* x = static_cast<const T*>(from);
-    T* out = static_cast<T*>(to);
-    if (d.draws)
-        d.rates ? apply_any<T, false, false>(x, out, length, d) : apply_any<T, false, true>(x, out, length, d);
-    else
-        d.rates ? apply_any<T, true, false>(x, out, length, d) : apply_any<T, true, true>(x, out, length, d);
+    using Run = decltype(&apply_any<T, true, Rates::none>);
+    static constexpr Run kRuns[2][3] = {
+        {apply_any<T, false, Rates::none>, apply_any<T, false, Rates::binary>, apply_any<T, false, Rates::varied>},
+        {apply_any<T, true, Rates::none>, apply_any<T, true, Rates::binary>, apply_any<T, true, Rates::varied>}};
+    kRuns[d.draws ? 0 : 1][static_cast<int>(d.rates)](static_cast<const T*>(from), static_cast<T*>(to), length, d);
 }
 
 }  // namespace

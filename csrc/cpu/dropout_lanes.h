@@ -4,15 +4,19 @@
 
 namespace sdfast::cpu {
 
+// How the rate of dropping varies along a run: not, by factors that are 0 or 1, or by factors in between.
+enum class Rates { none, binary, varied };
+
 // What decides over a run of elements. Element i is dropped iff draw < T, with the integer threshold
-// T = round(rate * rates[i]) in [0, 65536].
+// T = round(rate * factors[i]) in [0, 65536].
 struct Decision {
     const std::uint16_t* draws;  // [length], or null: then `draw` is shared by all
     std::uint16_t draw;
-    float rate;          // 65536 * probability
-    const float* rates;  // [length] factors of the rate, or null for ones
-    bool rescale;        // multiply what is kept by 65536 / (65536 - T)
-    std::int64_t ahead;  // bytes from here that are wanted next, to be fetched while draws are made; 0 for none
+    float rate;  // 65536 * probability
+    Rates rates;
+    const float* factors;  // [length], unless rates is none
+    bool rescale;          // multiply what is kept by 65536 / (65536 - T)
+    std::int64_t ahead;    // bytes from here that are wanted next, to be fetched while draws are made; 0 for none
 };
 
 struct DropoutKernels {

@@ -23,7 +23,7 @@ MaskRows::MaskRows(const Mask& mask, const std::vector<Dim>& positions) : mask_(
         inner_[d] = total;
         total *= positions[d].size;
     }
-    spans_.push_back({0, total});
+    spans_.push_back({0, total, true});
     if (!mask) return;
     values_.resize(static_cast<std::size_t>(total));
     for (std::size_t d = 0; d < positions.size(); ++d) {
@@ -72,13 +72,16 @@ void MaskRows::sample(std::size_t dim, const char* from, float* to) {
 
 void MaskRows::find_spans() {
     spans_.clear();
+    binary_ = true;
     const auto total = static_cast<std::int64_t>(values_.size());
     for (std::int64_t i = 0; i < total; ++i) {
-        if (values_[static_cast<std::size_t>(i)] == 0) continue;
-        if (!spans_.empty() && i - spans_.back().end < kBridgedGap)
-            spans_.back().end = i + 1;
-        else
-            spans_.push_back({i, i + 1});
+        const float value = values_[static_cast<std::size_t>(i)];
+        if (value == 0) continue;
+        if (spans_.empty() || i - spans_.back().end >= kBridgedGap) spans_.push_back({i, i, true});
+        Span& span = spans_.back();
+        span.ones = span.ones && value == 1 && span.end == i;
+        span.end = i + 1;
+        binary_ = binary_ && value == 1;
     }
 }
 

@@ -9,6 +9,7 @@ namespace sdfast::cpu {
 
 struct Span {
     std::int64_t begin, end;
+    bool ones = false;  // all its values are 1
     std::int64_t length() const { return end - begin; }
 };
 
@@ -22,6 +23,8 @@ class MaskRows {
 
     // Values at all positions in logical order, or null without a mask.
     const float* values() const { return mask_ ? values_.data() : nullptr; }
+    // Whether all values are 0 or 1.
+    bool binary() const { return binary_; }
     // Where values are not zero; short gaps are bridged.
     const std::vector<Span>& spans() const { return spans_; }
 
@@ -35,6 +38,7 @@ class MaskRows {
     std::vector<std::int64_t> inner_;                 // positions below one step of a dimension
     std::vector<float> values_;
     std::vector<Span> spans_;
+    bool binary_ = true;
 };
 
 }  // namespace sdfast::cpu
