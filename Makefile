@@ -1,4 +1,5 @@
-# `make demo` measures a trained model on real clips; `make test` runs every test. Both set up .venv first.
+# `make demo` measures a trained model on real clips, `make debias` trains with and without StaticDropout, `make test`
+# runs every test. All set up .venv first.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -9,10 +10,13 @@ INSTALL := $(PIP) --no-build-isolation --config-settings=cmake.define.SDFAST_WER
 COMPILED := pyproject.toml CMakeLists.txt requirements-dev.txt $(shell find csrc -type f)
 CPP := $(shell find csrc -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh')
 
-.PHONY: demo test bench lint format clean
+.PHONY: demo debias test bench lint format clean
 
 demo: $(VENV)/.stamp-demo
 	$(BIN)/sdfast measure
+
+debias: $(VENV)/.stamp-demo
+	$(BIN)/sdfast debias
 
 test: $(VENV)/.stamp-test
 	$(BIN)/python -m pytest

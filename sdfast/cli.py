@@ -8,10 +8,10 @@ import warnings
 from collections.abc import Sequence
 from typing import NoReturn
 
-from sdfast.commands import info, measure
+from sdfast.commands import debias, info, measure
 
 OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
-COMMANDS = (measure, info)
+COMMANDS = (measure, debias, info)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -16,6 +16,7 @@ import torch.distributed as dist
 from torch.utils.data import Dataset
 
 from sdfast import _backend, checkpoint
+from sdfast.commands.arguments import not_negative, positive
 from sdfast.functional import KINDS
 from sdfast.measure import measure
 from sdfast.models import VideoModel, load_model
@@ -45,30 +46,18 @@ def register(subparsers) -> None:
         help="video files, folders of them, or one folder of styles, style_1/VIDEO/frame_00001.jpg "
         "(default: the demo's clips)")  # fmt: skip
     add("--styles", nargs="+", metavar="STYLE", help="appearances to draw from (default: all)")
-    add("--pairs", type=_positive, default=200, metavar="N", help="pairs to measure, both factors (%(default)s)")
-    add("--clip-frames", type=_positive, metavar="T", help="frames of a clip (default: that of the model)")
+    add("--pairs", type=positive, default=200, metavar="N", help="pairs to measure, both factors (%(default)s)")
+    add("--clip-frames", type=positive, metavar="T", help="frames of a clip (default: that of the model)")
     add("--kind", choices=KINDS, default="pearson", help="correlation (%(default)s)")
     add("--threshold", type=float, default=0.5, metavar="R",
         help="a channel encodes a factor above this correlation (%(default)s)")  # fmt: skip
     add("--device", help="cpu, cuda, cuda:1, ... (default: the best there are kernels for)")
-    add("--batch-size", type=_positive, default=8, metavar="N", help="pairs in one forward pass (%(default)s)")
-    add("--workers", type=_not_negative, metavar="N", help="processes that load clips (default: one a core, up to 4)")
-    add("--seed", type=_not_negative, default=0, help="draws clips, styles and random weights (%(default)s)")
+    add("--batch-size", type=positive, default=8, metavar="N", help="pairs in one forward pass (%(default)s)")
+    add("--workers", type=not_negative, metavar="N", help="processes that load clips (default: one a core, up to 4)")
+    add("--seed", type=not_negative, default=0, help="draws clips, styles and random weights (%(default)s)")
     add("--out", type=Path, default=Path("sdfast-report"), metavar="FOLDER", help="for the results (%(default)s)")
     add("--resume", action="store_true", help="go on from where a run with the same --out was stopped")
     add("--json", action="store_true", help="print the report as JSON on stdout, all else on stderr")
-
-
-def _positive(text: str) -> int:
-    if (value := int(text)) < 1:
-        raise argparse.ArgumentTypeError(f"expected a positive integer, got {text}")
-    return value
-
-
-def _not_negative(text: str) -> int:
-    if (value := int(text)) < 0:
-        raise argparse.ArgumentTypeError(f"expected an integer from 0 on, got {text}")
-    return value
 
 
 def run(args: argparse.Namespace) -> None:
