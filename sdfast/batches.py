@@ -1,6 +1,7 @@
 """The share of the batches of pairs that one process measures."""
 
 import operator
+import re
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
@@ -66,7 +67,18 @@ class Share:
             collate_fn=collate,
             pin_memory=self.pin_memory,
         )
-        return map(checked, loader)
+        return map(checked, _loaded(loader))
+
+
+def _loaded(loader: DataLoader) -> Iterator[Batch]:
+    """Iterate over a loader; what one of its processes raised says here what it said there, without the traceback."""
+    try:
+        yield from loader
+    except Exception as error:
+        if not (caught := re.match(r"Caught (\w+) in DataLoader worker", str(error))):
+            raise
+        own = re.split(rf"^(?:[\w<>]+\.)*{caught[1]}(?:: |$)", str(error), flags=re.MULTILINE)[-1]
+        raise type(error)(own.strip() or caught[1]) from error
 
 
 class _Indices:

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Sequence
 from typing import NoReturn
 
+from sdfast._backend import BackendError
 from sdfast.commands import debias, info, measure
 
 OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
@@ -51,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _fail("interrupted", INTERRUPTED)
         except measure.RunError as error:
             return _fail(one_line(error), FAILED)
-        except (ValueError, TypeError, ImportError, OSError) as error:
+        except (ValueError, TypeError, ImportError, OSError, BackendError) as error:
             return _fail(one_line(error), BAD_INPUT)
         except Exception as error:
             return _fail(f"{type(error).__name__}: {one_line(error)}", FAILED)
@@ -59,11 +60,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def one_line(error: BaseException) -> str:
-    """Return what an error says as one line; one from a loader's process without its traceback."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    if lines[0].startswith("Caught ") and len(lines) > 1:
-        return lines[-1].partition(": ")[2] or lines[-1]
-    return " ".join(" ".join(lines).split())
+    """Return what an error says as one line."""
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _fail(message: str, code: int) -> int:

@@ -13,6 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
+import torch
 from torch.utils.data import Dataset
 
 from sdfast.styles import DEFAULT_STYLES, apply_style, check_styles
@@ -47,7 +48,7 @@ class PairDataset(Dataset):
     """What all datasets of pairs have in common; a subclass says how one source gives a pair.
 
     Item i is `(clip_a, clip_b, factor)` with factor i % 2; items 2k and 2k + 1 come from the same source. A source
-    that cannot be used is skipped with one warning a process, and the next one takes its place.
+    that cannot be used is skipped with one warning, and the next one takes its place.
     """
 
     def __init__(
@@ -75,6 +76,8 @@ class PairDataset(Dataset):
         self.frame_size = (int(frame_size[0]), int(frame_size[1]))
         self.transform, self.stride, self.distinct = transform, stride, bool(distinct)
         self._order = np.random.default_rng(self.seed).permutation(len(self.sources))
+        # In memory that the processes of a loader share, so that only one of them warns of a source.
+        self._warned = torch.zeros(len(self.sources), dtype=torch.bool).share_memory_()
         self._reset()
 
     def __len__(self) -> int:
@@ -95,8 +98,8 @@ class PairDataset(Dataset):
             try:
                 return self._make_pair(index, source)
             except VideoError as error:
-                if source not in self._warned:
-                    self._warned.add(source)
+                if not self._warned[source]:
+                    self._warned[source] = True
                     warnings.warn(f"skipped a video: {error}", stacklevel=3)
                 last = error
         raise VideoError(f"videos: none of {len(self.sources)} can be used; the last: {last}")
@@ -110,7 +113,6 @@ class PairDataset(Dataset):
 
     def _reset(self) -> None:
         """Start with empty caches, as in a new process."""
-        self._warned: set[int] = set()
 
     def _settings(self) -> dict:
         """Return what decides the pairs besides the sources, as JSON values."""

@@ -97,7 +97,7 @@ def format_table(reports: Mapping[str, "BiasReport"]) -> str:
         percent = " / ".join(f"{x:4.1f}" for x in report.percent.tolist())
         rows.append([name, *map(str, sizes), score, percent])
         if undefined := int(report.undefined.sum()):
-            notes.append(f"{name}: {undefined} channels {UNDEFINED_NOTE}")
+            notes.append(f"{name}: {undefined} of {report.num_channels} channels {UNDEFINED_NOTE}")
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         "  ".join([name.ljust(widths[0]), *(x.rjust(w) for x, w in zip(cells, widths[1:], strict=True))])

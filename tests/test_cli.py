@@ -116,6 +116,8 @@ def test_a_folder_of_styles_is_read_as_one(toy, capsys):
         (["--videos", "empty"], ["empty"]),
         (["--videos", "broken"], ["videos: none of", "broken.mp4"]),
         (["--videos", "broken", "--workers", 1], ["videos: none of", "broken.mp4"]),
+        (["--videos", "hollow"], ["videos: none of", "hollow.mp4: the file is empty"]),
+        (["--videos", "cut"], ["videos: none of", "cut.mkv: truncated"]),
         (["--clip-frames", 4000], ["shorter than a clip", "clip_frames = 4000"]),
         (["--layers", "haed"], ["layers: 'haed' matches no layer of Toy; near names: head"]),
         (["--model", "transnetv3"], ["model: expected one of transnetv2"]),
@@ -127,9 +129,13 @@ def test_a_folder_of_styles_is_read_as_one(toy, capsys):
         (["--kind", "spearman"], ["--kind", "spearman"]),
         (["--pairs", 0], ["--pairs: expected a positive integer, got 0"]),
         (["--pairs", "many"], ["--pairs", "many"]),
+        (["--seed", 2**63], ["seed: expected an integer from 0 to 2**63 - 1, got 9223372036854775808"]),
         (["--workers", -1], ["--workers: expected an integer from 0 on, got -1"]),
         (["--device", "abacus"], ["--device: 'abacus' cannot be used"]),
         (["--device", "cuda:99"], ["--device: 'cuda:99' cannot be used"]),
+        (["--device", "meta"], ["--device: 'meta' cannot be used"]),
+        (["--channel-dim", 0], ["layer 'stem': channel_dim: expected a dimension other than 0", "got 0"]),
+        (["--weights", "empty"], ["weights: empty cannot be read: Is a directory"]),
         (["--out", "toy.py"], ["--out: cannot write to toy.py"]),
         (["--out", "toy.py/deeper"], ["--out: cannot write to toy.py/deeper"]),
         (["--volume", 11], ["unrecognized arguments: --volume 11"]),
@@ -137,9 +143,12 @@ def test_a_folder_of_styles_is_read_as_one(toy, capsys):
     ids=lambda value: " ".join(map(str, value)) if str(value[0]).startswith("--") else "",
 )
 def test_bad_input_is_one_line_and_exit_code_2(toy, video_folder, capsys, options, parts):
-    (toy / "empty").mkdir()
-    (toy / "broken").mkdir()
+    for folder in ("empty", "broken", "hollow", "cut"):
+        (toy / folder).mkdir()
     (toy / "broken" / "broken.mp4").write_bytes(b"no video at all")
+    (toy / "hollow" / "hollow.mp4").touch()
+    sound = (video_folder / "b.mkv").read_bytes()
+    (toy / "cut" / "cut.mkv").write_bytes(sound[: len(sound) // 2])
     code, out, err = run(capsys, *small(video_folder), *options)
     assert code == 2, err
     assert out == ""
@@ -147,11 +156,18 @@ def test_bad_input_is_one_line_and_exit_code_2(toy, video_folder, capsys, option
     assert not list(toy.glob("sdfast-report/report*"))
 
 
-def test_a_broken_file_among_sound_ones_is_skipped_with_one_warning(toy, video_folder, capsys):
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_broken_file_among_sound_ones_is_skipped_with_one_warning(toy, video_folder, capfd, workers):
     (video_folder / "broken.mp4").write_bytes(b"no video at all")
-    code, _, err = run(capsys, *small(video_folder, "--pairs", 16))
+    code, _, err = run(capfd, *small(video_folder, "--pairs", 40, "--workers", workers))
     assert code == 0, err
     assert err.count("sdfast: warning:") == 1 and "broken.mp4" in err
+
+
+def test_a_backend_that_there_is_not_is_bad_input(command, video_folder):
+    done = command(*small(video_folder), SDFAST_BACKEND="abacus")
+    assert done.returncode == 2
+    assert_one_line(done.stderr, "backend: expected one of cpu, reference, got 'abacus'")
 
 
 def test_no_command_is_a_usage_error(capsys):

@@ -8,6 +8,7 @@ from torch import nn
 import sdfast
 from sdfast import reference
 from sdfast.hooks import match_layers, split_batch
+from sdfast.video import VideoError
 
 NUM_PAIRS, CHANNELS = 22, 5  # 22 pairs in batches of 4 leave a last batch of 2
 
@@ -305,6 +306,40 @@ def test_workers_and_numpy_clips_change_nothing():
     pairs = [(a.numpy(), b.numpy(), np.int64(factor)) for a, b, factor in make_pairs()]
     plain = measure(model, ["conv"])["conv"]
     assert torch.equal(measure(model, ["conv"], pairs, num_workers=2)["conv"].moments, plain.moments)
+
+
+class Unreadable(torch.utils.data.Dataset):
+    """Fails in the process that loads it."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        try:
+            raise RuntimeError("what came before")
+        except RuntimeError as earlier:
+            raise self.error from earlier
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "message"),
+    [
+        (VideoError("a.mp4: truncated"), VideoError, "a.mp4: truncated"),
+        (RuntimeError("first: line\nsecond: line"), RuntimeError, "first: line\nsecond: line"),
+        (ValueError(), ValueError, "ValueError"),
+        (KeyError("clip"), KeyError, "'clip'"),
+        (UnicodeDecodeError("utf-8", b"x", 0, 1, "why"), RuntimeError, "'utf-8' codec can't decode byte"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+)
+def test_errors_of_workers_say_what_they_said_there(error, kind, message):
+    with pytest.raises(kind) as caught:
+        measure(Points(), ["conv"], Unreadable(error), num_workers=1)
+    assert str(caught.value).strip("'\"").startswith(message.strip("'"))
+    assert "Traceback" not in str(caught.value) and "Traceback" in str(caught.value.__cause__)
 
 
 def test_one_pair_is_nan_with_count_one():

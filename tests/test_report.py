@@ -343,7 +343,7 @@ def test_table_has_a_line_a_layer():
         assert all(f"{x:.1f}" in row for x in report.percent.tolist())
     assert head.split()[:8] == ["layer", "pairs", "channels", "joint", "dynamic", "static", "residual", "dead"]
     assert len(head) <= 110
-    assert any(line.startswith("broken: 2 channels undefined") for line in lines[6:])
+    assert any(line.startswith("broken: 2 of 16 channels undefined") for line in lines[6:])
 
 
 def test_errors_name_the_argument():

@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> None:
             layers = args.layers or model.layers
             if not layers:
                 names = [name for name, _ in model.module.named_modules() if name]
-                raise ValueError(f"--layers: needed for {model.name}; it has {', '.join(names[:10])}")
+                raise ValueError(f"--layers: needed for {model.name}; it has {', '.join(names[:10]) or 'none'}")
             pairs = _pairs(args, model)
             _prepare(args.out, rank, world, len(layers), keep=args.resume)
             reports = _measure(args, model, pairs, layers, device, rank, world)
@@ -201,7 +201,7 @@ def _device(name: str | None) -> torch.device:
         device = torch.device(name)
         if device.type == "cuda" and device.index is None:
             device = torch.device("cuda", local)
-        torch.empty(0, device=device)
+        torch.zeros(1, device=device).item()  # a device that holds no data fails here, too
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"--device: {name!r} cannot be used: {str(error).splitlines()[0]}") from error
     return device

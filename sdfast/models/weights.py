@@ -13,6 +13,8 @@ RANDOM = "random"
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Seed torch inside the block; leave its CPU generator as it was."""
+    if not 0 <= seed < 1 << 63:
+        raise ValueError(f"seed: expected an integer from 0 to 2**63 - 1, got {seed}")
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         yield
@@ -44,8 +46,8 @@ def _read(path: str) -> dict[str, torch.Tensor]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise FileNotFoundError(f'weights: expected "random" or the path of a state_dict, got {path!r}') from None
-    except OSError:
-        raise
+    except OSError as error:
+        raise OSError(f"weights: {path} cannot be read: {error.strerror}") from error
     except (RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:
         raise ValueError(f"weights: {path} is no state_dict of torch.save ({type(error).__name__})") from error
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
