@@ -42,8 +42,10 @@ def load(name: str) -> ModuleType:
         raise BackendError(f"backend: expected one of {', '.join(_MODULES)}, got {name!r}")
     try:
         return importlib.import_module(_MODULES[name])
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise BackendError(f"backend {name!r}: {_HOW_TO_GET.get(name, 'cannot be imported')} ({error})") from error
+    except ImportError as error:  # it is there, but refuses SDFAST_ISA or lacks a library
+        raise BackendError(f"backend {name!r}: cannot be loaded: {error}") from error
 
 
 @contextmanager

@@ -170,6 +170,14 @@ def test_a_backend_that_there_is_not_is_bad_input(command, video_folder):
     assert_one_line(done.stderr, "backend: expected one of cpu, reference, got 'abacus'")
 
 
+def test_one_pair_has_no_correlation_and_the_report_says_so(toy, video_folder, capsys):
+    code, out, err = run(capsys, *small(video_folder, "--pairs", 1, "--json"))
+    assert code == 0, err
+    layer = json.loads(out)["layers"]["stem"]
+    assert layer["count"] == {"dynamic": 1, "static": 0} and set(layer["channels"]["corr_dynamic"]) == {None}
+    assert "6 of 6 channels undefined" in err
+
+
 def test_no_command_is_a_usage_error(capsys):
     code, _, err = run(capsys)
     assert code == 2
