@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <utility>
 
 #include "cpu/isa.h"
 #include "cpu/packing.h"
@@ -164,15 +165,20 @@ void Task::add_rows(const Block& block, Comoments* partial) const {
     const Dim& channel = pair_.channel;
     Walk walk(pair_.positions);
     walk.seek(block.first_sample % samples_per_entry_);
-    for (std::int64_t s = block.first_sample; s < block.last_sample; ++s, walk.next()) {
-        const std::int64_t n = s / samples_per_entry_;
-        const char* a = base_a(block, n) + walk.a();
-        const char* b = base_b(block, n) + walk.b();
-        RunningSums& sum = sums[factor_of(n)];
+    const auto address = [&](std::int64_t n) {
+        return std::pair{base_a(block, n) + walk.a(), base_b(block, n) + walk.b()};
+    };
+    auto here = address(block.first_sample / samples_per_entry_);
+    for (std::int64_t s = block.first_sample; s < block.last_sample; ++s) {
+        walk.next();
+        const auto next = s + 1 < block.last_sample ? address((s + 1) / samples_per_entry_) : here;
+        RunningSums& sum = sums[factor_of(s / samples_per_entry_)];
+        const auto [a, b] = here;
         std::int64_t done = 0;
         const auto add = [&](std::int64_t length) {
-            typed().rows(a + done * item, b + done * item, channel.stride_a, channel.stride_b, block.channels(), length,
-                         sum.shift_a(), sum.shift_b(), sum.acc());
+            const RowPair rows{a + done * item, b + done * item,  next.first,
+                               next.second,     channel.stride_a, channel.stride_b};
+            typed().rows(rows, block.channels(), length, sum.shift_a(), sum.shift_b(), sum.acc());
             done += length;
         };
         if (sum.empty()) {
@@ -187,6 +193,7 @@ void Task::add_rows(const Block& block, Comoments* partial) const {
         const std::int64_t rest = run_ - done;
         add(rest);
         sum.count(rest, 1);
+        here = next;
     }
     for (const RunningSums& sum : sums)
         for (std::int64_t c = 0; c < block.channels(); ++c) *partial++ = sum.comoments(c);

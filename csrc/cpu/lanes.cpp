@@ -15,11 +15,12 @@ namespace {
 
 #include "cpu/lane_sums.h"
 
+// Adds one run; what lies at ahead_a and ahead_b is wanted soon.
 template <class T>
-inline void row(const T* a, const T* b, std::int64_t length, double shift_a, double shift_b, double* acc) {
+inline void row(const T* a, const T* b, const T* ahead_a, const T* ahead_b, std::int64_t length, double shift_a,
+                double shift_b, double* acc) {
     using V = typename Lane<T>::V;
     constexpr int W = width<V>;
-    constexpr std::int64_t kAhead = kPrefetchBytes / sizeof(T);
     V sa, sb;
     broadcast(sa, shift_a);
     broadcast(sb, shift_b);
@@ -28,8 +29,8 @@ inline void row(const T* a, const T* b, std::int64_t length, double shift_a, dou
         const std::int64_t end = length - i < kRunBlock + W ? length : i + kRunBlock;
         Sums<V> even, odd;
         for (; i + 2 * W <= end; i += 2 * W) {
-            prefetch<2 * W * sizeof(T)>(a + i + kAhead);
-            prefetch<2 * W * sizeof(T)>(b + i + kAhead);
+            prefetch<2 * W * sizeof(T)>(ahead_a + i);
+            prefetch<2 * W * sizeof(T)>(ahead_b + i);
             const Pair<V> x = load_pair(a + i), y = load_pair(b + i);
             even.add(x.first - sa, y.first - sb);
             odd.add(x.second - sa, y.second - sb);
@@ -46,58 +47,78 @@ inline void row(const T* a, const T* b, std::int64_t length, double shift_a, dou
         even += odd;
         add_folded(acc, even);
     }
+    prefetch<64>(ahead_a + length);  // a line that the loop leaves out would be waited for
+    prefetch<64>(ahead_b + length);
 }
 
-// Runs of kWhole vectors and a rest, channel after channel: no loop inside, and the mask of the rest stays in place.
+// The same for a run of kWhole vectors and a rest, without a loop; `kept` masks the rest.
 template <class T, int kWhole>
-void short_rows(const T* a, const T* b, std::int64_t step_a, std::int64_t step_b, std::int64_t channels,
-                std::int64_t length, const double* shift_a, const double* shift_b, double* acc) {
+inline void short_row(const T* a, const T* b, const T* ahead_a, const T* ahead_b, std::int64_t length, double shift_a,
+                      double shift_b, double* acc, typename Lane<T>::V kept) {
     using V = typename Lane<T>::V;
     constexpr int W = width<V>;
-    constexpr std::int64_t kAhead = kPrefetchBytes / sizeof(T);
-    const std::int64_t last = length - W, rest = length - kWhole * W;
-    const V kept = keep_last((V)(vint64{} - 1), rest);
-    for (std::int64_t c = 0; c < channels; ++c, a += step_a, b += step_b, acc += kSums * kRunLanes) {
-        prefetch<(kWhole + 1) * W * sizeof(T)>(a + kAhead);
-        prefetch<(kWhole + 1) * W * sizeof(T)>(b + kAhead);
-        V sa, sb;
-        broadcast(sa, shift_a[c]);
-        broadcast(sb, shift_b[c]);
-        Sums<V> even, odd;
-        for (int v = 0; v + 2 <= kWhole; v += 2) {
-            const Pair<V> x = load_pair(a + v * W), y = load_pair(b + v * W);
-            even.add(x.first - sa, y.first - sb);
-            odd.add(x.second - sa, y.second - sb);
-        }
-        if (kWhole % 2 == 1) {
-            constexpr int v = kWhole - 1;
-            even.add(Lane<T>::load(a + v * W) - sa, Lane<T>::load(b + v * W) - sb);
-        }
-        if (rest > 0) {
-            const vint64 x = (vint64)(Lane<T>::load(a + last) - sa) & (vint64)kept;
-            const vint64 y = (vint64)(Lane<T>::load(b + last) - sb) & (vint64)kept;
-            odd.add((V)x, (V)y);
-        }
-        even += odd;
-        add_folded(acc, even);
+    prefetch<(kWhole + 1) * W * sizeof(T)>(ahead_a);
+    prefetch<(kWhole + 1) * W * sizeof(T)>(ahead_b);
+    V sa, sb;
+    broadcast(sa, shift_a);
+    broadcast(sb, shift_b);
+    Sums<V> even, odd;
+    for (int v = 0; v + 2 <= kWhole; v += 2) {
+        const Pair<V> x = load_pair(a + v * W), y = load_pair(b + v * W);
+        even.add(x.first - sa, y.first - sb);
+        odd.add(x.second - sa, y.second - sb);
+    }
+    if (kWhole % 2 == 1) {
+        constexpr int v = kWhole - 1;
+        even.add(Lane<T>::load(a + v * W) - sa, Lane<T>::load(b + v * W) - sb);
+    }
+    if (length > kWhole * W) {
+        const std::int64_t last = length - W;
+        const vint64 x = (vint64)(Lane<T>::load(a + last) - sa) & (vint64)kept;
+        const vint64 y = (vint64)(Lane<T>::load(b + last) - sb) & (vint64)kept;
+        odd.add((V)x, (V)y);
+    }
+    even += odd;
+    add_folded(acc, even);
+}
+
+// kWhole of short_row, or 0 for runs of any length.
+template <class T, int kWhole>
+void rows_of(const RowPair& pair, std::int64_t channels, std::int64_t length, const double* shift_a,
+             const double* shift_b, double* acc) {
+    using V = typename Lane<T>::V;
+    constexpr std::int64_t item = sizeof(T);
+    const T* a = static_cast<const T*>(pair.a);
+    const T* b = static_cast<const T*>(pair.b);
+    const std::int64_t step_a = pair.stride_a / item, step_b = pair.stride_b / item;
+    // Near the end of the channels the stream goes on at the next ones, which may be elsewhere.
+    const T* ahead_a = a + kPrefetchBytes / item;
+    const T* ahead_b = b + kPrefetchBytes / item;
+    const std::int64_t jump_a = kPrefetchBytes / (pair.stride_a > 0 ? pair.stride_a : 1);
+    const std::int64_t jump_b = kPrefetchBytes / (pair.stride_b > 0 ? pair.stride_b : 1);
+    const V kept = keep_last((V)(vint64{} - 1), kWhole > 0 ? length - kWhole * width<V> : 0);
+    for (std::int64_t c = 0; c < channels; ++c, acc += kSums * kRunLanes) {
+        if (c == channels - jump_a) ahead_a = static_cast<const T*>(pair.next_a);
+        if (c == channels - jump_b) ahead_b = static_cast<const T*>(pair.next_b);
+        if constexpr (kWhole > 0)
+            short_row<T, kWhole>(a, b, ahead_a, ahead_b, length, shift_a[c], shift_b[c], acc, kept);
+        else
+            row(a, b, ahead_a, ahead_b, length, shift_a[c], shift_b[c], acc);
+        a += step_a;
+        b += step_b;
+        ahead_a += step_a;
+        ahead_b += step_b;
     }
 }
 
 template <class T>
-void rows(const void* a, const void* b, std::int64_t stride_a, std::int64_t stride_b, std::int64_t channels,
-          std::int64_t length, const double* shift_a, const double* shift_b, double* acc) {
-    constexpr std::int64_t W = width<typename Lane<T>::V>, item = sizeof(T);
-    using Short = decltype(&short_rows<T, 1>);
-    static constexpr Short kShort[] = {short_rows<T, 1>, short_rows<T, 2>, short_rows<T, 3>, short_rows<T, 4>,
-                                       short_rows<T, 5>, short_rows<T, 6>, short_rows<T, 7>};
-    const T* x = static_cast<const T*>(a);
-    const T* y = static_cast<const T*>(b);
-    if (length < 8 * W)
-        return kShort[length / W - 1](x, y, stride_a / item, stride_b / item, channels, length, shift_a, shift_b, acc);
-    for (std::int64_t c = 0; c < channels; ++c, acc += kSums * kRunLanes)
-        row(reinterpret_cast<const T*>(static_cast<const char*>(a) + c * stride_a),
-            reinterpret_cast<const T*>(static_cast<const char*>(b) + c * stride_b), length, shift_a[c], shift_b[c],
-            acc);
+void rows(const RowPair& pair, std::int64_t channels, std::int64_t length, const double* shift_a, const double* shift_b,
+          double* acc) {
+    constexpr std::int64_t W = width<typename Lane<T>::V>;
+    using Rows = decltype(&rows_of<T, 0>);
+    static constexpr Rows kByLength[] = {rows_of<T, 0>, rows_of<T, 1>, rows_of<T, 2>, rows_of<T, 3>,
+                                         rows_of<T, 4>, rows_of<T, 5>, rows_of<T, 6>, rows_of<T, 7>};
+    kByLength[length < 8 * W ? length / W : 0](pair, channels, length, shift_a, shift_b, acc);
 }
 
 template <class T>

@@ -9,11 +9,17 @@ namespace sdfast::cpu {
 // Sums are kept as five doubles (a, b, aa, bb, ab) a lane, of samples with a shift subtracted.
 constexpr int kSums = 5;
 
+// Runs of two tensors, one a channel, `stride` bytes apart; at next_a and next_b the stream of memory goes on.
+struct RowPair {
+    const void *a, *b, *next_a, *next_b;
+    std::int64_t stride_a, stride_b;
+};
+
 struct TypedKernels {
-    // Adds a run of samples to each of `channels` channels that start `stride` bytes apart.
+    // Adds a run of samples to each of `channels` channels.
     // acc is [channels][kSums][Kernels::lanes], shifts [channels]; length >= 16.
-    void (*rows)(const void* a, const void* b, std::int64_t stride_a, std::int64_t stride_b, std::int64_t channels,
-                 std::int64_t length, const double* shift_a, const double* shift_b, double* acc);
+    void (*rows)(const RowPair& pair, std::int64_t channels, std::int64_t length, const double* shift_a,
+                 const double* shift_b, double* acc);
 
     // Adds the sum of a run to sum [channels].
     void (*row_sums)(const void* x, std::int64_t stride, std::int64_t channels, std::int64_t length, double* sum);
