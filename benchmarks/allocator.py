@@ -1,21 +1,20 @@
-"""Eager torch where freed memory is kept and used again.
+"""The same comparisons where freed memory is kept and used again.
 
 By default glibc gives large temporaries back and gets them anew, so that every call pays for page faults. How it
 behaves is read from the environment when a process starts, hence another process.
 """
 
+import importlib
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
-import torch
-
 import sdfast
-from benchmarks.features import draw
-from benchmarks.peers import centred
-from benchmarks.timing import Spread, interleave
+from benchmarks.contest import Contest, Lineup, compete
+from benchmarks.timing import Rounds
 
 _KEEP = {
     "MALLOC_MMAP_MAX_": "0",  # large blocks from the heap
@@ -24,33 +23,40 @@ _KEEP = {
 }
 
 
-def warm_ratio(shape: tuple[int, ...], dtype: torch.dtype, channel_dim: int, pool: bool) -> Spread:
-    """Return how many times the seconds of `channel_bias` eager torch takes in a process that keeps its memory."""
-    request = {"shape": shape, "dtype": str(dtype).removeprefix("torch."), "channel_dim": channel_dim, "pool": pool}
+def compete_warm(lineup: Callable[..., Lineup], **settings) -> Contest:
+    """Check and time what a function of a module lines up, in a process that keeps its memory.
+
+    Args:
+        lineup: found again there by its name.
+        settings: its arguments, JSON values.
+    """
     paths = [str(Path(__file__).parents[1]), str(Path(sdfast.__file__).parents[1]), os.environ.get("PYTHONPATH")]
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.allocator", json.dumps(request)],
+        [sys.executable, "-m", "benchmarks.allocator", lineup.__module__, lineup.__qualname__, json.dumps(settings)],
         env={**os.environ, **_KEEP, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
     )
     if done.returncode:
-        raise RuntimeError(f"eager torch with a warm allocator: {done.stderr.strip().splitlines()[-1]}")
-    return Spread(tuple(json.loads(done.stdout)))
+        raise RuntimeError(f"with a warm allocator: {(done.stderr.strip() or 'no message').splitlines()[-1]}")
+    answer = json.loads(done.stdout.splitlines()[-1])
+    seconds = answer.pop("seconds")
+    rounds = None if seconds is None else Rounds({name: tuple(taken) for name, taken in seconds.items()})
+    return Contest(rounds=rounds, **answer)
 
 
 def _main() -> None:
-    request = json.loads(sys.argv[1])
-    feats = draw(tuple(request["shape"]), getattr(torch, request["dtype"]), channel_dim=request["channel_dim"])
-    args = (feats.feats_a, feats.feats_b)
-    settings = {"channel_dim": request["channel_dim"], "pool": request["pool"]}
-    with torch.no_grad():
-        rounds = interleave(
-            {"eager": lambda: centred(*args, **settings), "ours": lambda: sdfast.channel_bias(*args, **settings)},
-            settle=feats.read,
-        )
-    print(json.dumps(rounds.ratio("eager", "ours").values))
+    module, name, settings = sys.argv[1:]
+    contest = compete(getattr(importlib.import_module(module), name)(**json.loads(settings)))
+    answer = {
+        "case": contest.case,
+        "shape": contest.shape,
+        "seconds": None if contest.rounds is None else contest.rounds.seconds,
+        "errors": contest.errors,
+        "notes": contest.notes,
+    }
+    print(json.dumps(answer))
 
 
 if __name__ == "__main__":

@@ -1,27 +1,44 @@
 """One comparison: check every answer, then time those that are right, in turn."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 
-from benchmarks.features import PEER_TOLERANCE, TOLERANCE, FeaturePair, largest_error
 from benchmarks.scoreboard import Beside, Judged, Scoreboard
 from benchmarks.targets import Target
 from benchmarks.timing import MIN_ROUNDS, Rounds, Spread, interleave
 
 OURS = "sdfast"
-PROBE = "read probe"
-_SMALL = 1.0  # MB; below it a call is all that the read probe would time
 
 
 @dataclass(frozen=True)
-class Peer:
-    """An opponent: a call that returns (mi, corr), and the correlations that it should find."""
+class Candidate:
+    """A call, how far its answer is from the truth, and how far it may be."""
 
-    run: Callable[[], tuple]
-    truth: np.ndarray
+    run: Callable[[], object]
+    error: Callable[[object], float]
+    tolerance: float
+
+
+@dataclass(frozen=True)
+class Lineup:
+    """What is compared.
+
+    Args:
+        case, shape: what it is called in the tables.
+        ours: must be right for anything to be timed.
+        peers: one that gives a wrong answer, or cannot run here, is named as such and not timed.
+        limits: calls that answer nothing, and show what the machine can do.
+        settle: called before each call that is checked and each that is timed, as `interleave` does.
+    """
+
+    case: str
+    shape: str
+    ours: Candidate
+    peers: Mapping[str, Candidate] = field(default_factory=dict)
+    limits: Mapping[str, Callable[[], object]] = field(default_factory=dict)
+    settle: Callable[[], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -41,9 +58,12 @@ class Contest:
         return self.rounds.ratio(candidate, OURS)
 
     def judge(self, scoreboard: Scoreboard, target: Target, candidate: str) -> None:
-        """Note how our speed over that of a candidate meets a target."""
+        """Note how our speed over that of a candidate, or our time where less of it is wanted, meets a target."""
         note = self.notes.get(OURS) or self.notes.get(candidate, "")
-        scoreboard.judged.append(Judged(target, self.shape, self.over_ours(candidate), note))
+        measured = self.over_ours(candidate)
+        if measured is not None and target.less:
+            measured = measured.map(lambda ratio: 1 / ratio)
+        scoreboard.judged.append(Judged(target, self.shape, measured, note))
 
     def compare(self, scoreboard: Scoreboard) -> None:
         """Note every candidate beside ours."""
@@ -60,46 +80,44 @@ class Contest:
         assert self.rounds is not None, f"{self.case}: {self.notes[OURS]}"
 
 
-def hold(
-    benchmark,
-    case: str,
-    feats: FeaturePair,
-    ours: Callable[[], tuple],
-    truth: np.ndarray,
-    peers: Mapping[str, Peer],
-    *,
-    settle: Callable[[], object] | None = None,
-) -> Contest:
-    """Check and time ours, the read probe and the peers.
-
-    A peer that gives a wrong answer, or cannot run here, is named as such and not timed.
-    """
+@torch.no_grad()
+def compete(lineup: Lineup) -> Contest:
+    """Check all candidates and time those that are right."""
     errors, notes, right = {}, {}, {}
-    errors[OURS] = largest_error(ours()[1], truth)
-    tolerance = TOLERANCE[feats.feats_a.dtype]
-    with torch.no_grad():
-        for name, peer in peers.items():
-            try:
-                errors[name] = largest_error(peer.run()[1], peer.truth)
-            except Exception as error:
-                notes[name] = f"cannot run: {type(error).__name__}"
-                continue
-            if errors[name] > PEER_TOLERANCE:
-                notes[name] = "WRONG"
-            else:
-                right[name] = peer.run
-        if errors[OURS] > tolerance:
-            notes[OURS] = f"WRONG: error {errors[OURS]:.0e}, at most {tolerance:.0e}"
-            return Contest(case, feats.shape, None, errors, notes)
-        limit = {PROBE: feats.read} if feats.megabytes > _SMALL else {}
-        rounds = interleave({**limit, OURS: ours, **right}, settle=settle)
+    errors[OURS] = _error(lineup, lineup.ours)
+    for name, peer in lineup.peers.items():
+        try:
+            errors[name] = _error(lineup, peer)
+        except Exception as error:
+            notes[name] = f"cannot run: {type(error).__name__}"
+            continue
+        if errors[name] > peer.tolerance:
+            notes[name] = "WRONG"
+        else:
+            right[name] = peer.run
+    if errors[OURS] > lineup.ours.tolerance:
+        notes[OURS] = f"WRONG: error {errors[OURS]:.0e}, at most {lineup.ours.tolerance:.0e}"
+        return Contest(lineup.case, lineup.shape, None, errors, notes)
+    rounds = interleave({**lineup.limits, OURS: lineup.ours.run, **right}, settle=lineup.settle)
+    return Contest(lineup.case, lineup.shape, rounds, errors, notes)
+
+
+def hold(benchmark, lineup: Lineup) -> Contest:
+    """Check and time all candidates, and have pytest-benchmark keep how it went."""
+    contest = compete(lineup)
+    if contest.rounds is not None:
         # Its own rounds are for the record that pytest-benchmark keeps; what is judged are those above.
-        benchmark.pedantic(ours, rounds=MIN_ROUNDS, warmup_rounds=1)
-    contest = Contest(case, feats.shape, rounds, errors, notes)
-    benchmark.extra_info.update(
-        case=case,
-        megabytes=round(feats.megabytes, 3),
-        errors=errors,
-        times_ours={name: contest.over_ours(name).to_dict() for name in rounds.seconds if name != OURS},
-    )
+        with torch.no_grad():
+            benchmark.pedantic(lineup.ours.run, setup=lineup.settle, rounds=MIN_ROUNDS, warmup_rounds=1)
+        benchmark.extra_info.update(
+            case=contest.case,
+            errors=contest.errors,
+            times_ours={name: contest.over_ours(name).to_dict() for name in contest.rounds.seconds if name != OURS},
+        )
     return contest
+
+
+def _error(lineup: Lineup, candidate: Candidate) -> float:
+    if lineup.settle is not None:
+        lineup.settle()
+    return candidate.error(candidate.run())

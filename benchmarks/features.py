@@ -1,5 +1,6 @@
 """Features to measure on, and the truth about them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -7,11 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.contest import Candidate
 from sdfast import _C, reference
 
 # Of the correlation, absolute. Half precision runs in float32 lanes.
 TOLERANCE = {torch.float32: 1e-12, torch.float16: 5e-6, torch.bfloat16: 5e-6}
 PEER_TOLERANCE = 1e-3  # peers sum in float32
+PROBE = "read probe"
+_SMALL = 1.0  # MB; below it a call is all that the read probe would time
 _CHUNK = 1 << 22  # elements that are float64 at a time
 
 
@@ -31,7 +35,12 @@ class FeaturePair:
     @property
     def shape(self) -> str:
         """The shape of one tensor as text."""
-        return str(tuple(self.feats_a.shape)).replace(", ", ",")
+        return shape_text(self.feats_a.shape)
+
+    @property
+    def limits(self) -> dict[str, Callable[[], None]]:
+        """The read probe, where there is something to read."""
+        return {PROBE: self.read} if self.megabytes > _SMALL else {}
 
     @cached_property
     def _memory(self) -> tuple[Tensor, Tensor]:
@@ -74,6 +83,16 @@ def draw(shape: tuple[int, ...], dtype: torch.dtype, layout: str = "contiguous",
         memory_format = {4: torch.channels_last, 5: torch.channels_last_3d}[len(shape)]
         feats = [x.contiguous(memory_format=memory_format) for x in feats]
     return FeaturePair(*feats, channel_dim)
+
+
+def shape_text(shape: tuple[int, ...]) -> str:
+    """Return a shape without spaces, for tables."""
+    return str(tuple(shape)).replace(", ", ",")
+
+
+def estimate(run: Callable[[], tuple], truth: np.ndarray, tolerance: float = PEER_TOLERANCE) -> Candidate:
+    """Return a candidate whose call returns (mi, corr)."""
+    return Candidate(run, lambda answer: largest_error(answer[1], truth), tolerance)
 
 
 def largest_error(corr: object, truth: np.ndarray) -> float:

@@ -115,7 +115,7 @@ def _figures(target: Target, figure: Judged) -> tuple[str, str, str, str]:
 
 
 def _error(error: float | None) -> str:
-    return "" if error is None else "NaN" if math.isinf(error) else f"{error:.0e}"
+    return "" if error is None else "wrong" if math.isinf(error) else f"{error:.0e}"
 
 
 def machine_line() -> str:

@@ -1,4 +1,4 @@
-"""What is to be reached, and what is aimed at: ratios taken within one run, and two figures in units of their own."""
+"""What is to be reached, and what is aimed at: ratios taken within one run, and a few figures in units of their own."""
 
 from dataclasses import dataclass
 
@@ -62,6 +62,10 @@ def _of_probe(label: str, reach: float, aim: float) -> Target:
     return Target(f"{label}: of the read probe", reach, aim, limit=True)
 
 
+def _of_product(label: str, reach: float, aim: float, inplace: bool = True) -> Target:
+    return Target(f"{label}: of {'mul_' if inplace else 'mul(out=)'}", reach, aim)
+
+
 def _over(label: str, reach: float, aim: float) -> Target:
     return Target(label, reach, aim, unit="x")
 
@@ -91,6 +95,22 @@ MEASURE = Target(
     "measure on TransNetV2, three blocks: over bare forward passes", 3.0, 3.0, unit=" %", less=True, widest=5.0
 )
 
+IN_PLACE = {
+    "plain": _of_product("dropout in place", 0.80, 1.0),
+    "rescaled": _of_product("dropout in place, rescaled", 0.80, 1.0),
+}
+OUT_OF_PLACE = {
+    way: _of_product(f"dropout {way}, warm allocator", 0.90, 1.0, inplace=False) for way in ("forward", "backward")
+}
+GUIDED = {
+    "dense": _of_product("guided dropout in place, dense", 0.80, 0.95),
+    "half": _of_product("guided dropout in place, half static", 0.65, 1.1),
+    "a tenth": _of_product("guided dropout in place, a tenth static", 1.0, 2.0),
+}
+OVER_DROPOUT = _over("dropout forward + backward: over F.dropout, warm allocator", 12.0, 25.0)
+KEPT = Target("dropout: bytes kept for backward an element, besides the seed", 0.0, 0.0, unit=" B", less=True)
+PAIRWISE = Target("pairwise correlation, float32: its time over torch.mm", 1.15, 1.15, unit="x", less=True)
+
 # In the order in which they are printed.
 TARGETS = (
     *CONTIGUOUS.values(),
@@ -103,4 +123,10 @@ TARGETS = (
     ERROR,
     CALL,
     MEASURE,
+    *IN_PLACE.values(),
+    *OUT_OF_PLACE.values(),
+    *GUIDED.values(),
+    OVER_DROPOUT,
+    KEPT,
+    PAIRWISE,
 )

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 import sdfast
-from benchmarks.allocator import warm_ratio
-from benchmarks.contest import Peer, hold
-from benchmarks.features import draw
+from benchmarks.allocator import compete_warm
+from benchmarks.contest import Lineup, hold
+from benchmarks.features import TOLERANCE, draw, estimate
 from benchmarks.peers import TorchMetrics, authors_numpy, centred, compiled, one_pass
 from benchmarks.scoreboard import Beside
 
@@ -36,6 +36,16 @@ CASES = (
 )
 
 
+def eager_lineup(shape: tuple[int, ...], channel_dim: int, pool: bool) -> Lineup:
+    """Line up eager torch alone."""
+    feats = draw(tuple(shape), torch.float32, channel_dim=channel_dim)
+    args, truth = (feats.feats_a, feats.feats_b), feats.truth(pool)
+    settings = {"channel_dim": channel_dim, "pool": pool}
+    ours = estimate(partial(sdfast.channel_bias, *args, **settings), truth, TOLERANCE[torch.float32])
+    peers = {"eager": estimate(partial(centred, *args, **settings), truth)}
+    return Lineup("", feats.shape, ours, peers, settle=feats.read)
+
+
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_whole_call(case, benchmark, scoreboard):
     feats = draw(case.shape, torch.float32, channel_dim=case.channel_dim)
@@ -47,17 +57,19 @@ def test_whole_call(case, benchmark, scoreboard):
         "compiled centred": compiled(centred),
         "torchmetrics": TorchMetrics(case.shape[case.channel_dim]),
     }
-    peers = {name: Peer(partial(call, *args, **settings), truth) for name, call in calls.items()}
+    peers = {name: estimate(partial(call, *args, **settings), truth) for name, call in calls.items()}
     if case.pool:
         arrays = [x.numpy() for x in args]
-        peers["NumPy, as the authors"] = Peer(
+        peers["NumPy, as the authors"] = estimate(
             partial(authors_numpy, *arrays, case.channel_dim), feats.truth(pool=True, kind="intraclass")
         )
-    ours = partial(sdfast.channel_bias, *args, **settings)
+    ours = estimate(partial(sdfast.channel_bias, *args, **settings), truth, TOLERANCE[torch.float32])
     # All start with what fits of the features in the caches, and nothing of what the one before has written.
-    contest = hold(benchmark, str(case), feats, ours, truth, peers, settle=feats.read)
+    contest = hold(benchmark, Lineup(str(case), feats.shape, ours, peers, feats.limits, settle=feats.read))
     contest.compare(scoreboard)
     contest.check()
-    warm = warm_ratio(case.shape, torch.float32, case.channel_dim, case.pool)
-    benchmark.extra_info["times_ours"]["eager, warm allocator"] = warm.to_dict()
-    scoreboard.beside.append(Beside(str(case), "eager, warm allocator", warm, contest.errors["eager"]))
+    warm = compete_warm(eager_lineup, shape=case.shape, **settings)
+    warm.check()
+    ratio = warm.over_ours("eager")
+    benchmark.extra_info["times_ours"]["eager, warm allocator"] = ratio.to_dict()
+    scoreboard.beside.append(Beside(str(case), "eager, warm allocator", ratio, warm.errors["eager"]))

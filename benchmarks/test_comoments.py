@@ -8,8 +8,8 @@ import torch
 
 import sdfast
 from benchmarks import targets
-from benchmarks.contest import PROBE, Peer, hold
-from benchmarks.features import PEER_TOLERANCE, TOLERANCE, FeaturePair, draw, largest_error
+from benchmarks.contest import Lineup, hold
+from benchmarks.features import PEER_TOLERANCE, PROBE, TOLERANCE, FeaturePair, draw, estimate, largest_error
 from benchmarks.peers import TorchMetrics, centred, compiled, one_pass
 from benchmarks.scoreboard import Beside, Judged
 from benchmarks.targets import Target
@@ -59,10 +59,10 @@ def test_memory_speed(case, benchmark, scoreboard):
     if case.over_one_pass is not None:
         formulas = {ONE_PASS: one_pass, CENTRED: centred}
         peers = {
-            name: Peer(partial(compiled(formula), *args, 1, case.pool), truth) for name, formula in formulas.items()
+            name: estimate(partial(compiled(formula), *args, 1, case.pool), truth) for name, formula in formulas.items()
         }
-    ours = partial(sdfast.channel_bias, *args, pool=case.pool)
-    contest = hold(benchmark, str(case), feats, ours, truth, peers)
+    ours = estimate(partial(sdfast.channel_bias, *args, pool=case.pool), truth, TOLERANCE[case.dtype])
+    contest = hold(benchmark, Lineup(str(case), feats.shape, ours, peers, feats.limits))
     contest.compare(scoreboard)
     if case.of_probe is not None:
         contest.judge(scoreboard, case.of_probe, PROBE)
@@ -74,8 +74,9 @@ def test_memory_speed(case, benchmark, scoreboard):
 def test_small_features(benchmark, scoreboard):
     feats = draw((8, 64), torch.float32)
     args, truth = (feats.feats_a, feats.feats_b), feats.truth(pool=True)
-    peers = {EAGER: Peer(partial(centred, *args), truth)}
-    contest = hold(benchmark, "(8,64) float32", feats, partial(sdfast.channel_bias, *args), truth, peers)
+    peers = {EAGER: estimate(partial(centred, *args), truth)}
+    ours = estimate(partial(sdfast.channel_bias, *args), truth, TOLERANCE[torch.float32])
+    contest = hold(benchmark, Lineup("(8,64) float32", feats.shape, ours, peers, feats.limits))
     contest.compare(scoreboard)
     contest.judge(scoreboard, targets.OVER_EAGER, EAGER)
     contest.check()

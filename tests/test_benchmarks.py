@@ -8,12 +8,15 @@ import pytest
 import torch
 
 from benchmarks import features, timing
-from benchmarks.allocator import warm_ratio
-from benchmarks.contest import OURS, Peer, hold
-from benchmarks.features import draw, largest_error
+from benchmarks.allocator import compete_warm
+from benchmarks.contest import OURS, Candidate, Contest, Lineup, compete, hold
+from benchmarks.features import TOLERANCE, draw, estimate, largest_error
 from benchmarks.peers import TorchMetrics, authors_numpy, centred, one_pass
 from benchmarks.scoreboard import Judged, Scoreboard, columns
-from benchmarks.targets import CALL, MEASURE, POOLED, TARGETS, Target
+from benchmarks.targets import CALL, MEASURE, PAIRWISE, POOLED, TARGETS, Target
+from benchmarks.test_channel_bias import eager_lineup
+from benchmarks.test_pairwise import centred as centred_product
+from benchmarks.test_pairwise import corrcoef, numpy_corrcoef
 from benchmarks.timing import MIN_ROUNDS, Rounds, Spread, interleave
 
 
@@ -112,11 +115,12 @@ def test_less_is_better_where_it_is():
 def contest_of(ours, peers):
     feats = draw((20, 6), torch.float32)
     truth = feats.truth(pool=True)
-    return hold(Recorder(), "case", feats, lambda: (None, ours(truth)), truth, peers(truth))
+    candidate = estimate(lambda: (None, ours(truth)), truth, TOLERANCE[torch.float32])
+    return hold(Recorder(), Lineup("case", feats.shape, candidate, peers(truth)))
 
 
 def test_a_wrong_answer_is_printed_as_wrong_and_not_timed():
-    contest = contest_of(lambda truth: truth + 1e-3, lambda truth: {"peer": Peer(lambda: (None, truth), truth)})
+    contest = contest_of(lambda truth: truth + 1e-3, lambda truth: {"peer": estimate(lambda: (None, truth), truth)})
     assert contest.rounds is None
     board = Scoreboard()
     contest.judge(board, POOLED, "peer")
@@ -134,9 +138,9 @@ def test_a_peer_that_is_wrong_or_cannot_run_is_named_and_not_timed():
     contest = contest_of(
         lambda truth: truth,
         lambda truth: {
-            "right": Peer(lambda: (None, truth), truth),
-            "wrong": Peer(lambda: (None, -truth), truth),
-            "broken": Peer(broken, truth),
+            "right": estimate(lambda: (None, truth), truth),
+            "wrong": estimate(lambda: (None, -truth), truth),
+            "broken": estimate(broken, truth),
         },
     )
     contest.check()
@@ -165,7 +169,55 @@ def test_small_figures_are_shown_with_their_exponent():
     assert Target("", 1.0, 2.0, unit="x").show(1.456) == "1.46x"
 
 
+def test_where_less_is_wanted_it_is_our_time_over_theirs():
+    contest = Contest("case", "(2,3)", Rounds({OURS: (2.0, 4.0), "torch.mm": (1.0, 4.0)}), {}, {})
+    board = Scoreboard()
+    contest.judge(board, PAIRWISE, "torch.mm")
+    contest.judge(board, POOLED, "torch.mm")
+    assert [figure.measured.values for figure in board.judged] == [(2.0, 1.0), (0.5, 1.0)]
+
+
+def test_all_are_settled_before_they_are_checked_and_timed():
+    calls = []
+    candidates = {
+        name: Candidate(lambda name=name: calls.append(name), lambda answer: 0.0, 0.0) for name in ("ours", "peer")
+    }
+    compete(Lineup("", "", candidates["ours"], {"peer": candidates["peer"]}, settle=lambda: calls.append("settle")))
+    assert calls[:4] == ["settle", "ours", "settle", "peer"]
+    timed = calls[calls.index("settle", 4) :]
+    assert [name for name, _ in itertools.groupby(timed)] == ["settle", "ours", "settle", "peer"] * MIN_ROUNDS
+
+
 def test_eager_is_timed_in_a_process_that_keeps_its_memory(monkeypatch):
     monkeypatch.setenv("SDFAST_BENCH", "quick")
-    ratio = warm_ratio((16, 4, 9), torch.float32, 1, pool=False)
+    contest = compete_warm(eager_lineup, shape=(16, 4, 9), channel_dim=1, pool=False)
+    contest.check()
+    ratio = contest.over_ours("eager")
     assert len(ratio.values) >= MIN_ROUNDS and min(ratio.values) > 0
+    assert contest.shape == "(16,4,9)" and contest.errors[OURS] < 1e-12
+
+
+def wrong_lineup() -> Lineup:
+    return Lineup("case", "(2,3)", Candidate(lambda: None, lambda answer: np.inf, 1e-3))
+
+
+def test_a_wrong_answer_comes_back_from_the_other_process():
+    contest = compete_warm(wrong_lineup)
+    assert contest.rounds is None and contest.errors == {OURS: np.inf}
+    with pytest.raises(AssertionError, match="WRONG"):
+        contest.check()
+
+
+def test_what_fails_in_the_other_process_is_told():
+    with pytest.raises(RuntimeError, match="unexpected keyword argument 'shapes'"):
+        compete_warm(eager_lineup, shapes=(16, 4, 9))
+
+
+def test_pairwise_peers_compute_the_same():
+    generator = torch.Generator().manual_seed(0)
+    a, b = torch.randn(50, 4, generator=generator), torch.randn(50, 7, generator=generator)
+    truth = numpy_corrcoef(a.double().numpy(), b.double().numpy())
+    assert truth.shape == (4, 7)
+    np.testing.assert_allclose(truth[1, 2], np.corrcoef(a[:, 1], b[:, 2])[0, 1], atol=1e-6)
+    for peer in (corrcoef, centred_product):
+        assert largest_error(peer(a, b), truth) < 1e-5
