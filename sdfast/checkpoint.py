@@ -16,6 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sdfast.files import write_atomically
+
 MAGIC = b"sdfast\r\n"
 VERSION = 1
 _PREFIX = struct.Struct("<8sI32s")
@@ -37,10 +39,10 @@ def state_files(folder: str | os.PathLike) -> list[Path]:
 
 
 def save(path: Path, job: Mapping[str, Any], done: int, moments: Mapping[str, Tensor]) -> None:
-    """Write a state so that the file is always either the old one or the new one, also after a power cut.
+    """Write a state.
 
     Args:
-        path: the file, of which one temporary neighbour is written first.
+        path: the file; see `write_atomically`.
         job: what is measured, plain JSON values; `load` refuses the file for another job.
         done: how many batches this process has measured.
         moments: co-moments (6, F, C) by key.
@@ -52,16 +54,8 @@ def save(path: Path, job: Mapping[str, Any], done: int, moments: Mapping[str, Te
     header = {"job": job, "done": done, "moments": {key: x.shape for key, x in arrays.items()}}
     encoded = json.dumps(header).encode()
     body = b"".join([_LENGTH.pack(len(encoded)), encoded, *(x.tobytes() for x in arrays.values())])
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(_PREFIX.pack(MAGIC, VERSION, hashlib.sha256(body).digest()) + body)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    content = _PREFIX.pack(MAGIC, VERSION, hashlib.sha256(body).digest()) + body
+    write_atomically(path, lambda part: part.write_bytes(content))
 
 
 def load(path: Path, job: Mapping[str, Any]) -> tuple[int, dict[str, Tensor]]:

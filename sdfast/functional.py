@@ -73,8 +73,7 @@ def channel_bias(
         except (TypeError, ValueError):  # the kernel says only that it refuses; the checks below say why
             check_arguments(feats_a, feats_b, factor, num_factors, channel_dim, pool)
             raise
-    if kind not in KINDS:
-        raise ValueError(f"kind: expected one of {', '.join(KINDS)}, got {kind!r}")
+    check_kind(kind)
     if isinstance(feats_a, np.ndarray):
         return _from_numpy(feats_a, feats_b, factor, num_factors, channel_dim, pool, kind)
     moments = comoments(feats_a, feats_b, factor, num_factors, channel_dim, pool)
@@ -137,6 +136,12 @@ def _standardized(samples: Tensor) -> Tensor:
     # What rounding the mean leaves behind is taken off in the second step, at no further pass.
     rest = ((rounded - mean) * scale).to(samples.dtype)
     return torch.addcmul(rest, samples - rounded, scale.to(samples.dtype))
+
+
+def check_kind(kind: str) -> None:
+    """Raise ValueError unless there is such a correlation."""
+    if kind not in KINDS:
+        raise ValueError(f"kind: expected one of {', '.join(KINDS)}, got {kind!r}")
 
 
 def correlation(moments: Tensor, kind: str = "pearson") -> Tensor:

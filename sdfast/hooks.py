@@ -1,80 +1,16 @@
 """Forward hooks that feed the outputs of chosen layers into co-moments, and leave the model as it was."""
 
-import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from fnmatch import fnmatchcase
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
-from torch.nn.modules.conv import _ConvNd
 
+from sdfast.layers import implied_channel_dim
 from sdfast.state import CoMoments
 
 # (layer, call): how often the layer had been called before in the same forward pass.
 Key = tuple[str, int]
-
-
-def match_layers(model: nn.Module, layers: str | Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Return the names of the modules that each name or glob pattern matches, in the order of the model.
-
-    Raises:
-        ValueError: there is no pattern, or one matches nothing.
-    """
-    patterns = [layers] if isinstance(layers, str) else list(layers)
-    if not patterns:
-        raise ValueError("layers: expected at least one name or pattern, got none")
-    return {pattern: _match("layers", pattern, model) for pattern in patterns}
-
-
-def _match(argument: str, pattern: str, model: nn.Module) -> tuple[str, ...]:
-    # A module shared between two places answers to both names.
-    names = [name for name, _ in model.named_modules(remove_duplicate=False) if name]
-    found = (pattern,) if pattern in names else tuple(name for name in names if fnmatchcase(name, pattern))
-    if not found:
-        raise ValueError(f"{argument}: {pattern!r} matches no layer of {type(model).__name__}; {_near(pattern, names)}")
-    return found
-
-
-def _near(pattern: str, names: Sequence[str]) -> str:
-    near = difflib.get_close_matches(pattern.strip("*"), names, n=5, cutoff=0.4)
-    what = "near names" if near else "it has"
-    shown = near or names[:5]
-    return f"{what}: {', '.join(shown)}" if shown else "it has no layers"
-
-
-def match_channel_dims(
-    model: nn.Module, channel_dim: int | Mapping[str, int] | None, matches: Mapping[str, Sequence[str]]
-) -> dict[str, int]:
-    """Return the channel dimension of every measured layer that has one; the first pattern that fits decides.
-
-    Raises:
-        ValueError: a pattern matches nothing in the model. That it matches nothing measured is fine.
-        TypeError: it is neither a number nor numbers by pattern.
-    """
-    names = [name for group in matches.values() for name in group]
-    if channel_dim is None:
-        return {}
-    if isinstance(channel_dim, int):
-        return dict.fromkeys(names, channel_dim)
-    if not isinstance(channel_dim, Mapping):
-        raise TypeError(f"channel_dim: expected an integer, or a dict of them by pattern, got {channel_dim!r}")
-    dims: dict[str, int] = {}
-    for pattern, dim in channel_dim.items():
-        for name in _match("channel_dim", pattern, model):
-            if name in names:
-                dims.setdefault(name, dim)
-    return dims
-
-
-def _implied_channel_dim(module: nn.Module) -> int | None:
-    """Return the channel dimension that the type of a layer leaves no doubt about."""
-    if isinstance(module, nn.Linear) or (isinstance(module, nn.LayerNorm) and len(module.normalized_shape) == 1):
-        return -1
-    if isinstance(module, _ConvNd | _NormBase | nn.GroupNorm):
-        return 1
-    return None
 
 
 def first_tensor(output: object) -> Tensor | None:
@@ -137,7 +73,7 @@ class Capture:
         self._calls[module] = call + 1
         factor, pairs = self._factor, len(self._factor)
         try:
-            channel_dim = self._channel_dims.get(name, _implied_channel_dim(module))
+            channel_dim = self._channel_dims.get(name, implied_channel_dim(module))
             feats, channel_dim = split_batch(_checked(output), 2 * pairs, channel_dim)
             state = self.states.get((name, call))
             if state is None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from sdfast.hooks import match_layers
+from sdfast.layers import match_layers
 from sdfast.nn import StaticDropout
 
 NAME = "static_dropout"

@@ -10,10 +10,11 @@ from torch import nn
 from tqdm import tqdm
 
 from sdfast.batches import Share
-from sdfast.hooks import Capture, Key, match_channel_dims, match_layers, untouched
+from sdfast.hooks import Capture, Key, untouched
 from sdfast.journal import Journal, describe_job
+from sdfast.layers import match_channel_dims, match_layers
 from sdfast.processes import Peers
-from sdfast.report import FACTORS, BiasReport
+from sdfast.report import BiasReport, check_reading
 from sdfast.state import CoMoments
 
 
@@ -78,7 +79,7 @@ def measure(
     {'0': 4, '1': 4}
     """
     with Peers() as peers:
-        BiasReport(torch.zeros(6, len(FACTORS), 1), kind, threshold)  # raises now what it would raise at the end
+        check_reading(kind, threshold)  # now, not at the end
         with untouched(model, device) as device:
             matches = match_layers(model, layers)
             channel_dims = match_channel_dims(model, channel_dim, matches)

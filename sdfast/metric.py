@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 from torchmetrics import Metric
 
-from sdfast.functional import KINDS
-from sdfast.report import FACTORS, BiasReport
+from sdfast.report import FACTORS, BiasReport, check_reading
 from sdfast.state import add_batch, empty_moments, merge
 
 if TYPE_CHECKING:
@@ -61,10 +60,7 @@ class BiasMetric(Metric):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if kind not in KINDS:
-            raise ValueError(f"kind: expected one of {', '.join(KINDS)}, got {kind!r}")
-        if not -1 <= threshold <= 1:
-            raise ValueError(f"threshold: expected a correlation from -1 to 1, got {threshold!r}")
+        check_reading(kind, threshold)
         self.num_channels, self.kind, self.threshold = num_channels, kind, threshold
         self.channel_dim, self.pool = channel_dim, pool
         self.add_state("moments", empty_moments(num_channels, len(FACTORS)), dist_reduce_fx=merge)

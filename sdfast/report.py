@@ -4,7 +4,7 @@ import importlib
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -14,14 +14,22 @@ import torch
 from torch import Tensor
 
 from sdfast import scores, tables
-from sdfast.functional import KINDS, correlation, mutual_information
+from sdfast.files import write_atomically
+from sdfast.functional import check_kind, correlation, mutual_information
 from sdfast.scores import FACTORS, LABELS
 from sdfast.tables import format_table
 
 if TYPE_CHECKING:
     import matplotlib.figure
 
-__all__ = ["FACTORS", "BiasReport", "format_table", "save_reports", "write_atomically"]
+__all__ = ["FACTORS", "BiasReport", "check_reading", "format_table", "save_reports"]
+
+
+def check_reading(kind: str, threshold: float) -> None:
+    """Raise ValueError unless co-moments can be read as this kind of correlation, with this threshold."""
+    check_kind(kind)
+    if not -1 <= threshold <= 1:
+        raise ValueError(f"threshold: expected a correlation from -1 to 1, got {threshold!r}")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -59,10 +67,7 @@ class BiasReport:
     def __post_init__(self) -> None:
         if self.moments.ndim != 3 or self.moments.shape[:2] != (6, len(FACTORS)) or self.moments.shape[2] == 0:
             raise ValueError(f"moments: expected shape (6, {len(FACTORS)}, C), got {tuple(self.moments.shape)}")
-        if self.kind not in KINDS:
-            raise ValueError(f"kind: expected one of {', '.join(KINDS)}, got {self.kind!r}")
-        if not -1 <= self.threshold <= 1:
-            raise ValueError(f"threshold: expected a correlation from -1 to 1, got {self.threshold!r}")
+        check_reading(self.kind, self.threshold)
         object.__setattr__(self, "moments", self.moments.detach().to("cpu", torch.float64, copy=True))
 
     @property
@@ -230,17 +235,6 @@ def save_reports(reports: Mapping[str, BiasReport], folder: str | os.PathLike, s
         return
     for file, draw in (("layers.png", plots.layers_figure), ("channels.png", plots.channels_figure)):
         write_atomically(folder / file, draw(named).savefig)
-
-
-def write_atomically(path: str | os.PathLike, write: Callable[[Path], Any]) -> None:
-    """Let `write` fill a file beside `path`, then move it there: no reader ever sees half a file."""
-    path = Path(path)
-    part = path.with_name(f".{os.getpid()}.{path.name}")  # the suffix stays: it tells matplotlib the format
-    try:
-        write(part)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _plots() -> ModuleType:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import signal
 import struct
 
@@ -73,7 +74,7 @@ def test_a_save_that_fails_leaves_the_old_state(saved, monkeypatch, step):
         raise OSError(28, "No space left on device")
 
     path, content = saved
-    monkeypatch.setattr(checkpoint.os, step, full)
+    monkeypatch.setattr(os, step, full)
     with pytest.raises(OSError, match="No space left"):
         checkpoint.save(path, JOB, 8, content)
     assert checkpoint.load(path, JOB)[0] == 7

@@ -28,7 +28,8 @@ FLOORS = [
     {"functional", "nn", "dropout", "context", "masks"},
     {"ops"},
     {"_backend"},
-    {"_C", "kernels", "reference", "reference_dropout", "torch_reference", "torch_reference_dropout", "extras"},
+    {"_C", "kernels", "reference", "reference_dropout", "torch_reference", "torch_reference_dropout"},
+    {"extras", "files", "layers"},
 ]
 FLOOR = {name: len(FLOORS) - level for level, names in enumerate(FLOORS) for name in names}
 

@@ -12,7 +12,7 @@ import torch
 
 import sdfast
 from sdfast import reference
-from sdfast.report import BiasReport, format_table, save_reports, write_atomically
+from sdfast.report import BiasReport, format_table, save_reports
 from sdfast.scores import dimensions, percentages
 
 FACTORS = ("dynamic", "static")
@@ -310,22 +310,6 @@ def test_without_matplotlib_there_are_no_pictures(tmp_path, monkeypatch, capsys)
     assert "pip install 'sdfast[plot]'" in line
     with pytest.raises(ImportError, match="matplotlib is missing; pip install"):
         report.plot()
-
-
-def test_failed_writing_keeps_the_old_file(tmp_path):
-    path = tmp_path / "file.txt"
-    path.write_text("old")
-
-    def fail(part):
-        part.write_text("half of the n")
-        raise OSError("no space left on device")
-
-    with pytest.raises(OSError, match="no space left"):
-        write_atomically(path, fail)
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]
-    write_atomically(path, lambda part: part.write_text("new"))
-    assert path.read_text() == "new"
 
 
 def test_table_has_a_line_a_layer():

@@ -9,7 +9,7 @@ from sdfast.debias.model import BLOCKS
 from sdfast.debias.summary import SETTLED, Summary
 from sdfast.debias.training import Run
 from sdfast.extras import require
-from sdfast.report import write_atomically
+from sdfast.files import write_atomically
 from sdfast.tables import plain
 
 FILES = ("debias.md", "debias.json", "accuracy.png", "curves.png")
