@@ -156,6 +156,17 @@ def test_bad_input_is_one_line_and_exit_code_2(toy, video_folder, capsys, option
     assert not list(toy.glob("sdfast-report/report*"))
 
 
+@pytest.mark.parametrize(
+    "options", [["--layers", "haed"], ["--threshold", 3], ["--styles", "plaid"], ["--videos", "no/such/folder"]]
+)
+def test_bad_input_costs_no_earlier_state(toy, video_folder, capsys, options):
+    (toy / "sdfast-report").mkdir()
+    state = toy / "sdfast-report" / "state.rank0of1.sdfast"
+    state.write_text("hours of work")
+    code, _, _ = run(capsys, *small(video_folder), *options)
+    assert code == 2 and state.read_text() == "hours of work"
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_broken_file_among_sound_ones_is_skipped_with_one_warning(toy, video_folder, capfd, workers):
     (video_folder / "broken.mp4").write_bytes(b"no video at all")
@@ -238,7 +249,7 @@ def test_a_full_disk_is_noticed_before_measuring(toy, video_folder, capsys, monk
         def full(_):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-        monkeypatch.setattr(command_measure.os, "fsync", full)
+        monkeypatch.setattr(os, "fsync", full)
     try:
         monkeypatch.setenv("TOY_RAISE", "0:1")
         code, _, err = run(capsys, *small(video_folder, "--out", "disk/report"))

@@ -1,7 +1,6 @@
 """`sdfast debias`: the experiment that shows what StaticDropout does, from nothing to a table and two figures."""
 
 import argparse
-import os
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 import torch
 
 from sdfast.commands.arguments import not_negative, positive
+from sdfast.commands.machine import cores, try_writing
 from sdfast.commands.measure import RunError
 
 QUICK_SEEDS, SEEDS = 2, 8
@@ -48,9 +48,9 @@ def run(args: argparse.Namespace) -> None:
     settings = replace(settings, steps=steps)
     count = args.seeds or (QUICK_SEEDS if args.quick else SEEDS)
     seeds = range(args.seed, args.seed + count)
-    _prepare(args.out)
+    try_writing(args.out, megabytes=1)
     start = time.perf_counter()
-    runs = run_all(ROWS, seeds, settings, args.processes or _cores())
+    runs = run_all(ROWS, seeds, settings, args.processes or cores())
     seconds = round(time.perf_counter() - start, 1)
     summaries = summarise(ROWS, runs)
     try:
@@ -68,18 +68,3 @@ def _settings(settings, seeds: range, seconds: float) -> dict[str, Any]:
 
     versions = {"sdfast": __version__, "torch": torch.__version__}
     return {**versions, **asdict(settings), "seeds": list(seeds), "seconds": seconds}
-
-
-def _prepare(out: Path) -> None:
-    """Fail now, not after minutes, if results cannot be written."""
-    probe = out / ".probe"
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise ValueError(f"--out: cannot write to {out}: {error.strerror or error}") from error
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

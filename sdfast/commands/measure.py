@@ -2,25 +2,23 @@
 
 import argparse
 import contextlib
-import os
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch.utils.data import Dataset
 
-from sdfast import _backend, checkpoint
+from sdfast import checkpoint
 from sdfast.commands.arguments import not_negative, positive
+from sdfast.commands.machine import cores, find_device, joined_processes, try_writing, writing_to
 from sdfast.functional import KINDS
+from sdfast.layers import match_channel_dims, match_layers
 from sdfast.measure import measure
 from sdfast.models import VideoModel, load_model
-from sdfast.report import BiasReport, format_table, save_reports
+from sdfast.report import BiasReport, check_reading, format_table, save_reports
 
 
 class RunError(RuntimeError):
@@ -62,8 +60,8 @@ def register(subparsers) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Measure as the arguments say, save the results and print them."""
-    device = _device(args.device)
-    with _processes(device) as (rank, world):
+    device = find_device(args.device)
+    with joined_processes(device) as (rank, world):
         # Everything but the JSON goes to stderr then, also what the model's own package prints.
         with contextlib.redirect_stdout(sys.stderr) if args.json else contextlib.nullcontext():
             model = load_model(args.model, args.weights, seed=args.seed)
@@ -74,6 +72,9 @@ def run(args: argparse.Namespace) -> None:
                 names = [name for name, _ in model.module.named_modules() if name]
                 raise ValueError(f"--layers: needed for {model.name}; it has {', '.join(names[:10]) or 'none'}")
             pairs = _pairs(args, model)
+            # What measure would say only after the state of an earlier run is gone.
+            check_reading(args.kind, args.threshold)
+            match_channel_dims(model.module, model.channel_dim, match_layers(model.module, layers))
             _prepare(args.out, rank, world, len(layers), keep=args.resume)
             reports = _measure(args, model, pairs, layers, device, rank, world)
         if rank == 0 and args.json:
@@ -101,7 +102,7 @@ def _measure(
             threshold=args.threshold,
             device=device,
             batch_size=args.batch_size,
-            num_workers=_workers() if args.workers is None else args.workers,
+            num_workers=min(4, cores()) if args.workers is None else args.workers,
             channel_dim=model.channel_dim,
             resume=args.out,
         )
@@ -138,24 +139,13 @@ def _pairs(args: argparse.Namespace, model: VideoModel) -> Dataset:
 
 
 def _prepare(out: Path, rank: int, world: int, num_layers: int, keep: bool) -> None:
-    """Fail now, not after hours, if the results will not fit; without `keep`, forget earlier runs."""
-    probe = out / f".probe.rank{rank}"
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        if not keep:
+    """Fail now if the results will not fit; without `keep`, forget earlier runs."""
+    if not keep:
+        with writing_to(out):
             for path in checkpoint.state_files(out) if rank == 0 else [checkpoint.state_path(out, rank, world)]:
                 path.unlink(missing_ok=True)
-        try:
-            with open(probe, "wb") as file:
-                # Tables, pictures, and the state twice, for layers of some 2,000 channels.
-                for _ in range(4 + num_layers):
-                    file.write(bytes(1 << 20))
-                file.flush()
-                os.fsync(file.fileno())
-        finally:
-            probe.unlink(missing_ok=True)
-    except OSError as error:
-        raise ValueError(f"--out: cannot write to {out}: {error.strerror or error}") from error
+    # Tables, pictures, and the state twice, for layers of some 2,000 channels.
+    try_writing(out, megabytes=4 + num_layers, rank=rank)
 
 
 def _settings(args: argparse.Namespace, model: VideoModel, pairs: Dataset, world: int) -> dict[str, Any]:
@@ -181,43 +171,3 @@ def _show(reports: dict[str, BiasReport], out: Path, file) -> None:
     for name in ("report.json", "channels.csv", "layers.png", "channels.png"):
         if (out / name).exists():
             print(f"wrote {out / name}", file=file)
-
-
-def _workers() -> int:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(4, max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
-
-
-def _device(name: str | None) -> torch.device:
-    """Return the device to run on; each process of torchrun has a GPU of its own."""
-    local = int(os.environ.get("LOCAL_RANK", 0))
-    if name is None:
-        try:
-            _backend.load(_backend.chosen("cuda"))
-            name = "cuda" if torch.cuda.is_available() else "cpu"
-        except _backend.BackendError:
-            name = "cpu"
-    try:
-        device = torch.device(name)
-        if device.type == "cuda" and device.index is None:
-            device = torch.device("cuda", local)
-        torch.zeros(1, device=device).item()  # a device that holds no data fails here, too
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"--device: {name!r} cannot be used: {str(error).splitlines()[0]}") from error
-    return device
-
-
-@contextlib.contextmanager
-def _processes(device: torch.device) -> Iterator[tuple[int, int]]:
-    """Join the processes that torchrun has started, if it has; yield rank and number."""
-    if int(os.environ.get("WORLD_SIZE", 1)) == 1 or "RANK" not in os.environ:
-        yield 0, 1
-        return
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
-    # A process that is through waits for the others, which may have had more left to resume.
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(days=7))
-    try:
-        yield dist.get_rank(), dist.get_world_size()
-    finally:
-        dist.destroy_process_group()

@@ -1,6 +1,8 @@
 """Video transformers of Hugging Face: VideoMAE, TimeSformer, ViViT and others with a number of frames."""
 
+import contextlib
 import json
+from collections.abc import Iterator
 
 from torch import nn
 
@@ -19,23 +21,27 @@ def load(source: str, weights: str | None, seed: int) -> VideoModel:
         import transformers
     except ImportError as error:
         raise ImportError(f"model hf:{source}: pip install transformers ({error})") from error
-    try:
+    with _errors_in_one_line(source):
         config = transformers.AutoConfig.from_pretrained(source)
-        clip_frames, frame_size = _input_shape(config, source)
+    clip_frames, frame_size = _input_shape(config, source)
+    with _errors_in_one_line(source), seeded(seed):
         if weights is None:
             module = transformers.AutoModel.from_pretrained(source, config=config)
         else:
-            with seeded(seed):
-                module = transformers.AutoModel.from_config(config)
+            module = transformers.AutoModel.from_config(config)
         mean, std = _normalisation(transformers, config, source)
-    except (OSError, ValueError, KeyError) as error:
-        if str(error).startswith("model:"):
-            raise
-        raise OSError(f"model: cannot load hf:{source}: {str(error).strip().splitlines()[0]}") from error
     if weights not in (None, RANDOM):
         load_state(module, weights)
     prepare = ClipToTensor(mean, std, time_first=True)
     return VideoModel(f"hf:{source}", module, prepare, clip_frames, frame_size, _layers(module))
+
+
+@contextlib.contextmanager
+def _errors_in_one_line(source: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, KeyError) as error:
+        raise OSError(f"model: cannot load hf:{source}: {str(error).strip().splitlines()[0]}") from error
 
 
 def _input_shape(config, source: str) -> tuple[int, tuple[int, int]]:

@@ -1,0 +1,89 @@
+"""What a command has of the machine: cores, a device, a folder to write to, and other processes of its run."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+
+from sdfast import _backend
+
+
+def cores() -> int:
+    """Return how many cores each process of a run may use, at least 1.
+
+    >>> cores() >= 1
+    True
+    """
+    found = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, found // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
+
+
+def find_device(name: str | None) -> torch.device:
+    """Return the device to run on, by default the best there are kernels for; under torchrun each process its own.
+
+    Raises:
+        ValueError: it cannot be used.
+    """
+    local = int(os.environ.get("LOCAL_RANK", 0))
+    if name is None:
+        try:
+            _backend.load(_backend.chosen("cuda"))
+            name = "cuda" if torch.cuda.is_available() else "cpu"
+        except _backend.BackendError:
+            name = "cpu"
+    try:
+        device = torch.device(name)
+        if device.type == "cuda" and device.index is None:
+            device = torch.device("cuda", local)
+        torch.zeros(1, device=device).item()  # a device that holds no data fails here, too
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"--device: {name!r} cannot be used: {str(error).splitlines()[0]}") from error
+    return device
+
+
+def try_writing(out: Path, megabytes: int, rank: int = 0) -> None:
+    """Make a folder and write to it for a try, so that a run fails now and not after hours.
+
+    Raises:
+        ValueError: the folder cannot be made or written to, or has no such space.
+    """
+    probe = out / f".probe.rank{rank}"
+    with writing_to(out):
+        out.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(probe, "wb") as file:
+                for _ in range(megabytes):
+                    file.write(bytes(1 << 20))
+                file.flush()
+                os.fsync(file.fileno())
+        finally:
+            probe.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def writing_to(out: Path) -> Iterator[None]:
+    """Blame `--out` for whatever cannot be written or removed inside the block, by a ValueError."""
+    try:
+        yield
+    except OSError as error:
+        raise ValueError(f"--out: cannot write to {out}: {error.strerror or error}") from error
+
+
+@contextlib.contextmanager
+def joined_processes(device: torch.device) -> Iterator[tuple[int, int]]:
+    """Join the processes that torchrun has started, if it has; yield rank and number."""
+    if int(os.environ.get("WORLD_SIZE", 1)) == 1 or "RANK" not in os.environ:
+        yield 0, 1
+        return
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    # A process that is through waits for the others, which may have had more left to resume.
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(days=7))
+    try:
+        yield dist.get_rank(), dist.get_world_size()
+    finally:
+        dist.destroy_process_group()
