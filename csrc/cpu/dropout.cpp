@@ -13,6 +13,8 @@ namespace {
 
 constexpr std::int64_t kBytesPerThread = 128 * 1024;  // below this, waking a thread costs more than it saves
 constexpr std::int64_t kPiece = 4096;                 // elements of a row handled at a time; their draws stay in cache
+constexpr std::int64_t kFetched = 12 * 1024;          // bytes that are fetched before their turn
+constexpr std::size_t kWaiting = 64;                  // pieces done before their places are cleared
 constexpr std::int64_t kShortRow = 1024;              // several of these share a batch of draws
 
 using philox::kDraws;
@@ -122,7 +124,18 @@ class Dropout::Worker {
     const std::uint16_t* row_draws(std::int64_t row, std::int64_t last_row, const Span& span);
     Decision decision(std::int64_t n, std::int64_t c, std::int64_t last_row, const Span& span);
     Decision vector_decision(std::int64_t n, std::int64_t last_row, const Span& span);
-    void piece(const char* x, char* out, const Span& span, const Decision& decision, bool contiguous);
+    // A span of the row of (n, c), whose position 0 is at x and out.
+    struct Piece {
+        const char* x;
+        char* out;
+        Span span;
+        std::int64_t n, c;
+    };
+    void submit(const Piece& piece, std::int64_t last_row, bool contiguous);
+    void work_off(std::int64_t bytes, std::int64_t last_row, bool contiguous);
+    void fetch(const Piece& piece) const;
+    std::int64_t ahead(const Span& span) const;
+    void apply(const Piece& piece, const Decision& decision, bool contiguous);
     void copy(const char* x, char* out, const Span& span, bool contiguous);
 
     const Dropout& owner_;
@@ -131,6 +144,9 @@ class Dropout::Worker {
     Walk walk_;
     std::vector<std::uint16_t> draws_;
     std::vector<char> packed_;
+    std::vector<Piece> waiting_;  // the first `worked_` are done
+    std::size_t worked_ = 0;
+    std::int64_t waiting_bytes_ = 0;
     std::int64_t entry_ = -1;
     std::int64_t first_drawn_ = 0, last_drawn_ = 0;  // rows that draws_ holds
 };
@@ -165,28 +181,63 @@ void Dropout::Worker::copy(const char* x, char* out, const Span& span, bool cont
         std::memcpy(out + walk_.b(), x + walk_.a(), static_cast<std::size_t>(item));
 }
 
-void Dropout::Worker::piece(const char* x, char* out, const Span& span, const Decision& decision, bool contiguous) {
-    const auto apply = owner_.kernels_.apply[static_cast<int>(task_.dtype)];
+void Dropout::Worker::apply(const Piece& piece, const Decision& decision, bool contiguous) {
+    const auto run = owner_.kernels_.apply[static_cast<int>(task_.dtype)];
     const std::int64_t item = owner_.item_;
-    if (contiguous) {
-        apply(x + span.begin * item, out + span.begin * item, span.length(), decision);
-        return;
-    }
+    const Span& span = piece.span;
+    if (contiguous) return run(piece.x + span.begin * item, piece.out + span.begin * item, span.length(), decision);
     const auto bytes = static_cast<std::size_t>(item);
     packed_.resize(static_cast<std::size_t>(kPiece * item));
     walk_.seek(span.begin);
     for (std::int64_t i = 0; i < span.length(); ++i, walk_.next())
-        std::memcpy(packed_.data() + i * item, x + walk_.a(), bytes);
-    apply(packed_.data(), packed_.data(), span.length(), decision);
+        std::memcpy(packed_.data() + i * item, piece.x + walk_.a(), bytes);
+    run(packed_.data(), packed_.data(), span.length(), decision);
     walk_.seek(span.begin);
     for (std::int64_t i = 0; i < span.length(); ++i, walk_.next())
-        std::memcpy(out + walk_.b(), packed_.data() + i * item, bytes);
+        std::memcpy(piece.out + walk_.b(), packed_.data() + i * item, bytes);
+}
+
+// Works on pieces that came before, while the memory of this one is on its way.
+void Dropout::Worker::submit(const Piece& piece, std::int64_t last_row, bool contiguous) {
+    if (contiguous) fetch(piece);
+    waiting_.push_back(piece);
+    waiting_bytes_ += piece.span.length() * owner_.item_;
+    work_off(kFetched, last_row, contiguous);
+}
+
+void Dropout::Worker::work_off(std::int64_t bytes, std::int64_t last_row, bool contiguous) {
+    for (; waiting_bytes_ > bytes; ++worked_) {
+        const Piece& piece = waiting_[worked_];
+        waiting_bytes_ -= piece.span.length() * owner_.item_;
+        apply(piece,
+              owner_.vectors_ ? vector_decision(piece.n, last_row, piece.span)
+                              : decision(piece.n, piece.c, last_row, piece.span),
+              contiguous);
+    }
+    if (worked_ < kWaiting && waiting_bytes_ > 0) return;
+    waiting_.erase(waiting_.begin(), waiting_.begin() + static_cast<std::ptrdiff_t>(worked_));
+    worked_ = 0;
+}
+
+void Dropout::Worker::fetch(const Piece& piece) const {
+    const std::int64_t begin = piece.span.begin * owner_.item_;
+    const std::int64_t end = std::min(piece.span.end * owner_.item_, begin + kFetched);
+    for (std::int64_t i = begin; i < end; i += 64) {
+        __builtin_prefetch(piece.x + i, 0, 2);
+        if (!owner_.in_place_) __builtin_prefetch(piece.out + i, 1, 2);
+    }
+}
+
+// Long stretches of memory are fetched a piece ahead as they are worked on.
+std::int64_t Dropout::Worker::ahead(const Span& span) const {
+    const bool streams = span.length() == owner_.size_ || span.length() * owner_.item_ > kFetched;
+    return streams ? kPiece * owner_.item_ : 0;
 }
 
 // Of a run of positions of channel c.
 Decision Dropout::Worker::decision(std::int64_t n, std::int64_t c, std::int64_t last_row, const Span& span) {
     const std::int64_t row = n * owner_.channel_.size + c;
-    Decision d{nullptr, 0, owner_.rate(c), Rates::none, nullptr, task_.rescale, kPiece * owner_.item_};
+    Decision d{nullptr, 0, owner_.rate(c), Rates::none, nullptr, task_.rescale, ahead(span)};
     if (!span.ones) {
         d.rates = mask_.binary() ? Rates::binary : Rates::varied;
         d.factors = mask_.values() + span.begin;
@@ -200,7 +251,7 @@ Decision Dropout::Worker::decision(std::int64_t n, std::int64_t c, std::int64_t 
 // Of a run of channels, where there are no positions. A rate times a mask value is the same in either order.
 Decision Dropout::Worker::vector_decision(std::int64_t n, std::int64_t last_row, const Span& span) {
     const float value = mask_.values() ? *mask_.values() : 1.0f;
-    Decision d{nullptr, 0, owner_.rate_ * value, Rates::none, nullptr, task_.rescale, kPiece * owner_.item_};
+    Decision d{nullptr, 0, owner_.rate_ * value, Rates::none, nullptr, task_.rescale, ahead(span)};
     if (!owner_.rates_.empty()) {
         d.rate = value;
         d.rates = Rates::varied;
@@ -217,6 +268,7 @@ void Dropout::Worker::rows_of_positions(std::int64_t first, std::int64_t last, b
     const std::vector<Span> all{{0, owner_.size_, true}};
     for (std::int64_t row = first; row < last; ++row) {
         const std::int64_t n = row / channels, c = row % channels;
+        if (n != entry_) work_off(0, last, contiguous);  // they need the mask that is about to change
         enter(n);
         const char* x = task_.x + n * owner_.batch_.stride_a + c * owner_.channel_.stride_a;
         char* out = task_.out + n * owner_.batch_.stride_b + c * owner_.channel_.stride_b;
@@ -228,12 +280,13 @@ void Dropout::Worker::rows_of_positions(std::int64_t first, std::int64_t last, b
             copy(x, out, {done, whole.begin, false}, contiguous);
             for (done = whole.begin; done < whole.end;) {
                 const Span span{done, std::min(done + kPiece, whole.end), whole.ones};
-                piece(x, out, span, vectors ? vector_decision(n, last, span) : decision(n, c, last, span), contiguous);
+                submit({x, out, span, n, c}, last, contiguous);
                 done = span.end;
             }
         }
         copy(x, out, {done, owner_.size_, false}, contiguous);
     }
+    work_off(0, last, contiguous);
 }
 
 // Channels lie side by side: eight positions at a time, whose draws come from one counter a channel.

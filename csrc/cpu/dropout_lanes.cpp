@@ -64,15 +64,24 @@ inline void philox_words(std::uint64_t seed, Counters counters, Words (&out)[kVe
     }
 }
 
-// Calls batch(integral constant of vectors, first counter) over `count` counters, with few vectors for a short rest.
+// Calls batch(integral constant of vectors, first counter) over `count` counters, with fewer vectors for the rest.
 template <class Batch>
 inline void for_each_batch(std::int64_t count, Batch batch) {
     std::int64_t i = 0;
-    for (; count - i > 3 * kCounters; i += kInFlight * kCounters) batch(std::integral_constant<int, kInFlight>{}, i);
-    if (count - i > kCounters)
-        batch(std::integral_constant<int, 3>{}, i);
-    else if (count > i)
-        batch(std::integral_constant<int, 1>{}, i);
+    for (; count - i > (kInFlight - 1) * kCounters; i += kInFlight * kCounters)
+        batch(std::integral_constant<int, kInFlight>{}, i);
+    switch ((count - i + kCounters - 1) / kCounters) {
+        case 5:
+            return batch(std::integral_constant<int, 5>{}, i);
+        case 4:
+            return batch(std::integral_constant<int, 4>{}, i);
+        case 3:
+            return batch(std::integral_constant<int, 3>{}, i);
+        case 2:
+            return batch(std::integral_constant<int, 2>{}, i);
+        case 1:
+            return batch(std::integral_constant<int, 1>{}, i);
+    }
 }
 
 // Lane l of a vector holds the counter that the interleaving in draws() moves to its place.
@@ -177,6 +186,11 @@ inline vfloat widen(const Half&, vuint16_half words) { return widen_half(&words)
 inline vuint16_half narrowed(const BFloat16&, vfloat x) {
     const vint32 bits = (vint32)x;
     const vint32 rounded = bits + 0x7fff + (bits >> 16 & 1);
+#if defined(__AVX512F__)
+    const __mmask16 nan = _mm512_cmpgt_epi32_mask((__m512i)(bits & 0x7fffffff), _mm512_set1_epi32(0x7f800000));
+    const __m512i kept = _mm512_mask_or_epi32((__m512i)rounded, nan, (__m512i)bits, _mm512_set1_epi32(0x400000));
+    return narrow_words((vint32)_mm512_srli_epi32(kept, 16));
+#endif
     return narrow_words(((bits & 0x7fffffff) > 0x7f800000 ? bits | 0x400000 : rounded) >> 16 & 0xffff);
 }
 
@@ -206,8 +220,10 @@ struct Elements {
 
     explicit Elements(const T* from) : words(load_unaligned<vuint16_half>(from)) {}
     void drop(const Verdict& verdict, bool rescale) {
-        if (rescale) words = narrowed(T{}, widen(T{}, words) * verdict.scale);
-        words &= narrow_words(verdict.keep);
+        if (rescale)
+            words = narrowed(T{}, (vfloat)((vint32)(widen(T{}, words) * verdict.scale) & verdict.keep));
+        else
+            words &= narrow_words(verdict.keep);
     }
     void store(T* to) const { store_unaligned(to, words); }
 };

@@ -2,30 +2,51 @@
 
 #include <algorithm>
 #include <cstring>
+#include <type_traits>
 
 namespace sdfast::cpu {
 namespace {
 
 constexpr std::int64_t kBridgedGap = 128;  // shorter gaps cost less to process than to leave out
+constexpr std::int64_t kScanned = 32;      // positions looked at together
 
 template <class T>
-T read(const char* at) {
-    T value;
-    std::memcpy(&value, at, sizeof value);
-    return value;
+void convert(const char* from, const std::int64_t* offsets, std::int64_t count, float* to) {
+    for (std::int64_t i = 0; i < count; ++i) {
+        T value;
+        std::memcpy(&value, from + offsets[i], sizeof value);
+        if constexpr (std::is_arithmetic_v<T>)
+            to[i] = static_cast<float>(value);
+        else
+            to[i] = to_float(value);
+    }
+}
+
+void convert(Mask::Type type, const char* from, const std::int64_t* offsets, std::int64_t count, float* to) {
+    switch (type) {
+        case Mask::Type::f64:
+            return convert<double>(from, offsets, count, to);
+        case Mask::Type::f32:
+            return convert<float>(from, offsets, count, to);
+        case Mask::Type::f16:
+            return convert<Half>(from, offsets, count, to);
+        case Mask::Type::bf16:
+            return convert<BFloat16>(from, offsets, count, to);
+        case Mask::Type::byte:
+            return convert<std::uint8_t>(from, offsets, count, to);
+    }
 }
 
 }  // namespace
 
 MaskRows::MaskRows(const Mask& mask, const std::vector<Dim>& positions) : mask_(mask), inner_(positions.size(), 1) {
-    std::int64_t total = 1;
     for (std::size_t d = positions.size(); d-- > 0;) {
-        inner_[d] = total;
-        total *= positions[d].size;
+        inner_[d] = total_;
+        total_ *= positions[d].size;
     }
-    spans_.push_back({0, total, true});
-    if (!mask) return;
-    values_.resize(static_cast<std::size_t>(total));
+    spans_.push_back({0, total_, true});
+    if (!mask || is_on_the_grid(positions)) return;
+    sampled_.resize(static_cast<std::size_t>(total_));
     for (std::size_t d = 0; d < positions.size(); ++d) {
         const std::int64_t size = positions[d].size;
         offsets_.emplace_back();
@@ -34,33 +55,35 @@ MaskRows::MaskRows(const Mask& mask, const std::vector<Dim>& positions) : mask_(
     }
 }
 
+// Float32 values side by side, one a position.
+bool MaskRows::is_on_the_grid(const std::vector<Dim>& positions) const {
+    if (mask_.type != Mask::Type::f32 || reinterpret_cast<std::uintptr_t>(mask_.data) % alignof(float) != 0)
+        return false;
+    for (std::size_t d = 0; d < positions.size(); ++d) {
+        const bool follows = positions[d].size == 1 || mask_.stride[d] == inner_[d] * 4;
+        if (mask_.size[d] != positions[d].size || !follows) return false;
+    }
+    return true;
+}
+
 void MaskRows::load(std::int64_t n) {
     if (!mask_) return;
-    sample(0, mask_.data + n * mask_.batch_stride, values_.data());
+    const char* data = mask_.data + n * mask_.batch_stride;
+    if (sampled_.empty()) {
+        current_ = reinterpret_cast<const float*>(data);
+    } else {
+        sample(0, data, sampled_.data());
+        current_ = sampled_.data();
+    }
     find_spans();
 }
 
-float MaskRows::value(const char* at) const {
-    switch (mask_.type) {
-        case Mask::Type::f64:
-            return static_cast<float>(read<double>(at));
-        case Mask::Type::f32:
-            return read<float>(at);
-        case Mask::Type::f16:
-            return to_float(read<Half>(at));
-        case Mask::Type::bf16:
-            return to_float(read<BFloat16>(at));
-        default:
-            return static_cast<float>(read<std::uint8_t>(at));
-    }
-}
-
 void MaskRows::sample(std::size_t dim, const char* from, float* to) {
-    if (dim == offsets_.size()) {
-        *to = value(from);
-        return;
-    }
+    static constexpr std::int64_t kHere = 0;
+    if (offsets_.empty()) return convert(mask_.type, from, &kHere, 1, to);
     const std::vector<std::int64_t>& offsets = offsets_[dim];
+    if (dim + 1 == offsets_.size())
+        return convert(mask_.type, from, offsets.data(), static_cast<std::int64_t>(offsets.size()), to);
     const std::int64_t step = inner_[dim];
     for (std::size_t i = 0; i < offsets.size(); ++i, to += step) {
         if (i > 0 && offsets[i] == offsets[i - 1])
@@ -73,16 +96,29 @@ void MaskRows::sample(std::size_t dim, const char* from, float* to) {
 void MaskRows::find_spans() {
     spans_.clear();
     binary_ = true;
-    const auto total = static_cast<std::int64_t>(values_.size());
-    for (std::int64_t i = 0; i < total; ++i) {
-        const float value = values_[static_cast<std::size_t>(i)];
-        if (value == 0) continue;
-        if (spans_.empty() || i - spans_.back().end >= kBridgedGap) spans_.push_back({i, i, true});
-        Span& span = spans_.back();
-        span.ones = span.ones && value == 1 && span.end == i;
-        span.end = i + 1;
-        binary_ = binary_ && value == 1;
+    for (std::int64_t begin = 0; begin < total_; begin += kScanned) {
+        const std::int64_t end = std::min(begin + kScanned, total_);
+        std::int32_t zeros = 0, ones = 0;
+        for (std::int64_t i = begin; i < end; ++i) {
+            zeros += current_[i] == 0.0f;
+            ones += current_[i] == 1.0f;
+        }
+        binary_ = binary_ && zeros + ones == end - begin;
+        if (zeros == end - begin) continue;
+        if (ones == end - begin) {
+            mark(begin, end, true);
+            continue;
+        }
+        for (std::int64_t i = begin; i < end; ++i)
+            if (current_[i] != 0) mark(i, i + 1, current_[i] == 1);
     }
+}
+
+void MaskRows::mark(std::int64_t begin, std::int64_t end, bool ones) {
+    if (spans_.empty() || begin - spans_.back().end >= kBridgedGap) spans_.push_back({begin, begin, true});
+    Span& span = spans_.back();
+    span.ones = span.ones && ones && span.end == begin;
+    span.end = end;
 }
 
 }  // namespace sdfast::cpu

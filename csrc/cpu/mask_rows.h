@@ -22,21 +22,24 @@ class MaskRows {
     void load(std::int64_t n);
 
     // Values at all positions in logical order, or null without a mask.
-    const float* values() const { return mask_ ? values_.data() : nullptr; }
+    const float* values() const { return current_; }
     // Whether all values are 0 or 1.
     bool binary() const { return binary_; }
     // Where values are not zero; short gaps are bridged.
     const std::vector<Span>& spans() const { return spans_; }
 
   private:
-    float value(const char* at) const;
+    bool is_on_the_grid(const std::vector<Dim>& positions) const;
     void sample(std::size_t dim, const char* from, float* to);
     void find_spans();
+    void mark(std::int64_t begin, std::int64_t end, bool ones);
 
     const Mask& mask_;
     std::vector<std::vector<std::int64_t>> offsets_;  // of each index of each position dimension, in bytes
     std::vector<std::int64_t> inner_;                 // positions below one step of a dimension
-    std::vector<float> values_;
+    std::vector<float> sampled_;                      // empty where the mask can be read as it lies
+    const float* current_ = nullptr;
+    std::int64_t total_ = 1;
     std::vector<Span> spans_;
     bool binary_ = true;
 };
