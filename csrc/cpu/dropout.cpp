@@ -14,6 +14,7 @@ namespace {
 constexpr std::int64_t kBytesPerThread = 128 * 1024;  // below this, waking a thread costs more than it saves
 constexpr std::int64_t kPiece = 4096;                 // elements of a row handled at a time; their draws stay in cache
 constexpr std::int64_t kFetched = 12 * 1024;          // bytes that are fetched before their turn
+constexpr std::int64_t kRound = 64;                   // elements that pieces are multiples of
 constexpr std::size_t kWaiting = 64;                  // pieces done before their places are cleared
 constexpr std::int64_t kShortRow = 1024;              // several of these share a batch of draws
 
@@ -133,8 +134,6 @@ class Dropout::Worker {
     };
     void submit(const Piece& piece, std::int64_t last_row, bool contiguous);
     void work_off(std::int64_t bytes, std::int64_t last_row, bool contiguous);
-    void fetch(const Piece& piece) const;
-    std::int64_t ahead(const Span& span) const;
     void apply(const Piece& piece, const Decision& decision, bool contiguous);
     void copy(const char* x, char* out, const Span& span, bool contiguous);
 
@@ -197,9 +196,8 @@ void Dropout::Worker::apply(const Piece& piece, const Decision& decision, bool c
         std::memcpy(piece.out + walk_.b(), packed_.data() + i * item, bytes);
 }
 
-// Works on pieces that came before, while the memory of this one is on its way.
+// Works on pieces that came before; meanwhile the memory of this one is fetched.
 void Dropout::Worker::submit(const Piece& piece, std::int64_t last_row, bool contiguous) {
-    if (contiguous) fetch(piece);
     waiting_.push_back(piece);
     waiting_bytes_ += piece.span.length() * owner_.item_;
     work_off(kFetched, last_row, contiguous);
@@ -209,35 +207,24 @@ void Dropout::Worker::work_off(std::int64_t bytes, std::int64_t last_row, bool c
     for (; waiting_bytes_ > bytes; ++worked_) {
         const Piece& piece = waiting_[worked_];
         waiting_bytes_ -= piece.span.length() * owner_.item_;
-        apply(piece,
-              owner_.vectors_ ? vector_decision(piece.n, last_row, piece.span)
-                              : decision(piece.n, piece.c, last_row, piece.span),
-              contiguous);
+        Decision d = owner_.vectors_ ? vector_decision(piece.n, last_row, piece.span)
+                                     : decision(piece.n, piece.c, last_row, piece.span);
+        if (contiguous && waiting_bytes_ > 0) {
+            const std::int64_t begin = waiting_.back().span.begin * owner_.item_;
+            d.next = waiting_.back().x + begin;
+            if (!owner_.in_place_) d.next_out = waiting_.back().out + begin;
+        }
+        apply(piece, d, contiguous);
     }
     if (worked_ < kWaiting && waiting_bytes_ > 0) return;
     waiting_.erase(waiting_.begin(), waiting_.begin() + static_cast<std::ptrdiff_t>(worked_));
     worked_ = 0;
 }
 
-void Dropout::Worker::fetch(const Piece& piece) const {
-    const std::int64_t begin = piece.span.begin * owner_.item_;
-    const std::int64_t end = std::min(piece.span.end * owner_.item_, begin + kFetched);
-    for (std::int64_t i = begin; i < end; i += 64) {
-        __builtin_prefetch(piece.x + i, 0, 2);
-        if (!owner_.in_place_) __builtin_prefetch(piece.out + i, 1, 2);
-    }
-}
-
-// Long stretches of memory are fetched a piece ahead as they are worked on.
-std::int64_t Dropout::Worker::ahead(const Span& span) const {
-    const bool streams = span.length() == owner_.size_ || span.length() * owner_.item_ > kFetched;
-    return streams ? kPiece * owner_.item_ : 0;
-}
-
 // Of a run of positions of channel c.
 Decision Dropout::Worker::decision(std::int64_t n, std::int64_t c, std::int64_t last_row, const Span& span) {
     const std::int64_t row = n * owner_.channel_.size + c;
-    Decision d{nullptr, 0, owner_.rate(c), Rates::none, nullptr, task_.rescale, ahead(span)};
+    Decision d{nullptr, 0, owner_.rate(c), Rates::none, nullptr, task_.rescale, nullptr, nullptr};
     if (!span.ones) {
         d.rates = mask_.binary() ? Rates::binary : Rates::varied;
         d.factors = mask_.values() + span.begin;
@@ -251,7 +238,7 @@ Decision Dropout::Worker::decision(std::int64_t n, std::int64_t c, std::int64_t 
 // Of a run of channels, where there are no positions. A rate times a mask value is the same in either order.
 Decision Dropout::Worker::vector_decision(std::int64_t n, std::int64_t last_row, const Span& span) {
     const float value = mask_.values() ? *mask_.values() : 1.0f;
-    Decision d{nullptr, 0, owner_.rate_ * value, Rates::none, nullptr, task_.rescale, ahead(span)};
+    Decision d{nullptr, 0, owner_.rate_ * value, Rates::none, nullptr, task_.rescale, nullptr, nullptr};
     if (!owner_.rates_.empty()) {
         d.rate = value;
         d.rates = Rates::varied;
@@ -278,8 +265,11 @@ void Dropout::Worker::rows_of_positions(std::int64_t first, std::int64_t last, b
         for (const Span& whole : vectors || !mask_.values() ? all : mask_.spans()) {
             if (none) break;
             copy(x, out, {done, whole.begin, false}, contiguous);
+            // Equal pieces: each fetches the next as it goes.
+            const std::int64_t pieces = ceil_div(whole.length(), kPiece);
+            const std::int64_t step = ceil_div(ceil_div(whole.length(), pieces), kRound) * kRound;
             for (done = whole.begin; done < whole.end;) {
-                const Span span{done, std::min(done + kPiece, whole.end), whole.ones};
+                const Span span{done, std::min(done + step, whole.end), whole.ones};
                 submit({x, out, span, n, c}, last, contiguous);
                 done = span.end;
             }
@@ -296,6 +286,7 @@ void Dropout::Worker::rows_of_channels(std::int64_t first, std::int64_t last) {
     const auto apply = owner_.kernels_.apply[static_cast<int>(task_.dtype)];
     draws_.resize(static_cast<std::size_t>(kDraws * pitch));
     const float* rates = owner_.rates_.empty() ? nullptr : owner_.rates_.data();
+    const std::int64_t ahead = kDraws * channels * owner_.item_;
     for (std::int64_t unit = first; unit < last; ++unit) {
         const std::int64_t n = unit / owner_.counters_, group = unit % owner_.counters_;
         enter(n);
@@ -323,7 +314,8 @@ void Dropout::Worker::rows_of_channels(std::int64_t first, std::int64_t last) {
                               rates ? Rates::varied : Rates::none,
                               rates,
                               task_.rescale,
-                              kDraws * channels * owner_.item_};
+                              x + ahead,
+                              owner_.in_place_ ? nullptr : out + ahead};
             if (task_.granularity == Granularity::channel) decision.draws = owner_.shared_.data() + n * channels;
             if (task_.granularity == Granularity::region) {
                 decision.draws = nullptr;

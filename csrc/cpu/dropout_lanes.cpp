@@ -271,12 +271,11 @@ inline void apply_run(const T* x, T* out, std::int64_t length, Decision d) {
     const std::int64_t last = length - kFloats;
     Elements<T> end(x + last);
     end.drop(judge<kShared, kRates>(d, last, shared_draw, full), d.rescale);
-    const std::int64_t ahead = d.ahead / static_cast<std::int64_t>(sizeof(T));
+    const T* next = static_cast<const T*>(d.next);
+    const T* next_out = static_cast<const T*>(d.next_out);
     for (std::int64_t i = 0; i < last; i += kFloats) {
-        if (ahead > 0) {
-            __builtin_prefetch(x + i + ahead, 0, 2);
-            if (x != out) __builtin_prefetch(out + i + ahead, 1, 2);
-        }
+        if (next) __builtin_prefetch(next + i, 0, 2);
+        if (next_out) __builtin_prefetch(next_out + i, 1, 2);
         Elements<T> elements(x + i);
         elements.drop(judge<kShared, kRates>(d, i, shared_draw, full), d.rescale);
         elements.store(out + i);
@@ -294,7 +293,8 @@ inline void apply_short(const T* x, T* out, std::int64_t length, const Decision&
     std::memcpy(values, x, count * sizeof(T));
     if (!kShared) std::memcpy(draws, d.draws, count * sizeof(std::uint16_t));
     if (kRates != Rates::none) std::memcpy(factors, d.factors, count * sizeof(float));
-    apply_run<T, kShared, kRates>(values, values, kFloats, {draws, d.draw, d.rate, d.rates, factors, d.rescale, 0});
+    apply_run<T, kShared, kRates>(values, values, kFloats,
+                                  {draws, d.draw, d.rate, d.rates, factors, d.rescale, nullptr, nullptr});
     std::memcpy(out, values, count * sizeof(T));
 }
 

@@ -16,7 +16,8 @@ struct Decision {
     Rates rates;
     const float* factors;  // [length], unless rates is none
     bool rescale;          // multiply what is kept by 65536 / (65536 - T)
-    std::int64_t ahead;    // bytes from here that are wanted next, to be fetched while draws are made; 0 for none
+    const void* next;      // what is wanted after this run, to be fetched while it lasts, or null
+    const void* next_out;  // likewise of the output, or null where that is x
 };
 
 struct DropoutKernels {
