@@ -12,7 +12,7 @@ from sdfast.scores import FACTORS
 MOTIONS = ("right", "down", "left", "up")
 TEXTURES = len(MOTIONS)  # stripes, of one orientation for each motion
 FRAMES, SIZE = 8, 24
-CONTRAST = 0.5  # amplitude of the stripes
+CONTRAST = 1.0  # amplitude of the stripes
 NOISE = 0.2  # standard deviation
 FILL = (0.7, 1.5)  # brightness of the shape, or as dark
 RADIUS = (4.0, 6.0)  # pixels

@@ -20,8 +20,7 @@ class SmallNet(nn.Module):
         super().__init__()
         before = 1
         for name, width in zip(BLOCKS, WIDTHS, strict=True):
-            stride = 1 if name == BLOCKS[-1] else (1, 2, 2)
-            convolution = nn.Conv3d(before, width, 3, stride=stride, padding=1, bias=False)
+            convolution = nn.Conv3d(before, width, 3, stride=(1, 2, 2), padding=1, bias=False)
             self.add_module(name, nn.Sequential(convolution, nn.BatchNorm3d(width), nn.ReLU(inplace=True)))
             before = width
         self.head = nn.Linear(before, len(MOTIONS))
