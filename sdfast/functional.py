@@ -135,7 +135,9 @@ def _standardized(samples: Tensor) -> Tensor:
     rounded = mean.to(samples.dtype)
     # What rounding the mean leaves behind is taken off in the second step, at no further pass.
     rest = ((rounded - mean) * scale).to(samples.dtype)
-    return torch.addcmul(rest, samples - rounded, scale.to(samples.dtype))
+    centred = samples - rounded
+    out = None if centred.requires_grad else centred  # a fresh matrix costs page faults
+    return torch.addcmul(rest, centred, scale.to(samples.dtype), out=out)
 
 
 def check_kind(kind: str) -> None:
