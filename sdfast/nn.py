@@ -89,10 +89,11 @@ class StaticDropout(nn.Module):
             channel_dim=self.channel_dim,
         )
 
-    def guide(self, report) -> "StaticDropout":
+    def guide(self, report, how: str = "rank") -> "StaticDropout":
         """Take the channel weights from a BiasReport of the layer whose output this drops; return self.
 
-        The weights are `report.static_weight()`. Call it again as training goes on: which channels are static changes.
+        The weights are `report.static_weight(how)`. Call it again as training goes on: which channels are static
+        changes.
 
         >>> import torch, sdfast
         >>> state = sdfast.CoMoments(num_channels=2)
@@ -102,7 +103,7 @@ class StaticDropout(nn.Module):
         >>> sdfast.StaticDropout().guide(sdfast.BiasReport(state.moments)).channel_weight
         tensor([1., 0.])
         """
-        self._set_weight(report.static_weight())
+        self._set_weight(report.static_weight(how))
         return self
 
     def extra_repr(self) -> str:

@@ -119,7 +119,7 @@ def test_rows_are_those_of_the_comparison():
     assert len({row.name for row in ROWS}) == len(ROWS)
     peers = {row.layer for row in ROWS if not row.is_guided}
     assert peers == {None, nn.Dropout, nn.Dropout3d, DropBlock3d}
-    guidance = {(row.mask is not None, row.guided) for row in ROWS if row.layer is sdfast.StaticDropout}
+    guidance = {(row.mask is not None, row.weights is not None) for row in ROWS if row.layer is sdfast.StaticDropout}
     assert guidance == {(True, False), (False, True), (True, True)}
 
 
@@ -144,11 +144,12 @@ def test_guided_layers_take_their_weights_from_the_reports():
     taken = []
 
     class Spy(sdfast.StaticDropout):
-        def guide(self, report):
+        def guide(self, report, how):
+            assert how == "minmax"
             taken.append(report)
-            return super().guide(report)
+            return super().guide(report, how)
 
-    train(Row("spy", Spy, {"p": 0.5}, guided=True), 0, TINY)
+    train(Row("spy", Spy, {"p": 0.5}, weights="minmax"), 0, TINY)
     assert [report.num_channels for report in taken] == [*WIDTHS[:2]] * 2  # two layers, at steps 0 and 2
     taken.clear()
     train(Row("spy", Spy, {"p": 0.5}), 0, TINY)

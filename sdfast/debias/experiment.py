@@ -3,6 +3,7 @@
 import contextlib
 import multiprocessing
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from typing import Any
@@ -49,7 +50,7 @@ def _in_processes(
     steps, stop = context.Value("q", 0), context.Event()
     with ProcessPoolExecutor(processes, context, _start_worker, (steps, stop)) as pool:
         try:
-            with _interrupts_blocked():  # in the processes for good: the parent tells them when to stop
+            with _interrupts_deferred():  # the processes are told when to stop
                 futures = [pool.submit(_train, row, seed, settings) for row, seed in jobs]
             waiting = set(futures)
             while waiting:
@@ -65,12 +66,21 @@ def _in_processes(
 
 
 @contextlib.contextmanager
-def _interrupts_blocked() -> Iterator[None]:
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+def _interrupts_deferred() -> Iterator[None]:
+    """Hold interrupts back to the end of the block, and for good from the processes that are started in it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # where no interrupt arrives
+        return
+    caught: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, _: caught.append(number))
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # processes inherit this, and no handler
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGINT, handler)
+    if caught:
+        raise KeyboardInterrupt
 
 
 def _start_worker(steps: Any, stop: Any) -> None:

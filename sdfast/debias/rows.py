@@ -21,7 +21,8 @@ class Row:
         after: names of blocks.
         mask: where the static mask comes from: None for no mask, "labels" for where the shape is known not to be,
             "video" for `masks.from_video`.
-        guided: whether the layers take their channel weights from the reports made during training.
+        weights: how the layers take their channel weights from the reports made during training, see
+            `BiasReport.static_weight`; None for no weights.
     """
 
     name: str
@@ -29,12 +30,12 @@ class Row:
     options: Mapping[str, Any] = field(default_factory=dict)
     after: tuple[str, ...] = ("block1", "block2")
     mask: str | None = None
-    guided: bool = False
+    weights: str | None = None
 
     @property
     def is_guided(self) -> bool:
         """Whether anything tells the dropout what is static."""
-        return self.guided or self.mask is not None
+        return self.weights is not None or self.mask is not None
 
     def insert(self, model: nn.Module) -> dict[str, nn.Module]:
         """Append the layers to the blocks of a model; return them by the blocks' names."""
@@ -50,17 +51,17 @@ class Row:
             "options": dict(self.options),
             "after": list(self.after) if self.layer is not None else [],
             "mask": self.mask,
-            "guided": self.guided,
+            "weights": self.weights,
         }
 
 
 NO_DROPOUT = Row("no dropout")
 ROWS = (
     NO_DROPOUT,
-    Row("Dropout", nn.Dropout, {"p": 0.3}),
-    Row("Dropout3d", nn.Dropout3d, {"p": 0.1}),
-    Row("DropBlock", DropBlock3d, {"p": 0.1, "block_size": 3}),
+    Row("Dropout", nn.Dropout, {"p": 0.1}),
+    Row("Dropout3d", nn.Dropout3d, {"p": 0.05}),
+    Row("DropBlock", DropBlock3d, {"p": 0.05, "block_size": 3}),
     Row("StaticDropout, region", StaticDropout, {"p": 0.3}, mask="labels"),
-    Row("StaticDropout, channel", StaticDropout, {"p": 0.5}, guided=True),
-    Row("StaticDropout, both", StaticDropout, {"p": 0.3}, mask="labels", guided=True),
+    Row("StaticDropout, channel", StaticDropout, {"p": 0.5}, after=("block3",), weights="rank"),
+    Row("StaticDropout, both", StaticDropout, {"p": 0.3}, mask="labels", weights="difference"),
 )

@@ -86,9 +86,9 @@ def train(row: Row, seed: int, settings: Settings, on_step: Callable[[], object]
             if step % settings.report_every == 0:
                 reports = measure_blocks(model, watched)
                 curve.append((step, _scores(reports)))
-                if row.guided:
+                if row.weights is not None:
                     for name, layer in layers.items():
-                        layer.guide(reports[name])
+                        layer.guide(reports[name], row.weights)
             _step(model, train_clips(settings.batch_size, clips), row.mask, optimizer)
             schedule.step()
             on_step()
