@@ -12,7 +12,8 @@ from sdfast import _backend
 
 
 def run(code, **env):
-    return subprocess.run([sys.executable, "-c", code], env={**os.environ, **env}, capture_output=True, text=True)
+    command, environment = [sys.executable, "-c", code], {**os.environ, **env}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
 
 
 def test_forced_backend_nests_and_ends():

@@ -318,7 +318,7 @@ def peak_kilobytes(num_pairs, folder):
     source = os.path.dirname(os.path.dirname(cli.__file__))
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))}
     args = [sys.executable, "-c", MEMORY, str(num_pairs), str(folder / str(num_pairs))]
-    return int(subprocess.run(args, env=environment, check=True, capture_output=True, text=True).stdout)
+    return int(subprocess.run(args, env=environment, check=True, capture_output=True, text=True, timeout=300).stdout)
 
 
 def test_memory_does_not_grow_with_the_number_of_pairs(tmp_path):

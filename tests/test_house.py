@@ -213,5 +213,5 @@ def test_all_names_exist_and_are_sorted():
 def test_doctests_of_a_module_run_alone():
     """The function `sdfast.measure` has the name of its module, which an import by path would put in its place."""
     command = [sys.executable, "-m", "pytest", "-q", "sdfast/measure.py"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
