@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks.machine import describe_machine
 from benchmarks.targets import TARGETS, Target
-from benchmarks.timing import Spread
+from sdfast.bench.timing import Spread
 
 
 @dataclass(frozen=True)

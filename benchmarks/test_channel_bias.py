@@ -10,8 +10,9 @@ import sdfast
 from benchmarks.allocator import compete_warm
 from benchmarks.contest import Lineup, hold
 from benchmarks.features import TOLERANCE, draw, estimate
-from benchmarks.peers import TorchMetrics, authors_numpy, centred, compiled, one_pass
+from benchmarks.peers import TorchMetrics, authors_numpy
 from benchmarks.scoreboard import Beside
+from sdfast.bench.formulas import centred, compiled, one_pass
 
 
 @dataclass(frozen=True)

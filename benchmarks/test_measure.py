@@ -11,10 +11,10 @@ from torch import nn
 
 import sdfast
 from benchmarks import targets
-from benchmarks.features import largest_error
 from benchmarks.scoreboard import Beside, Judged
-from benchmarks.timing import MIN_ROUNDS, QUICK, Rounds, interleave
 from sdfast import reference
+from sdfast.bench.features import largest_error
+from sdfast.bench.timing import MIN_ROUNDS, QUICK, Rounds, interleave
 
 PAIRS = 8  # in one forward pass
 SHORT_RUN = 2  # batches
