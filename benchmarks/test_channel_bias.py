@@ -47,6 +47,7 @@ def eager_lineup(shape: tuple[int, ...], channel_dim: int, pool: bool) -> Lineup
     return Lineup("", feats.shape, ours, peers, settle=feats.read)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_whole_call(case, benchmark, scoreboard):
     feats = draw(case.shape, torch.float32, channel_dim=case.channel_dim)
