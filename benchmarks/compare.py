@@ -22,6 +22,7 @@ from sdfast.bench.timing import MAX_ROUNDS, MIN_ROUNDS, SECONDS, Rounds
 ROOT = Path(__file__).parents[1]
 THIS = "this tree"
 BAD_REVISION = 2
+_NOISE = 0.25  # of the median, between the quartiles
 
 
 class Worker:
@@ -118,7 +119,9 @@ def judge(workers: dict[str, Worker], name: str, commit: str) -> tuple[str, ...]
     calls = max(answer["calls"] for answer in ready.values())
     ratio = interleaved(workers, calls).ratio(commit, THIS)
     low, high = ratio.quartiles
-    told = "" if low <= 1 <= high else "faster" if low > 1 else "SLOWER"
+    told = (
+        "noise" if high - low > _NOISE * ratio.median else "" if low <= 1 <= high else "faster" if low > 1 else "SLOWER"
+    )
     ends = f"{min(ratio.values):.2f} to {max(ratio.values):.2f}"
     return f"{ratio.median:.3f}x", f"{low:.3f} to {high:.3f}", ends, str(len(ratio.values)), told
 

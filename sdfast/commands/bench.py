@@ -34,9 +34,18 @@ def register(subparsers) -> None:
 @torch.no_grad()
 def run(args: argparse.Namespace) -> None:
     """Check, time and print each operation; fail where an answer was wrong."""
-    device = find_device(args.device)
-    if args.threads is not None:
-        torch.set_num_threads(args.threads)
+    device, threads = find_device(args.device), torch.get_num_threads()
+    torch.set_num_threads(args.threads or threads)
+    try:
+        wrong = _run(device)
+    finally:
+        torch.set_num_threads(threads)
+    if wrong:
+        raise RunError(f"wrong answers: {', '.join(wrong)}")
+
+
+def _run(device: torch.device) -> list[str]:
+    """Print the table and return what was wrong."""
     rows, wrong = [_HEADER], []
     for name, make in OPERATIONS.items():
         print(f"{name} ...", file=sys.stderr)
@@ -51,8 +60,7 @@ def run(args: argparse.Namespace) -> None:
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     print(_machine(device))
-    if wrong:
-        raise RunError(f"wrong answers: {', '.join(wrong)}")
+    return wrong
 
 
 def _error(operation: Operation) -> float:
