@@ -20,7 +20,6 @@ def pytest_configure(config):
         option.benchmark_autosave = "bench"
         option.benchmark_storage = RESULTS.as_uri()
     option.benchmark_quiet = True
-    config.addinivalue_line("markers", "thorough: left out of a quick run; what has a target is judged without it")
     config.addinivalue_line("filterwarnings", "ignore:`torch.jit.script_method`:DeprecationWarning")
 
 
