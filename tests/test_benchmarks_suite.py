@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+import sdfast
 from benchmarks import __main__ as suite
 from benchmarks import compare
 from benchmarks.compare import THIS, Worker, interleaved, judge
@@ -18,6 +19,7 @@ from benchmarks.peers import authors_numpy
 from benchmarks.scoreboard import Beside, Judged, Scoreboard
 from benchmarks.targets import IN_PLACE, POOLED, TARGETS
 from benchmarks.test_estimators import scipy_pearsonr, sklearn_information
+from benchmarks.test_measure import stored
 from benchmarks.test_memory import peak_bytes
 from benchmarks.test_precision import one_pass_double
 from sdfast.bench.features import draw_pair, largest_error
@@ -187,3 +189,14 @@ def test_mutual_information_is_estimated():
     a, b = (x.numpy() for x in draw_pair((300, 3), torch.float32))
     nats = sklearn_information(a, b)
     assert nats[0] > nats[1] and nats[2] > nats[1]
+
+
+def test_features_stored_by_hand_give_the_same_as_measure():
+    generator = torch.Generator().manual_seed(0)
+    batch = *(torch.randn(6, 3, 2, 4, 4, generator=generator) for _ in range(2)), torch.arange(6) % 2
+    model = torch.nn.Sequential(torch.nn.Conv3d(3, 5, 1), torch.nn.ReLU())
+    with torch.no_grad():
+        found = stored(model, ["0", "1"], [batch, batch])
+    reports = sdfast.measure(model, iter([batch, batch]), ["0", "1"], progress=False)
+    for name in ("0", "1"):
+        assert largest_error(found[name], reports[name].corr) < 1e-4
