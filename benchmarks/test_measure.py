@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 import sdfast
 from benchmarks import targets
+from benchmarks.features import PEER_TOLERANCE
 from benchmarks.scoreboard import Beside, Judged
 from sdfast import reference
 from sdfast.bench.features import largest_error
@@ -136,26 +137,32 @@ def test_measure_over_bare_forward_passes(model, batch, benchmark, scoreboard):
     scoreboard.beside.append(Beside(CASE, "bare forward passes", rounds.ratio("mean bare", "measure"), error))
     scoreboard.beside.append(Beside(CASE, "(noise: bare again / bare)", noise))
 
-    def run() -> None:
-        sdfast.measure(model.module, iter([batch] * SHORT_RUN), model.layers, progress=False)
+    benchmark.pedantic(sdfast.measure, (model.module, iter([batch] * 4), model.layers), {"progress": False}, rounds=1)
+    benchmark.extra_info.update(case=CASE, percent_over_bare=overhead.to_dict(), noise=noise.to_dict())
+
+
+@pytest.mark.thorough
+def test_short_run(model, batch, scoreboard):
+    """All that a run does, set-up included, beside what else one might do."""
+    module, clips, batches = copy.deepcopy(model.module), torch.cat(batch[:2]), [batch] * SHORT_RUN
+    truth = _truth(model, batch)
 
     def bare() -> None:
         for _ in range(SHORT_RUN):
-            in_turn.bare["bare"](in_turn.clips)
-
-    def by_hand() -> dict[str, Tensor]:
-        return stored(in_turn.bare["bare"], model.layers, [batch] * SHORT_RUN)
+            module(clips)
 
     with torch.no_grad():
         # A batch twice has the correlations of one. Channels that never vary are NaN by hand, which is no answer.
-        answers = by_hand()
-        off = max(largest_error(np.nan_to_num(answers[name].numpy()), np.nan_to_num(truth[name])) for name in truth)
-        taken = interleave({"bare": bare, "measure": run, "by hand": by_hand})
-    whole = taken.ratio("bare", "measure")
-    case = f"a run of {SHORT_RUN} batches, set-up included"
-    scoreboard.beside.append(Beside(case, "bare forward passes", whole))
-    scoreboard.beside.append(Beside(case, "hooks that store features", taken.ratio("by hand", "measure"), off))
-    benchmark.pedantic(run, rounds=3)
-    benchmark.extra_info.update(
-        case=CASE, percent_over_bare=overhead.to_dict(), noise=noise.to_dict(), short_run=whole.to_dict()
-    )
+        answers = stored(module, model.layers, batches)
+        off = max(largest_error(np.nan_to_num(answers[name].numpy()), truth[name]) for name in truth)
+        taken = interleave(
+            {
+                "measure": lambda: sdfast.measure(model.module, iter(batches), model.layers, progress=False),
+                "bare": bare,
+                "by hand": lambda: stored(module, model.layers, batches),
+            }
+        )
+    case, right = f"a run of {SHORT_RUN} batches, set-up included", off <= PEER_TOLERANCE
+    ratio = taken.ratio("by hand", "measure") if right else None
+    scoreboard.beside.append(Beside(case, "bare forward passes", taken.ratio("bare", "measure")))
+    scoreboard.beside.append(Beside(case, "hooks that store features", ratio, off, "" if right else "WRONG"))
