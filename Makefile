@@ -1,5 +1,6 @@
 # `make demo` measures a trained model on real clips, `make debias` trains with and without StaticDropout, `make test`
-# runs every test. All set up .venv first.
+# runs every test, `make bench` measures everything beside its peers and ends with whether every reach is met. All set
+# up .venv first.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -10,7 +11,7 @@ INSTALL := $(PIP) --no-build-isolation --config-settings=cmake.define.SDFAST_WER
 COMPILED := pyproject.toml CMakeLists.txt requirements-dev.txt $(shell find csrc -type f)
 CPP := $(shell find csrc -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh')
 
-.PHONY: demo debias test bench lint format clean
+.PHONY: demo debias test bench bench-quick lint format clean
 
 demo: $(VENV)/.stamp-demo
 	$(BIN)/sdfast measure
@@ -22,7 +23,10 @@ test: $(VENV)/.stamp-test
 	$(BIN)/python -m pytest
 
 bench: $(VENV)/.stamp-test
-	$(BIN)/python -m pytest benchmarks
+	$(BIN)/python -m benchmarks
+
+bench-quick: $(VENV)/.stamp-test
+	$(BIN)/python -m benchmarks --quick
 
 lint: $(VENV)/.stamp-lint
 	$(BIN)/ruff check

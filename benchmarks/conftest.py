@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from benchmarks.scoreboard import Scoreboard, columns, machine_line
+from sdfast.bench.timing import QUICK
 
 RESULTS = Path(__file__).parent / "results"
 _SCOREBOARD = pytest.StashKey[Scoreboard]()
@@ -20,6 +21,15 @@ def pytest_configure(config):
         option.benchmark_storage = RESULTS.as_uri()
     option.benchmark_quiet = True
     config.addinivalue_line("filterwarnings", "ignore:`torch.jit.script_method`:DeprecationWarning")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leave out of a quick run what it need not have."""
+    if not QUICK:
+        return
+    left_out = [item for item in items if item.get_closest_marker("thorough")]
+    items[:] = [item for item in items if item not in left_out]
+    config.hook.pytest_deselected(items=left_out)
 
 
 @pytest.fixture(scope="session")
@@ -44,6 +54,10 @@ def pytest_terminal_summary(terminalreporter, config):
     if scoreboard.beside:
         terminalreporter.section("beside its peers")
         for line in columns(scoreboard.beside_table()):
+            write(line)
+    if scoreboard.curves:
+        terminalreporter.section("growth")
+        for line in columns(scoreboard.curves_table()):
             write(line)
     terminalreporter.section("reach / aim / measured")
     for line in columns(scoreboard.judged_table()):

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from benchmarks.contest import Candidate
 from benchmarks.dropouts import Activations, P, by_rate, rate_tolerance
-from benchmarks.peers import compiled
+from sdfast.bench.formulas import compiled
 from sdfast.debias.dropblock import DropBlock3d
 
 F_DROPOUT = "F.dropout"

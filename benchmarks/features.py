@@ -10,6 +10,7 @@ from torch import Tensor
 
 from benchmarks.contest import Candidate
 from sdfast import _C, reference
+from sdfast.bench.features import draw_pair, largest_error
 
 # Of the correlation, absolute. Half precision runs in float32 lanes.
 TOLERANCE = {torch.float32: 1e-12, torch.float16: 5e-6, torch.bfloat16: 5e-6}
@@ -67,22 +68,8 @@ class FeaturePair:
 
 
 def draw(shape: tuple[int, ...], dtype: torch.dtype, layout: str = "contiguous", channel_dim: int = 1) -> FeaturePair:
-    """Draw features whose true correlations go from -0.9 to 0.9 over the channels.
-
-    Args:
-        shape: (N, C, ...), or with the channels at `channel_dim`.
-        layout: "contiguous" or "channels_last", of memory; the shape is the same.
-    """
-    generator = torch.Generator().manual_seed(0)
-    a, b = (torch.randn(shape, generator=generator) for _ in range(2))
-    corr = torch.linspace(-0.9, 0.9, shape[channel_dim])
-    corr = corr.view([-1 if d == channel_dim % len(shape) else 1 for d in range(len(shape))])
-    b.mul_((1 - corr * corr).sqrt()).addcmul_(a, corr)
-    feats = [x.add_(0.5).to(dtype) for x in (a, b)]
-    if layout == "channels_last":
-        memory_format = {4: torch.channels_last, 5: torch.channels_last_3d}[len(shape)]
-        feats = [x.contiguous(memory_format=memory_format) for x in feats]
-    return FeaturePair(*feats, channel_dim)
+    """Draw features as `draw_pair` does."""
+    return FeaturePair(*draw_pair(shape, dtype, layout, channel_dim), channel_dim)
 
 
 def shape_text(shape: tuple[int, ...]) -> str:
@@ -93,8 +80,3 @@ def shape_text(shape: tuple[int, ...]) -> str:
 def estimate(run: Callable[[], tuple], truth: np.ndarray, tolerance: float = PEER_TOLERANCE) -> Candidate:
     """Return a candidate whose call returns (mi, corr)."""
     return Candidate(run, lambda answer: largest_error(answer[1], truth), tolerance)
-
-
-def largest_error(corr: object, truth: np.ndarray) -> float:
-    """Return the largest absolute error of correlations; NaN counts as infinitely wrong."""
-    return float(np.nan_to_num(np.abs(np.asarray(corr, dtype=np.float64) - truth), nan=np.inf).max())

@@ -1,56 +1,12 @@
-"""The opponents: mutual information and correlation of each channel, as one would write it without this package.
+"""Other packages' mutual information and correlation of each channel.
 
 Each takes `(feats_a, feats_b, channel_dim, pool)` and returns `(mi, corr)`, both (C,).
 """
 
-from collections.abc import Callable
-
 import numpy as np
-import torch
 from torch import Tensor
 
-
-def _samples(feats: Tensor, channel_dim: int, pool: bool) -> tuple[Tensor, tuple[int, ...], list[int]]:
-    """Return float32 samples, the dimensions to reduce over, and a shape in which (C,) broadcasts to the samples."""
-    feats, channel_dim = feats.float(), channel_dim % feats.ndim
-    positions = tuple(d for d in range(1, feats.ndim) if d != channel_dim)
-    if pool and positions:
-        feats, channel_dim, positions = feats.mean(positions), 1, ()
-    layout = [1] * feats.ndim
-    layout[channel_dim] = -1
-    return feats, (0, *positions), layout
-
-
-def mutual_information(corr: Tensor) -> Tensor:
-    """Return -log(1 - corr^2) / 2 in nats."""
-    return -0.5 * torch.log1p(-corr * corr)
-
-
-def one_pass(feats_a: Tensor, feats_b: Tensor, channel_dim: int = 1, pool: bool = True) -> tuple[Tensor, Tensor]:
-    """Five sums in one pass over the features, float32: what a compiler can fuse; wrong where mean >> std."""
-    a, dims, _ = _samples(feats_a, channel_dim, pool)
-    b, _, _ = _samples(feats_b, channel_dim, pool)
-    sum_a, sum_b = a.sum(dims), b.sum(dims)
-    count = a.numel() // sum_a.numel()
-    m2_a = (a * a).sum(dims) - sum_a * sum_a / count
-    m2_b = (b * b).sum(dims) - sum_b * sum_b / count
-    c_ab = (a * b).sum(dims) - sum_a * sum_b / count
-    corr = c_ab / (m2_a * m2_b).sqrt()
-    return mutual_information(corr), corr
-
-
-def centred(feats_a: Tensor, feats_b: Tensor, channel_dim: int = 1, pool: bool = True) -> tuple[Tensor, Tensor]:
-    """Means first, then the sums of centred products, float32: the natural way to write it in eager torch."""
-    a, dims, layout = _samples(feats_a, channel_dim, pool)
-    b, _, _ = _samples(feats_b, channel_dim, pool)
-    da, db = a - a.mean(dims).view(layout), b - b.mean(dims).view(layout)
-    corr = (da * db).sum(dims) / ((da * da).sum(dims) * (db * db).sum(dims)).sqrt()
-    return mutual_information(corr), corr
-
-
-def compiled(formula: Callable) -> Callable:
-    """Compile a formula for the one shape that it will see."""
-    return torch.compile(formula, fullgraph=True, dynamic=False)
+from sdfast.bench.formulas import mutual_information, samples
 
 
 class TorchMetrics:
@@ -69,7 +25,7 @@ class TorchMetrics:
 
     @staticmethod
     def _rows(feats: Tensor, channel_dim: int, pool: bool) -> Tensor:
-        feats, dims, _ = _samples(feats, channel_dim, pool)
+        feats, dims, _ = samples(feats, channel_dim, pool)
         return feats if len(dims) == 1 else feats.movedim(channel_dim, -1).flatten(0, -2)
 
 

@@ -1,4 +1,4 @@
-"""What was measured, as two tables: what is to be reached, and everything beside its peers."""
+"""What was measured, as tables: what is to be reached, everything beside its peers, and how it grows."""
 
 import json
 import math
@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmarks.curves import Curve
 from benchmarks.machine import describe_machine
 from benchmarks.targets import TARGETS, Target
-from benchmarks.timing import Spread
+from sdfast.bench.timing import QUICK, Spread
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,10 @@ class Scoreboard:
 
     judged: list[Judged] = field(default_factory=list)
     beside: list[Beside] = field(default_factory=list)
+    curves: list[Curve] = field(default_factory=list)
 
     def __bool__(self) -> bool:
-        return bool(self.judged or self.beside)
+        return bool(self.judged or self.beside or self.curves)
 
     def judged_table(self) -> list[Sequence[str]]:
         """Return a header and a row a figure, in the order of the targets; what was not run says so."""
@@ -69,10 +71,24 @@ class Scoreboard:
             rows.append((row.case, row.candidate, *figures, _error(row.error)))
         return rows
 
+    def curves_table(self) -> list[Sequence[str]]:
+        """Return a header and a row a curve."""
+        return [("case", "candidate", "axis", "over", "from and to", "exponent"), *(c.cells() for c in self.curves)]
+
     def to_dict(self) -> dict:
         """Return everything as JSON values."""
         return {
             "machine": describe_machine(),
+            "quick": QUICK,
+            "not_run": [
+                target.label for target in TARGETS if not any(figure.target is target for figure in self.judged)
+            ],
+            "curves": [curve.to_dict() for curve in self.curves],
+            "tables": {
+                "judged": self.judged_table(),
+                "beside": self.beside_table(),
+                "curves": self.curves_table(),
+            },
             "judged": [
                 {
                     "target": figure.target.label,
@@ -80,6 +96,7 @@ class Scoreboard:
                     "reach": figure.target.reach,
                     "aim": figure.target.aim,
                     "unit": figure.target.unit.strip(),
+                    "limit": figure.target.limit,
                     "measured": None if figure.measured is None else figure.measured.to_dict(),
                     "verdict": figure.verdict,
                     "note": figure.note,
@@ -102,8 +119,9 @@ class Scoreboard:
         """Write `latest.json` and `latest.md`."""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "latest.json").write_text(json.dumps(self.to_dict(), indent=1) + "\n", encoding="utf-8")
-        tables = (_markdown(table) for table in (self.judged_table(), self.beside_table()) if len(table) > 1)
-        (folder / "latest.md").write_text("\n\n".join([machine_line(), *tables]) + "\n", encoding="utf-8")
+        tables = self.judged_table(), self.beside_table(), self.curves_table()
+        text = "\n\n".join([machine_line(), *(markdown(table) for table in tables if len(table) > 1)])
+        (folder / "latest.md").write_text(text + "\n", encoding="utf-8")
 
 
 def _figures(target: Target, figure: Judged) -> tuple[str, str, str, str]:
@@ -129,6 +147,7 @@ def columns(rows: Sequence[Sequence[str]]) -> list[str]:
     return ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
-def _markdown(rows: Sequence[Sequence[str]]) -> str:
+def markdown(rows: Sequence[Sequence[str]]) -> str:
+    """Return the rows of a table as Markdown."""
     header, *body = (f"| {' | '.join(row)} |" for row in rows)
     return "\n".join([header, "|---" * len(rows[0]) + "|", *body])

@@ -10,8 +10,9 @@ import sdfast
 from benchmarks.allocator import compete_warm
 from benchmarks.contest import Lineup, hold
 from benchmarks.features import TOLERANCE, draw, estimate
-from benchmarks.peers import TorchMetrics, authors_numpy, centred, compiled, one_pass
+from benchmarks.peers import TorchMetrics, authors_numpy
 from benchmarks.scoreboard import Beside
+from sdfast.bench.formulas import centred, compiled, one_pass
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,10 @@ CASES = (
     Case("TransNetV2 block 1", (8, 64, 16, 13, 24)),
     Case("R3D-18 layer 3", (64, 256, 8, 14, 14)),
     Case("R3D-18 layer 3", (64, 256, 8, 14, 14), pool=False),
+    Case("I3D mixed 4f", (16, 832, 8, 14, 14)),
+    Case("SlowFast, fast stage 4", (16, 128, 32, 14, 14)),
+    Case("X3D-M stage 3", (16, 48, 16, 28, 28)),
+    Case("TimeSformer block", (16, 1568, 768), channel_dim=-1, pool=False),
     Case("VideoMAE-B block", (32, 1568, 768), channel_dim=-1),
     Case("all pairs of a layer", (3000, 2048)),
 )
@@ -46,6 +51,7 @@ def eager_lineup(shape: tuple[int, ...], channel_dim: int, pool: bool) -> Lineup
     return Lineup("", feats.shape, ours, peers, settle=feats.read)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_whole_call(case, benchmark, scoreboard):
     feats = draw(case.shape, torch.float32, channel_dim=case.channel_dim)

@@ -9,11 +9,13 @@ import torch
 import sdfast
 from benchmarks import targets
 from benchmarks.contest import Lineup, hold
-from benchmarks.features import PEER_TOLERANCE, PROBE, TOLERANCE, FeaturePair, draw, estimate, largest_error
-from benchmarks.peers import TorchMetrics, centred, compiled, one_pass
+from benchmarks.features import PEER_TOLERANCE, PROBE, TOLERANCE, FeaturePair, draw, estimate
+from benchmarks.peers import TorchMetrics
 from benchmarks.scoreboard import Beside, Judged
 from benchmarks.targets import Target
-from benchmarks.timing import Spread, interleave
+from sdfast.bench.features import largest_error
+from sdfast.bench.formulas import centred, compiled, one_pass
+from sdfast.bench.timing import Spread, interleave
 
 ONE_PASS = "compiled one-pass"
 CENTRED = "compiled centred"

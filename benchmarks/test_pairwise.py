@@ -10,8 +10,9 @@ from torch import Tensor
 import sdfast
 from benchmarks import targets
 from benchmarks.contest import Candidate, Lineup, hold
-from benchmarks.features import PEER_TOLERANCE, draw, largest_error
-from benchmarks.peers import compiled
+from benchmarks.features import PEER_TOLERANCE, draw
+from sdfast.bench.features import largest_error
+from sdfast.bench.formulas import compiled
 
 MM = "torch.mm"
 TOLERANCE = 1e-6  # of a correlation that comes as float32

@@ -1,6 +1,6 @@
 """StaticDropout against torch's multiplication by a number, which moves as much memory, and beside its peers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 
@@ -15,7 +15,7 @@ from benchmarks.contest import Lineup, hold
 from benchmarks.dropout_peers import F_DROPOUT, composed, unguided
 from benchmarks.dropouts import PLAIN, Activations, Guidance, P, by_rate, rate_tolerance
 from benchmarks.scoreboard import Beside, Judged
-from benchmarks.timing import Spread
+from sdfast.bench.timing import Spread
 
 MUL = "mul_"
 MUL_OUT = "mul(out=)"
@@ -42,6 +42,16 @@ LARGE = Layer((32, 64, 8, 56, 56))
 LARGE_LAYERS = (LARGE, Layer((64, 128, 8, 28, 28)), Layer((96, 1568, 384), -1, (8, 14, 14)))
 # A batch of training.
 TRAINING_LAYERS = (Layer((8, 64, 8, 56, 56)), Layer((32, 128, 8, 28, 28)), Layer((32, 1568, 384), -1, (8, 14, 14)))
+
+
+def _first_quick(values: Iterable, ids: Callable = str) -> list:
+    """Leave all but the first to a thorough run."""
+    return [
+        pytest.param(value, id=ids(value), marks=[pytest.mark.thorough] if number else [])
+        for number, value in enumerate(values)
+    ]
+
+
 SHARES = {"dense": 1.0, "half": 0.5, "a tenth": 0.1}
 
 
@@ -108,7 +118,7 @@ def test_out_of_place(way, scoreboard):
 
 
 @pytest.mark.parametrize("share", SHARES)
-@pytest.mark.parametrize("layer", LARGE_LAYERS, ids=str)
+@pytest.mark.parametrize("layer", _first_quick(LARGE_LAYERS))
 def test_guided_in_place(layer, share, benchmark, scoreboard):
     feats = layer.feats(Guidance(SHARES[share]))
     peers = {}
@@ -129,6 +139,7 @@ OTHERS = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", OTHERS)
 def test_other_guidance_in_place(name, benchmark, scoreboard):
     feats = LARGE.feats(OTHERS[name])
@@ -157,8 +168,10 @@ def training_lineup(layer: int, static: float | None) -> Lineup:
     )
 
 
-@pytest.mark.parametrize("static", [None, 0.5], ids=["plain", "half static"])
-@pytest.mark.parametrize("number", range(len(TRAINING_LAYERS)), ids=list(map(str, TRAINING_LAYERS)))
+@pytest.mark.parametrize("static", _first_quick([None, 0.5], lambda static: "half static" if static else "plain"))
+@pytest.mark.parametrize(
+    "number", _first_quick(range(len(TRAINING_LAYERS)), lambda number: str(TRAINING_LAYERS[number]))
+)
 def test_forward_and_backward(number, static, scoreboard):
     contest = compete_warm(training_lineup, layer=number, static=static)
     contest.compare(scoreboard)

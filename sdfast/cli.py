@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from sdfast._backend import BackendError
-from sdfast.commands import debias, info, measure
+from sdfast.commands import bench, debias, info, measure
 
 OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
-COMMANDS = (measure, debias, info)
+COMMANDS = (measure, debias, bench, info)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -7,17 +7,20 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import features, timing
+from benchmarks import features
 from benchmarks.allocator import compete_warm
 from benchmarks.contest import OURS, Candidate, Contest, Lineup, compete, hold
-from benchmarks.features import TOLERANCE, draw, estimate, largest_error
-from benchmarks.peers import TorchMetrics, authors_numpy, centred, one_pass
+from benchmarks.features import TOLERANCE, draw, estimate
+from benchmarks.peers import TorchMetrics, authors_numpy
 from benchmarks.scoreboard import Judged, Scoreboard, columns
 from benchmarks.targets import CALL, MEASURE, PAIRWISE, POOLED, TARGETS, Target
 from benchmarks.test_channel_bias import eager_lineup
 from benchmarks.test_pairwise import centred as centred_product
 from benchmarks.test_pairwise import corrcoef, numpy_corrcoef
-from benchmarks.timing import MIN_ROUNDS, Rounds, Spread, interleave
+from sdfast.bench import timing
+from sdfast.bench.features import largest_error
+from sdfast.bench.formulas import centred, one_pass
+from sdfast.bench.timing import MIN_ROUNDS, Rounds, Spread, interleave
 
 
 @pytest.fixture(autouse=True)

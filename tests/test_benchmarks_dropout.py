@@ -8,7 +8,7 @@ from benchmarks.dropout_peers import composed, unguided
 from benchmarks.dropouts import SEED, Activations, Guidance, P, blobs, rate_error
 from benchmarks.targets import KEPT
 from benchmarks.test_static_dropout import LARGE_LAYERS, TRAINING_LAYERS, bytes_kept
-from benchmarks.timing import Spread
+from sdfast.bench.timing import Spread
 
 SMALL = ((2, 6, 4, 10, 10), 1, None), ((2, 400, 6), -1, (4, 10, 10))
 GUIDANCES = {

@@ -21,7 +21,7 @@ FLOORS = [
     {"__main__"},
     {"cli"},
     {"commands"},
-    {"measure", "debias"},
+    {"measure", "debias", "bench"},
     {"batches", "hooks", "journal", "insertion"},
     {"metric", "pairs", "video", "models", "styles", "stylised", "flow"},
     {"state", "report", "checkpoint", "processes", "plots", "tables", "scores"},

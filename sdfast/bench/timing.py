@@ -63,6 +63,7 @@ def interleave(
     candidates: Mapping[str, Callable[[], object]],
     *,
     settle: Callable[[], object] | None = None,
+    wait: Callable[[], object] | None = None,
     seconds: float = SECONDS,
 ) -> Rounds:
     """Time candidates in turn, in at least 7 rounds.
@@ -70,37 +71,49 @@ def interleave(
     Args:
         candidates: what is called; each is warmed up first.
         settle: called before each sample and not timed, to give all candidates the same caches.
+        wait: returns when the device has done what it was asked; called before a sample, and as its last part.
         seconds: how long all rounds may take together, beyond the least number of them.
     """
     for run in candidates.values():
         run()
-    calls = {name: max(1, math.ceil(_SAMPLE / _sample(run, 1))) for name, run in candidates.items()}
+    calls = {name: calls_a_sample(run, wait) for name, run in candidates.items()}
     begin = time.perf_counter()
-    first = _round(candidates, calls, settle)
+    first = _round(candidates, calls, settle, wait)
     rounds = min(MAX_ROUNDS, max(MIN_ROUNDS, int(seconds / (time.perf_counter() - begin))))
     collecting = gc.isenabled()
     gc.disable()
     try:
-        taken = [first, *(_round(candidates, calls, settle) for _ in range(rounds - 1))]
+        taken = [first, *(_round(candidates, calls, settle, wait) for _ in range(rounds - 1))]
     finally:
         if collecting:
             gc.enable()
     return Rounds({name: tuple(each[name] for each in taken) for name in candidates})
 
 
-def _round(candidates: Mapping[str, Callable], calls: Mapping[str, int], settle: Callable | None) -> dict[str, float]:
+def calls_a_sample(run: Callable[[], object], wait: Callable[[], object] | None = None) -> int:
+    """Return how many calls it takes for a sample to last long enough."""
+    return max(1, math.ceil(_SAMPLE / sample(run, 1, wait)))
+
+
+def sample(run: Callable[[], object], calls: int, wait: Callable[[], object] | None = None) -> float:
+    """Return the seconds that each of some calls in a row takes."""
+    repeats: Iterable = range(calls)
+    if wait is not None:
+        wait()
+    begin = time.perf_counter()
+    for _ in repeats:
+        run()
+    if wait is not None:
+        wait()
+    return (time.perf_counter() - begin) / calls
+
+
+def _round(
+    candidates: Mapping[str, Callable], calls: Mapping[str, int], settle: Callable | None, wait: Callable | None
+) -> dict[str, float]:
     taken = {}
     for name, run in candidates.items():
         if settle is not None:
             settle()
-        taken[name] = _sample(run, calls[name])
+        taken[name] = sample(run, calls[name], wait)
     return taken
-
-
-def _sample(run: Callable[[], object], calls: int) -> float:
-    """Return the seconds a call takes."""
-    repeats: Iterable = range(calls)
-    begin = time.perf_counter()
-    for _ in repeats:
-        run()
-    return (time.perf_counter() - begin) / calls
