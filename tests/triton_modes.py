@@ -14,7 +14,7 @@ from triton.runtime.jit import JITFunction  # noqa: E402
 
 import sdfast.kernels  # noqa: E402, F401  before any interpretation: these are the compiled ones
 
-MODULES = ("layout", "comoments")
+MODULES = ("layout", "comoments", "static_dropout")
 TARGETS = {
     "sm_80": GPUTarget("cuda", 80, 32),
     "sm_90": GPUTarget("cuda", 90, 32),
@@ -44,7 +44,7 @@ def interpreted():
     """Load the kernels anew, as functions of the interpreter, which runs them on CPU tensors."""
     with _restored(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(triton.knobs.runtime, "interpret", True)
-        for name in ("sum", "min", "max"):
+        for name in ("sum", "min", "max", "interleave"):
             function = getattr(tl, name)
             if not isinstance(function, InterpretedFunction):  # made for compilation when triton was imported
                 patch.setattr(tl, name, InterpretedFunction(function.fn))
