@@ -81,6 +81,8 @@ def chosen(device_type: str) -> str:
             f"device {device_type!r}: this version has no kernels for it; "
             "SDFAST_BACKEND=reference runs the pure torch formulas there"
         )
+    if name == "triton" and device_type == "cpu" and os.environ.get("TRITON_INTERPRET", "0") == "0":
+        raise BackendError("backend 'triton': its kernels run on GPUs, got tensors on the CPU")
     return name
 
 

@@ -157,6 +157,8 @@ def test_the_triton_backend_serves_gpus():
     assert _backend.chosen("cuda") == "triton"
     with sdfast.use_backend("triton"):
         assert _backend.load("triton").comoments
+        with pytest.raises(sdfast.BackendError, match="'triton': its kernels run on GPUs"):
+            sdfast.channel_bias(torch.ones(3, 2), torch.ones(3, 2))
 
 
 @needs_gpu

@@ -43,7 +43,7 @@ def _restored():
 def interpreted():
     """Load the kernels anew, as functions of the interpreter, which runs them on CPU tensors."""
     with _restored(), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(triton.knobs.runtime, "interpret", True)
+        patch.setenv("TRITON_INTERPRET", "1")
         for name in ("sum", "min", "max", "interleave"):
             function = getattr(tl, name)
             if not isinstance(function, InterpretedFunction):  # made for compilation when triton was imported
