@@ -13,10 +13,11 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 # One module a backend; each has a function of the operation's name and signature.
-_MODULES = {"cpu": "sdfast._C", "reference": "sdfast.torch_reference"}
-_BY_DEVICE = {"cpu": "cpu"}
+_MODULES = {"cpu": "sdfast._C", "triton": "sdfast.kernels", "reference": "sdfast.torch_reference"}
+_BY_DEVICE = {"cpu": "cpu", "cuda": "triton"}  # torch calls AMD GPUs cuda too
 _HOW_TO_GET = {
     "cpu": "the compiled extension sdfast._C is missing; reinstall sdfast (a source install needs a C++17 compiler)",
+    "triton": "the GPU kernels need triton: pip install triton",
 }
 
 _DIRECT = (None, "cpu")
@@ -53,7 +54,7 @@ def use_backend(name: str) -> Iterator[None]:
     """Force one backend inside the `with` block; `SDFAST_BACKEND` does the same for a process.
 
     Args:
-        name: "cpu" (compiled kernels) or "reference" (pure torch, any device).
+        name: "cpu" (compiled kernels), "triton" (GPUs) or "reference" (pure torch, any device).
 
     Raises:
         BackendError: the backend is unknown or cannot be loaded.
@@ -80,6 +81,8 @@ def chosen(device_type: str) -> str:
             f"device {device_type!r}: this version has no kernels for it; "
             "SDFAST_BACKEND=reference runs the pure torch formulas there"
         )
+    if name == "triton" and device_type == "cpu" and os.environ.get("TRITON_INTERPRET", "0") == "0":
+        raise BackendError("backend 'triton': its kernels run on GPUs, got tensors on the CPU")
     return name
 
 

@@ -28,7 +28,7 @@ def test_forced_backend_nests_and_ends():
 
 def test_unknown_backend_is_an_error():
     with (
-        pytest.raises(sdfast.BackendError, match="expected one of cpu, reference, got 'cuda9'"),
+        pytest.raises(sdfast.BackendError, match="expected one of cpu, triton, reference, got 'cuda9'"),
         sdfast.use_backend("cuda9"),
     ):
         pass

@@ -49,7 +49,7 @@ def collect() -> dict[str, Any]:
     for name in _backend.names():
         try:
             _backend.load(name)
-            backends[name] = "ready"
+            backends[name] = "ready" if name != "triton" or torch.cuda.is_available() else "ready (no GPU here)"
         except _backend.BackendError as error:
             backends[name] = "missing"
             missing[f"backend {name}"] = str(error)

@@ -1,0 +1,249 @@
+"""StaticDropout in one pass, the same bits as every backend: forward and backward, in place or not.
+
+A program takes a tile (channels, positions) of one sample. Eight draws share a Philox counter, and so a thread makes
+eight neighbours' draws at once. Nothing may be contracted to a fused multiply-add here: it would round thresholds
+differently. `enable_fp_fusion=False` sees to that, and `div_rn` to the division.
+"""
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from sdfast.kernels.layout import offset_of, positions
+
+TILE = 1024
+CHANNELS = 64  # of a tile whose channels lie side by side
+MASKED_RUN = 128  # positions of a tile: where a mask is sampled once for several channels
+ELEMENT, CHANNEL, REGION = 0, 1, 2
+NO_FUSION = {"enable_fp_fusion": False}
+
+
+@triton.jit
+def _philox(seed, offset):
+    """Return the four words of Philox4x32-10, uint32, of a 64-bit key and 64-bit counters."""
+    c0 = (offset & 0xFFFFFFFF).to(tl.uint32)
+    c1 = ((offset >> 32) & 0xFFFFFFFF).to(tl.uint32)
+    c2 = c0 ^ c0
+    c3 = c0 ^ c0
+    k0 = (seed & 0xFFFFFFFF).to(tl.uint32)
+    k1 = ((seed >> 32) & 0xFFFFFFFF).to(tl.uint32)
+    for _ in tl.static_range(10):
+        product0 = c0.to(tl.uint64) * 0xD2511F53
+        product1 = c2.to(tl.uint64) * 0xCD9E8D57
+        c0 = (product1 >> 32).to(tl.uint32) ^ c1 ^ k0
+        c1 = product1.to(tl.uint32)
+        c2 = (product0 >> 32).to(tl.uint32) ^ c3 ^ k1
+        c3 = product0.to(tl.uint32)
+        k0 += 0x9E3779B9
+        k1 += 0xBB67AE85
+    return c0, c1, c2, c3
+
+
+@triton.jit
+def _side_by_side(w0, w1, w2, w3):
+    """Return the draws of counters (..., g) as (..., 8 g): the halves of the words in order, the low one first."""
+    words = tl.interleave(tl.interleave(w0, w2), tl.interleave(w1, w3))
+    return tl.interleave(words & 0xFFFF, words >> 16).to(tl.int32)
+
+
+@triton.jit
+def _draw_at(seed, flat):
+    """Return draw flat % 8 of counter flat // 8."""
+    w0, w1, w2, w3 = _philox(seed, flat // 8)
+    word = flat % 8 // 2
+    low = tl.where(word == 0, w0, w1)
+    high = tl.where(word == 2, w2, w3)
+    bits = tl.where(word < 2, low, high)
+    return tl.where(flat % 2 == 0, bits & 0xFFFF, bits >> 16).to(tl.int32)
+
+
+@triton.jit
+def _sampled(mask, p, sizes, grid, strides):
+    """Load the nearest value of a mask at flattened positions, float32; centres are aligned, in integers."""
+    offset = p.to(tl.int64) * 0
+    for d in tl.static_range(len(sizes) - 1, -1, -1):
+        i = p % sizes[d]
+        offset += ((2 * i + 1) * grid[d] // (2 * sizes[d])).to(tl.int64) * strides[d]
+        p = p // sizes[d]
+    return tl.load(mask + offset).to(tl.float32)
+
+
+@triton.jit
+def drop(
+    x,
+    out,
+    seed,  # () int64
+    p_drop,
+    mask,
+    weight,  # (C,) float32
+    channels,
+    size,  # the number of positions
+    sizes,
+    strides_x,
+    strides_out,
+    x_n,
+    x_c,
+    out_n,
+    out_c,
+    grid,
+    mask_strides,
+    mask_n,
+    MASKED: tl.constexpr,
+    WEIGHTED: tl.constexpr,
+    WEIGHT_OF_POSITION: tl.constexpr,
+    GRANULARITY: tl.constexpr,
+    RESCALE: tl.constexpr,
+    IN_PLACE: tl.constexpr,
+    INDEX: tl.constexpr,
+    BLOCK_C: tl.constexpr,
+    BLOCK_P: tl.constexpr,
+):
+    """Write one tile of one sample."""
+    program = tl.program_id(0)
+    p_tiles = (size + BLOCK_P - 1) // BLOCK_P
+    c_tiles = (channels + BLOCK_C - 1) // BLOCK_C
+    p_tile = program % p_tiles
+    c_tile = (program // p_tiles % c_tiles).to(tl.int64)
+    n = (program // p_tiles // c_tiles).to(tl.int64)
+
+    c = c_tile * BLOCK_C + tl.arange(0, BLOCK_C)[:, None]
+    p = (p_tile.to(INDEX) * BLOCK_P + tl.arange(0, BLOCK_P))[None, :]
+    inside = (c < channels) & (p < size)
+
+    threshold = tl.full([1, 1], 0, tl.float32) + p_drop
+    if WEIGHTED:
+        if WEIGHT_OF_POSITION:
+            threshold *= tl.load(weight + p, mask=p < size, other=0)
+        else:
+            threshold *= tl.load(weight + c, mask=c < channels, other=0)
+    threshold *= 65536
+    if MASKED:
+        threshold = threshold * _sampled(mask + n * mask_n, tl.minimum(p, size - 1), sizes, grid, mask_strides)
+    threshold = ((threshold + 8388608.0) - 8388608.0).to(tl.int32)  # 2^23: no fraction is left, halves went to even
+
+    needed = True
+    if IN_PLACE:
+        needed = tl.max(tl.max(threshold, axis=0), axis=0) > 0
+    if needed:
+        key = tl.load(seed)
+        if GRANULARITY == 0:
+            groups = (size + 7) // 8
+            group = (p_tile.to(tl.int64) * (BLOCK_P // 8) + tl.arange(0, BLOCK_P // 8))[None, :]
+            w0, w1, w2, w3 = _philox(key, (n * channels + c) * groups + group)
+            draw = _side_by_side(w0, w1, w2, w3)
+        elif GRANULARITY == 1:
+            draw = _draw_at(key, n * channels + c)
+        else:
+            draw = _draw_at(key, n + c * 0)
+        at_x = x + n * x_n + c * x_c + offset_of(p, sizes, strides_x)
+        at_out = out + n * out_n + c * out_c + offset_of(p, sizes, strides_out)
+        value = tl.load(at_x, mask=inside, other=0)
+        if RESCALE:
+            factor = tl.div_rn(65536.0, (65536 - threshold).to(tl.float32))
+            if value.dtype == tl.float64:
+                value = value * factor.to(tl.float64)
+            else:
+                value = (value.to(tl.float32) * factor).to(value.dtype)
+        tl.store(at_out, tl.where(draw < threshold, 0, value), mask=inside)
+
+
+def static_dropout(
+    x: Tensor,
+    out: Tensor,
+    seed: Tensor,
+    p: float,
+    mask: Tensor | None,
+    channel_weight: Tensor | None,
+    granularity: int,
+    rescale: bool,
+    channel_dim: int,
+) -> None:
+    """Write x with each element dropped at probability p * mask * channel_weight to `out`, which may be x."""
+    if x.numel() == 0:
+        return
+    batch, channels = x.shape[0], x.shape[channel_dim]
+    places = positions(x, channel_dim)
+    grid = [1] * len(places)
+    mask_strides, mask_n = [0] * len(places), 0
+    if mask is not None:
+        mask = mask.squeeze(1) if mask.ndim > 1 + len(places) else mask
+        mask = mask.view(torch.uint8) if mask.dtype == torch.bool else mask
+        grid, mask_strides, mask_n = mask.shape[1:], mask.stride()[1:], mask.stride(0)
+    dims = [(x.shape[d], x.stride(d), out.stride(d), g, s) for d, g, s in zip(places, grid, mask_strides, strict=True)]
+    dims = join_masked(dims) or [(1, 0, 0, 1, 0)]
+    sizes, strides_x, strides_out, grid, mask_strides = zip(*dims, strict=True)
+    size = x[0].numel() // channels
+    x_c, out_c = x.stride(channel_dim), out.stride(channel_dim)
+
+    swapped = size == 1 and granularity == ELEMENT
+    if swapped:  # the channels take the place of the positions; the mask has one value a sample
+        if mask is not None:
+            mask = mask[(slice(None), *(g // 2 for g in mask.shape[1:]))]
+        sizes, strides_x, strides_out, grid, mask_strides = (channels,), (x_c,), (out_c,), (1,), (0,)
+        size, channels, x_c, out_c = channels, 1, 0, 0
+
+    block_c, block_p = tile_shape(channels, size, x_c, strides_x[-1], mask is not None)
+    wide = 2 * size * max(grid) >= 2**31
+    with torch.cuda.device_of(x):
+        drop[(batch * triton.cdiv(channels, block_c) * triton.cdiv(size, block_p),)](
+            x,
+            out,
+            seed,
+            float(p),
+            mask,
+            channel_weight,
+            channels,
+            size,
+            sizes,
+            strides_x,
+            strides_out,
+            x.stride(0),
+            x_c,
+            out.stride(0),
+            out_c,
+            grid,
+            mask_strides,
+            mask_n,
+            MASKED=mask is not None,
+            WEIGHTED=channel_weight is not None,
+            WEIGHT_OF_POSITION=swapped,
+            GRANULARITY=granularity,
+            RESCALE=rescale,
+            IN_PLACE=out is x and (mask is not None or channel_weight is not None),
+            INDEX=tl.int64 if wide else tl.int32,
+            BLOCK_C=block_c,
+            BLOCK_P=block_p,
+            num_warps=4,
+            **NO_FUSION,
+        )
+
+
+def join_masked(dims: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
+    """Return dimensions (size, stride of x, of out, grid, stride of the mask), those that can be read as one joined.
+
+    They can where all memory lies end to end and the mask has one value for both or one for each position.
+    """
+    joined = []
+    for size, x, out, grid, mask in dims:
+        if size == 1 and grid == 1:
+            continue
+        if joined:
+            outer = joined[-1]
+            one = grid == 1 and outer[3] == 1
+            each = grid == size and outer[3] == outer[0] and outer[4] == mask * size
+            if outer[1] == x * size and outer[2] == out * size and (one or each):
+                joined[-1] = (outer[0] * size, x, out, outer[3] * grid, mask)
+                continue
+        joined.append((size, x, out, grid, mask))
+    return joined
+
+
+def tile_shape(channels: int, size: int, channel_stride: int, last_stride: int, masked: bool) -> tuple[int, int]:
+    """Return the tile (channels, positions): longest where memory is contiguous, whole counters of eight draws."""
+    size = max(triton.next_power_of_2(size), 8)
+    if channels > 1 and channel_stride < last_stride:
+        block_c = min(triton.next_power_of_2(channels), CHANNELS)
+        return block_c, min(size, TILE // block_c)
+    block_p = min(size, MASKED_RUN if masked else TILE)
+    return min(triton.next_power_of_2(channels), TILE // block_p), block_p

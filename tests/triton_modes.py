@@ -1,0 +1,88 @@
+"""The Triton kernels without a GPU: copies that the interpreter runs, and a driver that compiles for GPUs not there."""
+
+import importlib.util
+import sys
+from contextlib import contextmanager
+
+import pytest
+
+triton = pytest.importorskip("triton", reason="the GPU kernels need triton")
+from triton import language as tl  # noqa: E402
+from triton.backends.compiler import GPUTarget  # noqa: E402
+from triton.runtime.interpreter import InterpretedFunction  # noqa: E402
+from triton.runtime.jit import JITFunction  # noqa: E402
+
+import sdfast.kernels  # noqa: E402, F401  before any interpretation: these are the compiled ones
+
+MODULES = ("layout", "comoments", "static_dropout")
+TARGETS = {
+    "sm_80": GPUTarget("cuda", 80, 32),
+    "sm_90": GPUTarget("cuda", 90, 32),
+    "sm_100": GPUTarget("cuda", 100, 32),
+    "gfx942": GPUTarget("hip", "gfx942", 64),
+}
+
+
+@contextmanager
+def _restored():
+    """Undo what the interpreter does to triton's language: it puts its functions there and leaves them."""
+    places = (tl, tl.core, tl.math, tl.tensor, tl.dtype, tl.core.tensor_descriptor_base)
+    before = [dict(vars(place)) for place in places]
+    try:
+        yield
+    finally:
+        for place, names in zip(places, before, strict=True):
+            for name, value in dict(vars(place)).items():
+                if name not in names:
+                    delattr(place, name)
+                elif value is not names[name]:
+                    setattr(place, name, names[name])
+
+
+@contextmanager
+def interpreted():
+    """Load the kernels anew, as functions of the interpreter, which runs them on CPU tensors."""
+    with _restored(), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRITON_INTERPRET", "1")
+        for name in ("sum", "min", "max", "interleave"):
+            function = getattr(tl, name)
+            if not isinstance(function, InterpretedFunction):  # made for compilation when triton was imported
+                patch.setattr(tl, name, InterpretedFunction(function.fn))
+        for name in MODULES:
+            full = f"sdfast.kernels.{name}"
+            spec = importlib.util.find_spec(full)
+            module = importlib.util.module_from_spec(spec)
+            patch.setitem(sys.modules, full, module)
+            spec.loader.exec_module(module)
+        yield {name: sys.modules[f"sdfast.kernels.{name}"] for name in MODULES}
+
+
+class _Absent:
+    """A driver for a GPU that is not there: enough of one to choose a specialisation and to compile it."""
+
+    def __init__(self, target):
+        self.target = target
+
+    def get_current_target(self):
+        return self.target
+
+    def get_current_device(self):
+        return f"absent {self.target.arch}"  # a cache of its own
+
+    def get_current_stream(self, device):
+        return 0
+
+
+@contextmanager
+def compiling_for(name):
+    """Compile each kernel that is launched inside for a target, and launch none; yields the list of what came out."""
+    compiled = []
+    run = JITFunction.run
+
+    def compile_only(self, *args, grid, warmup, **kwargs):
+        compiled.append(run(self, *args, grid=grid, warmup=True, **kwargs))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(JITFunction, "run", compile_only)
+        patch.setattr(triton.runtime.driver, "_active", _Absent(TARGETS[name]))
+        yield compiled
