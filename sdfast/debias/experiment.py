@@ -47,21 +47,23 @@ def _in_processes(
 ) -> list[Run]:
     # Spawned: the threads of torch do not survive a fork.
     context = multiprocessing.get_context("spawn")
-    steps, stop = context.Value("q", 0), context.Event()
-    with ProcessPoolExecutor(processes, context, _start_worker, (steps, stop)) as pool:
-        try:
-            with _interrupts_deferred():  # the processes are told when to stop
-                futures = [pool.submit(_train, row, seed, settings) for row, seed in jobs]
-            waiting = set(futures)
-            while waiting:
-                done, waiting = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
-                show(steps.value)
-                for future in done:
-                    future.result()  # raises what the worker raised
-        except BaseException:
-            stop.set()
-            pool.shutdown(cancel_futures=True)
-            raise
+
+    def call_off() -> None:
+        stop.set()
+        pool.shutdown(cancel_futures=True)
+
+    with contextlib.ExitStack() as stack:
+        with _interrupts_deferred():  # the processes are told when to stop
+            steps, stop = context.Value("q", 0), context.Event()
+            pool = stack.enter_context(ProcessPoolExecutor(processes, context, _start_worker, (steps, stop)))
+            stack.callback(call_off)  # of what is left when the block ends
+            futures = [pool.submit(_train, row, seed, settings) for row, seed in jobs]
+        waiting = set(futures)
+        while waiting:
+            done, waiting = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
+            show(steps.value)
+            for future in done:
+                future.result()  # raises what the worker raised
     return [future.result() for future in futures]
 
 
