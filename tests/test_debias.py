@@ -337,6 +337,6 @@ def test_interrupted_it_ends_soon_with_all_its_processes(tmp_path):
     )
     assert process.stderr.read(4)  # the bar: processes are being started
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-    _, error = process.communicate(timeout=60)  # until no process has it open any more
+    _, error = process.communicate(timeout=120)  # until no process has it open any more
     assert process.returncode == 130, error
     assert error.splitlines()[-1] == "sdfast: error: interrupted" and "Traceback" not in error
