@@ -6,6 +6,8 @@ shards and resumed runs see the same pairs.
 
 import hashlib
 import json
+import multiprocessing
+import multiprocessing.context
 import operator
 import os
 import warnings
@@ -78,6 +80,7 @@ class PairDataset(Dataset):
         self._order = np.random.default_rng(self.seed).permutation(len(self.sources))
         # In memory that the processes of a loader share, so that only one of them warns of a source.
         self._warned = torch.zeros(len(self.sources), dtype=torch.bool).share_memory_()
+        self._warning = multiprocessing.Lock()
         self._reset()
 
     def __len__(self) -> int:
@@ -98,8 +101,9 @@ class PairDataset(Dataset):
             try:
                 return self._make_pair(index, source)
             except VideoError as error:
-                if not self._warned[source]:
-                    self._warned[source] = True
+                with self._warning:
+                    first, self._warned[source] = not self._warned[source], True
+                if first:
                     warnings.warn(f"skipped a video: {error}", stacklevel=3)
                 last = error
         raise VideoError(f"videos: none of {len(self.sources)} can be used; the last: {last}")
@@ -135,7 +139,13 @@ class PairDataset(Dataset):
     def __getstate__(self) -> dict:
         fresh = object.__new__(type(self))
         fresh._reset()
-        return {**self.__dict__, **fresh.__dict__}
+        state = {**self.__dict__, **fresh.__dict__}
+        if multiprocessing.context.get_spawning_popen() is None:  # a copy, not one that a loader's process is given
+            del state["_warning"]
+        return state
+
+    def __setstate__(self, state: dict) -> None:
+        self.__dict__.update({"_warning": multiprocessing.Lock(), **state})
 
 
 class VideoPairs(PairDataset):
