@@ -7,7 +7,6 @@ shards and resumed runs see the same pairs.
 import hashlib
 import json
 import multiprocessing
-import multiprocessing.context
 import operator
 import os
 import warnings
@@ -140,8 +139,7 @@ class PairDataset(Dataset):
         fresh = object.__new__(type(self))
         fresh._reset()
         state = {**self.__dict__, **fresh.__dict__}
-        if multiprocessing.context.get_spawning_popen() is None:  # a copy, not one that a loader's process is given
-            del state["_warning"]
+        del state["_warning"]  # forked processes share it; others take one of their own
         return state
 
     def __setstate__(self, state: dict) -> None:
