@@ -1,7 +1,9 @@
 #include "cpu/dropout.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
+#include <utility>
 
 #include "core/philox.h"
 #include "cpu/dropout_lanes.h"
@@ -14,6 +16,7 @@ namespace {
 constexpr std::int64_t kBytesPerThread = 128 * 1024;  // below this, waking a thread costs more than it saves
 constexpr std::int64_t kPiece = 4096;                 // elements of a row handled at a time; their draws stay in cache
 constexpr std::int64_t kFetched = 12 * 1024;          // bytes that are fetched before their turn
+constexpr std::int64_t kPastCaches = 32 << 20;        // bytes of an output that no cache holds until it is read
 constexpr std::int64_t kRound = 64;                   // elements that pieces are multiples of
 constexpr std::size_t kWaiting = 64;                  // pieces done before their places are cleared
 constexpr std::int64_t kShortRow = 1024;              // several of these share a batch of draws
@@ -49,6 +52,8 @@ class Dropout {
     std::vector<float> rates_;           // of the channels, 65536 p w
     std::vector<std::uint16_t> shared_;  // draws that elements share, by n or by (n, c)
     bool in_place_;
+    std::int64_t bytes_;
+    bool past_caches_;
 };
 
 Dropout::Dropout(const DropoutTask& task)
@@ -72,6 +77,8 @@ Dropout::Dropout(const DropoutTask& task)
         channel_ = {1, 0, 0};
     }
     for (const Dim& d : positions_) size_ *= d.size;
+    bytes_ = batch_.size * channel_.size * size_ * item_;
+    past_caches_ = !in_place_ && bytes_ >= kPastCaches;
     join_rows();
     counters_ = ceil_div(size_, kDraws);
 }
@@ -122,9 +129,9 @@ class Dropout::Worker {
         entry_ = n;
         mask_.load(n);
     }
-    const std::uint16_t* row_draws(std::int64_t row, std::int64_t last_row, const Span& span);
-    Decision decision(std::int64_t n, std::int64_t c, std::int64_t last_row, const Span& span);
-    Decision vector_decision(std::int64_t n, std::int64_t last_row, const Span& span);
+    void draw(std::int64_t row, std::int64_t last_row, const Span& span, Decision& d);
+    void decide(std::int64_t n, std::int64_t c, std::int64_t last_row, const Span& span, Decision& d);
+    void decide_vector(std::int64_t n, std::int64_t last_row, const Span& span, Decision& d);
     // A span of the row of (n, c), whose position 0 is at x and out.
     struct Piece {
         const char* x;
@@ -134,6 +141,7 @@ class Dropout::Worker {
     };
     void submit(const Piece& piece, std::int64_t last_row, bool contiguous);
     void work_off(std::int64_t bytes, std::int64_t last_row, bool contiguous);
+    Fetch fetch_of(const Piece& piece) const;
     void apply(const Piece& piece, const Decision& decision, bool contiguous);
     void copy(const char* x, char* out, const Span& span, bool contiguous);
 
@@ -150,22 +158,22 @@ class Dropout::Worker {
     std::int64_t first_drawn_ = 0, last_drawn_ = 0;  // rows that draws_ holds
 };
 
-// Draws of a span of a row. A batch of short rows is drawn at a time: counters run on from row to row.
-const std::uint16_t* Dropout::Worker::row_draws(std::int64_t row, std::int64_t last_row, const Span& span) {
+// Draws of a span of a row. Long rows make them as they go; short ones from a batch for several, as counters run on
+// from row to row.
+void Dropout::Worker::draw(std::int64_t row, std::int64_t last_row, const Span& span, Decision& d) {
     const std::int64_t pitch = owner_.counters_ * kDraws;
     const auto counter = [&](std::int64_t r) { return static_cast<std::uint64_t>(r * owner_.counters_); };
     if (pitch > kShortRow) {
-        const std::int64_t first = span.begin / kDraws;
-        owner_.kernels_.draws(task_.seed, counter(row) + static_cast<std::uint64_t>(first),
-                              ceil_div(span.end, kDraws) - first, draws_.data());
-        return draws_.data() + span.begin - first * kDraws;
+        d.seed = task_.seed;
+        d.first = counter(row) * kDraws + static_cast<std::uint64_t>(span.begin);
+        return;
     }
     if (row < first_drawn_ || row >= last_drawn_) {
         first_drawn_ = row;
         last_drawn_ = std::min(last_row, row + kPiece / pitch);
         owner_.kernels_.draws(task_.seed, counter(row), (last_drawn_ - row) * owner_.counters_, draws_.data());
     }
-    return draws_.data() + (row - first_drawn_) * pitch + span.begin;
+    d.draws = draws_.data() + (row - first_drawn_) * pitch + span.begin;
 }
 
 void Dropout::Worker::copy(const char* x, char* out, const Span& span, bool contiguous) {
@@ -181,7 +189,8 @@ void Dropout::Worker::copy(const char* x, char* out, const Span& span, bool cont
 }
 
 void Dropout::Worker::apply(const Piece& piece, const Decision& decision, bool contiguous) {
-    const auto run = owner_.kernels_.apply[static_cast<int>(task_.dtype)];
+    const bool draws = task_.granularity == Granularity::element && !decision.draws;
+    const auto run = (draws ? owner_.kernels_.drop : owner_.kernels_.apply)[static_cast<int>(task_.dtype)];
     const std::int64_t item = owner_.item_;
     const Span& span = piece.span;
     if (contiguous) return run(piece.x + span.begin * item, piece.out + span.begin * item, span.length(), decision);
@@ -204,16 +213,19 @@ void Dropout::Worker::submit(const Piece& piece, std::int64_t last_row, bool con
 }
 
 void Dropout::Worker::work_off(std::int64_t bytes, std::int64_t last_row, bool contiguous) {
-    for (; waiting_bytes_ > bytes; ++worked_) {
+    for (; worked_ < waiting_.size(); ++worked_) {
         const Piece& piece = waiting_[worked_];
-        waiting_bytes_ -= piece.span.length() * owner_.item_;
-        Decision d = owner_.vectors_ ? vector_decision(piece.n, last_row, piece.span)
-                                     : decision(piece.n, piece.c, last_row, piece.span);
-        if (contiguous && waiting_bytes_ > 0) {
-            const std::int64_t begin = waiting_.back().span.begin * owner_.item_;
-            d.next = waiting_.back().x + begin;
-            if (!owner_.in_place_) d.next_out = waiting_.back().out + begin;
-        }
+        const std::int64_t behind = waiting_bytes_ - piece.span.length() * owner_.item_;
+        if (behind < bytes) break;
+        waiting_bytes_ = behind;
+        Decision d{};
+        d.rescale = task_.rescale;
+        d.past_caches = owner_.past_caches_;
+        if (contiguous && waiting_bytes_ > 0) d.fetch = fetch_of(waiting_.back());
+        if (owner_.vectors_)
+            decide_vector(piece.n, last_row, piece.span, d);
+        else
+            decide(piece.n, piece.c, last_row, piece.span, d);
         apply(piece, d, contiguous);
     }
     if (worked_ < kWaiting && waiting_bytes_ > 0) return;
@@ -221,33 +233,40 @@ void Dropout::Worker::work_off(std::int64_t bytes, std::int64_t last_row, bool c
     worked_ = 0;
 }
 
-// Of a run of positions of channel c.
-Decision Dropout::Worker::decision(std::int64_t n, std::int64_t c, std::int64_t last_row, const Span& span) {
+// Over a run of positions of channel c.
+void Dropout::Worker::decide(std::int64_t n, std::int64_t c, std::int64_t last_row, const Span& span, Decision& d) {
     const std::int64_t row = n * owner_.channel_.size + c;
-    Decision d{nullptr, 0, owner_.rate(c), Rates::none, nullptr, task_.rescale, nullptr, nullptr};
-    if (!span.ones) {
-        d.rates = mask_.binary() ? Rates::binary : Rates::varied;
+    d.rate = owner_.rate(c);
+    if (!span.ones && mask_.marks()) {
+        d.rates = Rates::binary;
+        d.marks = mask_.marks() + span.begin;
+    } else if (!span.ones) {
+        d.rates = Rates::varied;
         d.factors = mask_.values() + span.begin;
     }
-    if (task_.granularity == Granularity::element) d.draws = row_draws(row, last_row, span);
+    if (task_.granularity == Granularity::element) draw(row, last_row, span, d);
     if (task_.granularity == Granularity::channel) d.draw = owner_.shared_[static_cast<std::size_t>(row)];
     if (task_.granularity == Granularity::region) d.draw = owner_.shared_[static_cast<std::size_t>(n)];
-    return d;
 }
 
-// Of a run of channels, where there are no positions. A rate times a mask value is the same in either order.
-Decision Dropout::Worker::vector_decision(std::int64_t n, std::int64_t last_row, const Span& span) {
+// Over a run of channels, where there are no positions. A rate times a mask value is the same in either order.
+void Dropout::Worker::decide_vector(std::int64_t n, std::int64_t last_row, const Span& span, Decision& d) {
     const float value = mask_.values() ? *mask_.values() : 1.0f;
-    Decision d{nullptr, 0, owner_.rate_ * value, Rates::none, nullptr, task_.rescale, nullptr, nullptr};
+    d.rate = owner_.rate_ * value;
     if (!owner_.rates_.empty()) {
         d.rate = value;
         d.rates = Rates::varied;
         d.factors = owner_.rates_.data() + span.begin;
     }
-    if (task_.granularity == Granularity::element) d.draws = row_draws(n, last_row, span);
+    if (task_.granularity == Granularity::element) draw(n, last_row, span, d);
     if (task_.granularity == Granularity::channel) d.draws = owner_.shared_.data() + n * owner_.size_ + span.begin;
     if (task_.granularity == Granularity::region) d.draw = owner_.shared_[static_cast<std::size_t>(n)];
-    return d;
+}
+
+Fetch Dropout::Worker::fetch_of(const Piece& piece) const {
+    const std::int64_t begin = piece.span.begin * owner_.item_;
+    const bool reads_out = !owner_.in_place_ && !owner_.past_caches_;
+    return {piece.x + begin, reads_out ? piece.out + begin : nullptr, piece.span.length() * owner_.item_};
 }
 
 void Dropout::Worker::rows_of_positions(std::int64_t first, std::int64_t last, bool contiguous) {
@@ -308,14 +327,18 @@ void Dropout::Worker::rows_of_channels(std::int64_t first, std::int64_t last) {
                 continue;
             }
             // The rates of the channels hold 65536 already; the product is the same in either order.
+            const bool reads_out = !owner_.in_place_ && !owner_.past_caches_;
             Decision decision{draws_.data() + (position - begin) * pitch,
+                              0,
+                              0,
                               0,
                               rates ? value : owner_.rate_ * value,
                               rates ? Rates::varied : Rates::none,
+                              nullptr,
                               rates,
                               task_.rescale,
-                              x + ahead,
-                              owner_.in_place_ ? nullptr : out + ahead};
+                              owner_.past_caches_,
+                              {x + ahead, reads_out ? out + ahead : nullptr, channels * owner_.item_}};
             if (task_.granularity == Granularity::channel) decision.draws = owner_.shared_.data() + n * channels;
             if (task_.granularity == Granularity::region) {
                 decision.draws = nullptr;
@@ -330,8 +353,7 @@ void Dropout::run(int max_threads) {
     const bool contiguous = positions_run();
     const bool by_channels = !contiguous && channels_run() && channel_.size >= kDraws;
     const std::int64_t units = by_channels ? batch_.size * counters_ : batch_.size * channel_.size;
-    const std::int64_t bytes = batch_.size * channel_.size * size_ * item_;
-    const std::int64_t useful = std::clamp<std::int64_t>(bytes / kBytesPerThread, 1, units);
+    const std::int64_t useful = std::clamp<std::int64_t>(bytes_ / kBytesPerThread, 1, units);
     const int threads = static_cast<int>(std::min<std::int64_t>(max_threads, useful));
     const auto share = [&](int i) {
         Worker worker(*this);
@@ -340,6 +362,8 @@ void Dropout::run(int max_threads) {
             worker.rows_of_channels(first, last);
         else
             worker.rows_of_positions(first, last, contiguous);
+        // What went past the caches is not ordered by the threads' joining alone.
+        std::atomic_thread_fence(std::memory_order_seq_cst);
     };
     if (threads == 1) {
         share(0);  // even a parallel region of one thread costs a system call

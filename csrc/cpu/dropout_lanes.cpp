@@ -3,6 +3,7 @@
 #include "cpu/dropout_lanes.h"
 
 #include <cstring>
+#include <type_traits>
 #include <utility>
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -16,134 +17,17 @@
 namespace sdfast::cpu::SDFAST_ISA_NAME {
 namespace {
 
-#include "cpu/simd.h"
+#include "cpu/draw_lanes.h"
 
-typedef std::uint64_t vuint64 __attribute__((vector_size(kVectorBytes)));
-typedef std::uint16_t vuint16_quarter __attribute__((vector_size(kVectorBytes / 4)));
 typedef std::int32_t vint32_half __attribute__((vector_size(kVectorBytes / 2)));
 
-constexpr int kCounters = kVectorBytes / 8;  // counters a vector holds, one in the low half of each 64-bit lane
-constexpr int kInFlight = 6;                 // vectors of counters at a time: the rounds wait for their multiplies
 constexpr int kFloats = kVectorBytes / 4;
 
-// The product of the low halves of all 64-bit lanes.
-inline vuint64 multiply_low_halves(vuint64 x, vuint64 y) {
-#if defined(__AVX512F__)
-    return (vuint64)_mm512_mul_epu32((__m512i)x, (__m512i)y);
-#elif defined(__AVX2__)
-    return (vuint64)_mm256_mul_epu32((__m256i)x, (__m256i)y);
-#elif defined(__SSE2__)
-    return (vuint64)_mm_mul_epu32((__m128i)x, (__m128i)y);
-#elif defined(__aarch64__)
-    return (vuint64)vmull_u32(vmovn_u64((uint64x2_t)x), vmovn_u64((uint64x2_t)y));
-#else
-    return (x & 0xffffffffu) * (y & 0xffffffffu);
-#endif
-}
-
-// Four words of each counter; only the low halves of the lanes count.
-struct Words {
-    vuint64 w0, w1, w2, w3;
-};
-
-// counters(v) is the vector of counters number v.
-template <int kVectors, class Counters>
-inline void philox_words(std::uint64_t seed, Counters counters, Words (&out)[kVectors]) {
-    const vuint64 m0 = vuint64{} + philox::kMultiplier0, m1 = vuint64{} + philox::kMultiplier1;
-    std::uint32_t k0 = static_cast<std::uint32_t>(seed), k1 = static_cast<std::uint32_t>(seed >> 32);
-    for (int v = 0; v < kVectors; ++v) {
-        const vuint64 counter = counters(v);
-        out[v] = {counter, counter >> 32, vuint64{}, vuint64{}};
-    }
-    for (int round = 0; round < philox::kRounds; ++round, k0 += philox::kWeyl0, k1 += philox::kWeyl1) {
-        for (int v = 0; v < kVectors; ++v) {
-            Words& w = out[v];
-            const vuint64 p0 = multiply_low_halves(w.w0, m0), p1 = multiply_low_halves(w.w2, m1);
-            w = {(p1 >> 32) ^ w.w1 ^ k0, p1, (p0 >> 32) ^ w.w3 ^ k1, p0};
-        }
-    }
-}
-
-// Calls batch(integral constant of vectors, first counter) over `count` counters, with fewer vectors for the rest.
-template <class Batch>
-inline void for_each_batch(std::int64_t count, Batch batch) {
-    std::int64_t i = 0;
-    for (; count - i > (kInFlight - 1) * kCounters; i += kInFlight * kCounters)
-        batch(std::integral_constant<int, kInFlight>{}, i);
-    switch ((count - i + kCounters - 1) / kCounters) {
-        case 5:
-            return batch(std::integral_constant<int, 5>{}, i);
-        case 4:
-            return batch(std::integral_constant<int, 4>{}, i);
-        case 3:
-            return batch(std::integral_constant<int, 3>{}, i);
-        case 2:
-            return batch(std::integral_constant<int, 2>{}, i);
-        case 1:
-            return batch(std::integral_constant<int, 1>{}, i);
-    }
-}
-
-// Lane l of a vector holds the counter that the interleaving in draws() moves to its place.
-inline vuint64 counter_order() {
-    vuint64 order{};
-    for (int l = 0; l < kCounters; ++l) order[l] = static_cast<std::uint64_t>(l % 2 * (kCounters / 2) + l / 2);
-    return order;
-}
-
-template <int... I>
-inline vuint64 interleave_low(vuint64 x, vuint64 y, std::integer_sequence<int, I...>) {
-    return __builtin_shufflevector(x, y, (I % 2 * kCounters + I / 2 * 2)...);
-}
-template <int... I>
-inline vuint64 interleave_high(vuint64 x, vuint64 y, std::integer_sequence<int, I...>) {
-    return __builtin_shufflevector(x, y, (I % 2 * kCounters + I / 2 * 2 + 1)...);
-}
-
-void draws(std::uint64_t seed, std::uint64_t first, std::int64_t count, std::uint16_t* out) {
-    const vuint64 order = counter_order();
-    constexpr auto lanes = std::make_integer_sequence<int, kCounters>{};
-    for_each_batch(count, [&](auto vectors, std::int64_t i) {
-        Words words[vectors];
-        const std::uint64_t base = first + static_cast<std::uint64_t>(i);
-        philox_words(seed, [&](int v) { return order + (base + static_cast<std::uint64_t>(v * kCounters)); }, words);
-        for (int v = 0; v < vectors; ++v) {
-            const Words& w = words[v];
-            const vuint64 w01 = (w.w0 & 0xffffffffu) | w.w1 << 32, w23 = (w.w2 & 0xffffffffu) | w.w3 << 32;
-            std::uint16_t* to = out + (i + v * kCounters) * philox::kDraws;
-            store_unaligned(to, interleave_low(w01, w23, lanes));
-            store_unaligned(to + kVectorBytes / 2, interleave_high(w01, w23, lanes));
-        }
-    });
-}
-
-inline void store_low_words(std::uint16_t* to, vuint64 v) {
-#if defined(__AVX512F__)
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_cvtepi64_epi16((__m512i)v));
-#else
-    store_unaligned(to, __builtin_convertvector(v, vuint16_quarter));
-#endif
-}
-
-void draws_across(std::uint64_t seed, std::uint64_t first, std::uint64_t stride, std::int64_t count, std::uint16_t* out,
-                  std::int64_t pitch) {
-    vuint64 steps{};
-    for (int l = 0; l < kCounters; ++l) steps[l] = static_cast<std::uint64_t>(l) * stride;
-    for_each_batch(count, [&](auto vectors, std::int64_t i) {
-        Words words[vectors];
-        const auto counters = [&](int v) {
-            return steps + (first + static_cast<std::uint64_t>(i + v * kCounters) * stride);
-        };
-        philox_words(seed, counters, words);
-        for (int v = 0; v < vectors; ++v) {
-            const vuint64 all[4] = {words[v].w0, words[v].w1, words[v].w2, words[v].w3};
-            std::uint16_t* to = out + i + v * kCounters;
-            for (int j = 0; j < 4; ++j) {
-                store_low_words(to + 2 * j * pitch, all[j]);
-                store_low_words(to + (2 * j + 1) * pitch, all[j] >> 16);
-            }
-        }
-    });
+// GCC 12 takes a function that only prefetches for one without effect, unless it is inlined from the start.
+__attribute__((always_inline)) inline void fetch_line(const Fetch& fetch, std::int64_t offset) {
+    if (offset >= fetch.bytes) return;
+    __builtin_prefetch(fetch.x + offset, 0, 2);
+    if (fetch.out) __builtin_prefetch(fetch.out + offset, 1, 2);
 }
 
 // What happens to kFloats elements: bits to keep, and the factor of what is kept.
@@ -162,12 +46,11 @@ template <bool kShared, Rates kRates>
 inline Verdict judge(const Decision& d, std::int64_t i, vint32 shared_draw, Verdict full) {
     const vint32 draw = kShared ? shared_draw : (vint32)widen_words(d.draws + i);
     if (kRates == Rates::none) return {draw >= full.keep, full.scale};
-    const vfloat rates = load_unaligned<vfloat>(d.factors + i);
     if (kRates == Rates::binary) {
-        const vint32 marked = rates != 0;
+        const vint32 marked = widen_signed_bytes(d.marks + i);
         return {draw >= (full.keep & marked), marked ? full.scale : vfloat{} + 1.0f};
     }
-    const vint32 threshold = rounded(d.rate * rates);
+    const vint32 threshold = rounded(d.rate * load_unaligned<vfloat>(d.factors + i));
     return {draw >= threshold, d.rescale ? scale_of(threshold) : vfloat{} + 1.0f};
 }
 
@@ -182,16 +65,10 @@ inline vuint16_half narrow_words(vint32 v) {
 inline vfloat widen(const BFloat16&, vuint16_half words) { return widen_bfloat16(&words); }
 inline vfloat widen(const Half&, vuint16_half words) { return widen_half(&words); }
 
-// To the nearest, ties to even.
+// To the nearest, ties to even. A NaN that came from a bfloat16 has no low bits that could carry into its exponent.
 inline vuint16_half narrowed(const BFloat16&, vfloat x) {
-    const vint32 bits = (vint32)x;
-    const vint32 rounded = bits + 0x7fff + (bits >> 16 & 1);
-#if defined(__AVX512F__)
-    const __mmask16 nan = _mm512_cmpgt_epi32_mask((__m512i)(bits & 0x7fffffff), _mm512_set1_epi32(0x7f800000));
-    const __m512i kept = _mm512_mask_or_epi32((__m512i)rounded, nan, (__m512i)bits, _mm512_set1_epi32(0x400000));
-    return narrow_words((vint32)_mm512_srli_epi32(kept, 16));
-#endif
-    return narrow_words(((bits & 0x7fffffff) > 0x7f800000 ? bits | 0x400000 : rounded) >> 16 & 0xffff);
+    const vuint32 bits = (vuint32)x;
+    return narrow_words((vint32)((bits + 0x7fff + (bits >> 16 & 1)) >> 16));
 }
 
 inline vuint16_half narrowed(const Half&, vfloat x) {
@@ -226,6 +103,7 @@ struct Elements {
             words &= narrow_words(verdict.keep);
     }
     void store(T* to) const { store_unaligned(to, words); }
+    void store_past_caches(T* to) const { store(to); }  // half a vector at a time gains nothing
 };
 
 template <>
@@ -238,6 +116,7 @@ struct Elements<float> {
         values = (vfloat)((vint32)values & verdict.keep);
     }
     void store(float* to) const { store_unaligned(to, values); }
+    void store_past_caches(float* to) const { SDFAST_ISA_NAME::store_past_caches(to, values); }
 };
 
 template <>
@@ -259,7 +138,13 @@ struct Elements<double> {
         store_unaligned(to, values[0]);
         store_unaligned(to + kCounters, values[1]);
     }
+    void store_past_caches(double* to) const {
+        SDFAST_ISA_NAME::store_past_caches(to, values[0]);
+        SDFAST_ISA_NAME::store_past_caches(to + kCounters, values[1]);
+    }
 };
+
+inline bool is_aligned(const void* p) { return reinterpret_cast<std::uintptr_t>(p) % kVectorBytes == 0; }
 
 // The decision comes by value: what is stored could change one behind a reference.
 template <class T, bool kShared, Rates kRates>
@@ -269,18 +154,65 @@ inline void apply_run(const T* x, T* out, std::int64_t length, Decision d) {
     const Verdict full = {threshold, scale_of(threshold)};
     // The last vector ends with the run: it is read before, and written after, those that it overlaps.
     const std::int64_t last = length - kFloats;
+    fetch_line(d.fetch, last * static_cast<std::int64_t>(sizeof(T)));
     Elements<T> end(x + last);
     end.drop(judge<kShared, kRates>(d, last, shared_draw, full), d.rescale);
-    const T* next = static_cast<const T*>(d.next);
-    const T* next_out = static_cast<const T*>(d.next_out);
+    const bool past_caches = d.past_caches && is_aligned(out);
+    constexpr std::int64_t item = sizeof(T);
     for (std::int64_t i = 0; i < last; i += kFloats) {
-        if (next) __builtin_prefetch(next + i, 0, 2);
-        if (next_out) __builtin_prefetch(next_out + i, 1, 2);
+        fetch_line(d.fetch, i * item);
         Elements<T> elements(x + i);
         elements.drop(judge<kShared, kRates>(d, i, shared_draw, full), d.rescale);
-        elements.store(out + i);
+        if (past_caches)
+            elements.store_past_caches(out + i);
+        else
+            elements.store(out + i);
     }
-    end.store(out + last);
+    if (past_caches && is_aligned(out + last))
+        end.store_past_caches(out + last);
+    else
+        end.store(out + last);
+}
+
+// The same at one rate in lanes of 16 bits: a draw is compared as it lies.
+inline vuint16 scaled(vuint16 bfloat16s, vfloat scale) {
+    const auto rounded_bits = [](vfloat v) { return (vuint32)v + 0x7fff + ((vuint32)v >> 16 & 1); };
+    const vuint32 pairs = (vuint32)bfloat16s;
+    const vuint32 low = rounded_bits((vfloat)(pairs << 16) * scale);
+    const vuint32 high = rounded_bits((vfloat)(pairs & 0xffff0000u) * scale);
+    return (vuint16)(low >> 16 | (high & 0xffff0000u));
+}
+
+template <bool kShared>
+inline void apply_words(const std::uint16_t* x, std::uint16_t* out, std::int64_t length, Decision d) {
+    const std::int32_t threshold = rounded(vfloat{} + d.rate)[0];
+    if (threshold == 0) {
+        if (x != out) std::memcpy(out, x, static_cast<std::size_t>(length) * sizeof *x);
+        return;
+    }
+    const vuint16 last_dropped = vuint16{} + static_cast<std::uint16_t>(threshold - 1);
+    const vfloat scale = scale_of(vint32{} + threshold);
+    const vuint16 shared = vuint16{} + d.draw;
+    const auto outcome = [&](std::int64_t i) {
+        const vuint16 words = load_unaligned<vuint16>(x + i);
+        const vuint16 draws = kShared ? shared : load_unaligned<vuint16>(d.draws + i);
+        return (d.rescale ? scaled(words, scale) : words) & (vuint16)(draws > last_dropped);
+    };
+    const std::int64_t last = length - kVectorBytes / 2;
+    fetch_line(d.fetch, 2 * last);
+    const vuint16 end = outcome(last);
+    const bool past_caches = d.past_caches && is_aligned(out);
+    for (std::int64_t i = 0; i < last; i += kVectorBytes / 2) {
+        fetch_line(d.fetch, 2 * i);
+        if (past_caches)
+            store_past_caches(out + i, outcome(i));
+        else
+            store_unaligned(out + i, outcome(i));
+    }
+    if (past_caches && is_aligned(out + last))
+        store_past_caches(out + last, end);
+    else
+        store_unaligned(out + last, end);
 }
 
 // Runs shorter than a vector, through padded copies.
@@ -288,19 +220,25 @@ template <class T, bool kShared, Rates kRates>
 inline void apply_short(const T* x, T* out, std::int64_t length, const Decision& d) {
     T values[kFloats] = {};
     std::uint16_t draws[kFloats] = {};
+    std::int8_t marks[kFloats] = {};
     float factors[kFloats] = {};
     const auto count = static_cast<std::size_t>(length);
     std::memcpy(values, x, count * sizeof(T));
     if (!kShared) std::memcpy(draws, d.draws, count * sizeof(std::uint16_t));
-    if (kRates != Rates::none) std::memcpy(factors, d.factors, count * sizeof(float));
+    if (kRates == Rates::binary) std::memcpy(marks, d.marks, count);
+    if (kRates == Rates::varied) std::memcpy(factors, d.factors, count * sizeof(float));
     apply_run<T, kShared, kRates>(values, values, kFloats,
-                                  {draws, d.draw, d.rate, d.rates, factors, d.rescale, nullptr, nullptr});
+                                  {draws, d.draw, 0, 0, d.rate, d.rates, marks, factors, d.rescale, false, {}});
     std::memcpy(out, values, count * sizeof(T));
 }
 
 template <class T, bool kShared, Rates kRates>
 void apply_any(const T* x, T* out, std::int64_t length, const Decision& d) {
-    if (length >= kFloats)
+    constexpr bool kWords = std::is_same_v<T, BFloat16> || std::is_same_v<T, Half>;
+    if (kWords && kRates == Rates::none && length >= kVectorBytes / 2 && !(d.rescale && std::is_same_v<T, Half>))
+        apply_words<kShared>(reinterpret_cast<const std::uint16_t*>(x), reinterpret_cast<std::uint16_t*>(out), length,
+                             d);
+    else if (length >= kFloats)
         apply_run<T, kShared, kRates>(x, out, length, d);
     else
         apply_short<T, kShared, kRates>(x, out, length, d);
@@ -315,10 +253,47 @@ void apply(const void* from, void* to, std::int64_t length, const Decision& d) {
     kRuns[d.draws ? 0 : 1][static_cast<int>(d.rates)](static_cast<const T*>(from), static_cast<T*>(to), length, d);
 }
 
+// Draws that are made at a time: few, so that the core reaches the memory's next piece while it still computes.
+template <class T>
+constexpr std::int64_t kDrawn = (sizeof(T) == 2 ? 2 : 1) * kInFlight * kCounters * philox::kDraws;
+
+template <class T, Rates kRates>
+void drop_any(const T* x, T* out, std::int64_t length, Decision d) {
+    alignas(kVectorBytes) std::uint16_t buffer[kDrawn<T> + kDrawSlack];
+    std::int64_t skipped = static_cast<std::int64_t>(d.first % philox::kDraws);
+    std::uint64_t counter = d.first / philox::kDraws;
+    while (length > 0) {
+        const std::int64_t count = length < kDrawn<T> - skipped ? length : kDrawn<T> - skipped;
+        draws(d.seed, counter, (skipped + count + philox::kDraws - 1) / philox::kDraws, buffer);
+        d.draws = buffer + skipped;
+        apply_any<T, false, kRates>(x, out, count, d);
+        x += count;
+        out += count;
+        length -= count;
+        if (kRates == Rates::binary) d.marks += count;
+        if (kRates == Rates::varied) d.factors += count;
+        const auto bytes = count * static_cast<std::int64_t>(sizeof(T));
+        d.fetch.x += bytes;
+        if (d.fetch.out) d.fetch.out += bytes;
+        d.fetch.bytes -= bytes;
+        counter += kDrawn<T> / philox::kDraws;
+        skipped = 0;
+    }
+}
+
+template <class T>
+void drop(const void* from, void* to, std::int64_t length, const Decision& d) {
+    using Run = decltype(&drop_any<T, Rates::none>);
+    static constexpr Run kRuns[3] = {drop_any<T, Rates::none>, drop_any<T, Rates::binary>, drop_any<T, Rates::varied>};
+    kRuns[static_cast<int>(d.rates)](static_cast<const T*>(from), static_cast<T*>(to), length, d);
+}
+
 }  // namespace
 
 extern const DropoutKernels kDropoutKernels;
-const DropoutKernels kDropoutKernels = {
-    draws, draws_across, {apply<double>, apply<float>, apply<Half>, apply<BFloat16>}};
+const DropoutKernels kDropoutKernels = {draws,
+                                        draws_across,
+                                        {drop<double>, drop<float>, drop<Half>, drop<BFloat16>},
+                                        {apply<double>, apply<float>, apply<Half>, apply<BFloat16>}};
 
 }  // namespace sdfast::cpu::SDFAST_ISA_NAME

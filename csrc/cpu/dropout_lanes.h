@@ -7,17 +7,25 @@ namespace sdfast::cpu {
 // How the rate of dropping varies along a run: not, by factors that are 0 or 1, or by factors in between.
 enum class Rates { none, binary, varied };
 
+// Memory that is wanted soon, to be fetched along the way: so many bytes of the input and, unless null, of the output.
+struct Fetch {
+    const char *x, *out;
+    std::int64_t bytes;
+};
+
 // What decides over a run of elements. Element i is dropped iff draw < T, with the integer threshold
-// T = round(rate * factors[i]) in [0, 65536].
+// T = round(rate * factor of i) in [0, 65536].
 struct Decision {
     const std::uint16_t* draws;  // [length], or null: then `draw` is shared by all
     std::uint16_t draw;
-    float rate;  // 65536 * probability
+    std::uint64_t seed, first;  // for drop(): draws are made from draw number `first` on
+    float rate;                 // 65536 * probability
     Rates rates;
-    const float* factors;  // [length], unless rates is none
-    bool rescale;          // multiply what is kept by 65536 / (65536 - T)
-    const void* next;      // what is wanted after this run, to be fetched while it lasts, or null
-    const void* next_out;  // likewise of the output, or null where that is x
+    const std::int8_t* marks;  // [length], if rates is binary: -1 for a factor of 1, 0 for 0
+    const float* factors;      // [length], if rates is varied
+    bool rescale;              // multiply what is kept by 65536 / (65536 - T)
+    bool past_caches;          // the output is too large to be found in a cache later
+    Fetch fetch;
 };
 
 struct DropoutKernels {
@@ -29,6 +37,9 @@ struct DropoutKernels {
     // kDrawSlack columns too many.
     void (*draws_across)(std::uint64_t seed, std::uint64_t first, std::uint64_t stride, std::int64_t count,
                          std::uint16_t* out, std::int64_t pitch);
+
+    // The same from draws made along the way, a few at a time, so that memory moves while the core computes.
+    void (*drop[4])(const void* x, void* out, std::int64_t length, const Decision& decision);
 
     // out = x, dropped and scaled; out may be x. By DType.
     void (*apply[4])(const void* x, void* out, std::int64_t length, const Decision& decision);

@@ -96,21 +96,17 @@ void MaskRows::sample(std::size_t dim, const char* from, float* to) {
 void MaskRows::find_spans() {
     spans_.clear();
     binary_ = true;
+    marks_.resize(static_cast<std::size_t>(total_));
     for (std::int64_t begin = 0; begin < total_; begin += kScanned) {
         const std::int64_t end = std::min(begin + kScanned, total_);
         std::int32_t zeros = 0, ones = 0;
         for (std::int64_t i = begin; i < end; ++i) {
             zeros += current_[i] == 0.0f;
             ones += current_[i] == 1.0f;
+            marks_[static_cast<std::size_t>(i)] = static_cast<std::int8_t>(-(current_[i] == 1.0f));
         }
         binary_ = binary_ && zeros + ones == end - begin;
-        if (zeros == end - begin) continue;
-        if (ones == end - begin) {
-            mark(begin, end, true);
-            continue;
-        }
-        for (std::int64_t i = begin; i < end; ++i)
-            if (current_[i] != 0) mark(i, i + 1, current_[i] == 1);
+        if (zeros < end - begin) mark(begin, end, ones == end - begin);
     }
 }
 

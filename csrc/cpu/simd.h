@@ -12,9 +12,11 @@ constexpr int kVectorBytes = 16;
 typedef double vdouble __attribute__((vector_size(kVectorBytes)));
 typedef float vfloat __attribute__((vector_size(kVectorBytes)));
 typedef float vfloat_half __attribute__((vector_size(kVectorBytes / 2)));
+typedef std::int8_t vint8_quarter __attribute__((vector_size(kVectorBytes / 4)));
 typedef std::int64_t vint64 __attribute__((vector_size(kVectorBytes)));
 typedef std::int32_t vint32 __attribute__((vector_size(kVectorBytes)));
 typedef std::uint32_t vuint32 __attribute__((vector_size(kVectorBytes)));
+typedef std::uint16_t vuint16 __attribute__((vector_size(kVectorBytes)));
 typedef std::uint16_t vuint16_half __attribute__((vector_size(kVectorBytes / 2)));
 
 template <class V>
@@ -27,6 +29,20 @@ inline V load_unaligned(const void* from) {
 template <class V>
 inline void store_unaligned(void* to, V v) {
     std::memcpy(to, &v, sizeof v);
+}
+
+// Past the caches, which spares reading what is overwritten. Only to where a whole vector is aligned.
+template <class V>
+inline void store_past_caches(void* to, V v) {
+#if defined(__AVX512F__)
+    _mm512_stream_si512(static_cast<__m512i*>(to), (__m512i)v);
+#elif defined(__AVX2__)
+    _mm256_stream_si256(static_cast<__m256i*>(to), (__m256i)v);
+#elif defined(__SSE2__)
+    _mm_stream_si128(static_cast<__m128i*>(to), (__m128i)v);
+#else
+    store_unaligned(to, v);
+#endif
 }
 
 // GCC 12 splits __builtin_convertvector to 512 bits into halves; the intrinsics are one instruction each.
@@ -69,6 +85,19 @@ inline vuint32 widen_words(const void* from) {
     return (vuint32)_mm_unpacklo_epi16(_mm_loadl_epi64(static_cast<const __m128i*>(from)), _mm_setzero_si128());
 #else
     return __builtin_convertvector(load_unaligned<vuint16_half>(from), vuint32);
+#endif
+}
+
+// Signed bytes as 32-bit numbers.
+inline vint32 widen_signed_bytes(const void* from) {
+#if defined(__AVX512F__)
+    return (vint32)_mm512_cvtepi8_epi32(load_unaligned<__m128i>(from));
+#elif defined(__AVX2__)
+    return (vint32)_mm256_cvtepi8_epi32(_mm_loadl_epi64(static_cast<const __m128i*>(from)));
+#elif defined(__SSE4_1__)
+    return (vint32)_mm_cvtepi8_epi32(_mm_cvtsi32_si128(load_unaligned<std::int32_t>(from)));
+#else
+    return __builtin_convertvector(load_unaligned<vint8_quarter>(from), vint32);
 #endif
 }
 
