@@ -98,6 +98,7 @@ void Dropout::join_rows() {
     batch_ = {1, 0, 0};
     channel_ = {rows, size_ * item_, size_ * item_};
     positions_ = {{size_, item_, item_}};
+    vectors_ = false;
 }
 
 bool Dropout::positions_run() const {
@@ -239,7 +240,8 @@ void Dropout::Worker::decide(std::int64_t n, std::int64_t c, std::int64_t last_r
     d.rate = owner_.rate(c);
     if (!span.ones && mask_.marks()) {
         d.rates = Rates::binary;
-        d.marks = mask_.marks() + span.begin;
+        d.marks = mask_.marks();
+        d.first_mark = span.begin;
     } else if (!span.ones) {
         d.rates = Rates::varied;
         d.factors = mask_.values() + span.begin;
@@ -335,6 +337,7 @@ void Dropout::Worker::rows_of_channels(std::int64_t first, std::int64_t last) {
                               rates ? value : owner_.rate_ * value,
                               rates ? Rates::varied : Rates::none,
                               nullptr,
+                              0,
                               rates,
                               task_.rescale,
                               owner_.past_caches_,

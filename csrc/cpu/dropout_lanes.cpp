@@ -41,13 +41,27 @@ inline vint32 rounded(vfloat x) { return (vint32)(x + 0x1p23f) - 0x4b000000; }
 
 inline vfloat scale_of(vint32 threshold) { return 65536.0f / __builtin_convertvector(65536 - threshold, vfloat); }
 
+// Marks of kFloats elements, all bits of an element alike.
+inline vint32 marks_at(const std::uint8_t* marks, std::int64_t first) {
+    std::uint32_t bits;
+    std::memcpy(&bits, marks + first / 8, sizeof bits);
+    bits >>= first % 8;
+#if defined(__AVX512F__)
+    return (vint32)_mm512_movm_epi32(static_cast<__mmask16>(bits));
+#else
+    vint32 own{};
+    for (int i = 0; i < kFloats; ++i) own[i] = 1 << i;
+    return (own & static_cast<std::int32_t>(bits)) != 0;
+#endif
+}
+
 // kShared: one draw for all.
 template <bool kShared, Rates kRates>
 inline Verdict judge(const Decision& d, std::int64_t i, vint32 shared_draw, Verdict full) {
     const vint32 draw = kShared ? shared_draw : (vint32)widen_words(d.draws + i);
     if (kRates == Rates::none) return {draw >= full.keep, full.scale};
     if (kRates == Rates::binary) {
-        const vint32 marked = widen_signed_bytes(d.marks + i);
+        const vint32 marked = marks_at(d.marks, d.first_mark + i);
         return {draw >= (full.keep & marked), marked ? full.scale : vfloat{} + 1.0f};
     }
     const vint32 threshold = rounded(d.rate * load_unaligned<vfloat>(d.factors + i));
@@ -220,15 +234,14 @@ template <class T, bool kShared, Rates kRates>
 inline void apply_short(const T* x, T* out, std::int64_t length, const Decision& d) {
     T values[kFloats] = {};
     std::uint16_t draws[kFloats] = {};
-    std::int8_t marks[kFloats] = {};
     float factors[kFloats] = {};
     const auto count = static_cast<std::size_t>(length);
     std::memcpy(values, x, count * sizeof(T));
     if (!kShared) std::memcpy(draws, d.draws, count * sizeof(std::uint16_t));
-    if (kRates == Rates::binary) std::memcpy(marks, d.marks, count);
     if (kRates == Rates::varied) std::memcpy(factors, d.factors, count * sizeof(float));
-    apply_run<T, kShared, kRates>(values, values, kFloats,
-                                  {draws, d.draw, 0, 0, d.rate, d.rates, marks, factors, d.rescale, false, {}});
+    apply_run<T, kShared, kRates>(
+        values, values, kFloats,
+        {draws, d.draw, 0, 0, d.rate, d.rates, d.marks, d.first_mark, factors, d.rescale, false, {}});
     std::memcpy(out, values, count * sizeof(T));
 }
 
@@ -270,7 +283,7 @@ void drop_any(const T* x, T* out, std::int64_t length, Decision d) {
         x += count;
         out += count;
         length -= count;
-        if (kRates == Rates::binary) d.marks += count;
+        d.first_mark += count;
         if (kRates == Rates::varied) d.factors += count;
         const auto bytes = count * static_cast<std::int64_t>(sizeof(T));
         d.fetch.x += bytes;

@@ -21,10 +21,11 @@ struct Decision {
     std::uint64_t seed, first;  // for drop(): draws are made from draw number `first` on
     float rate;                 // 65536 * probability
     Rates rates;
-    const std::int8_t* marks;  // [length], if rates is binary: -1 for a factor of 1, 0 for 0
-    const float* factors;      // [length], if rates is varied
-    bool rescale;              // multiply what is kept by 65536 / (65536 - T)
-    bool past_caches;          // the output is too large to be found in a cache later
+    const std::uint8_t* marks;  // if rates is binary: bit first_mark + i is the factor of i; three bytes more are read
+    std::int64_t first_mark;
+    const float* factors;  // [length], if rates is varied
+    bool rescale;          // multiply what is kept by 65536 / (65536 - T)
+    bool past_caches;      // the output is too large to be found in a cache later
     Fetch fetch;
 };
 

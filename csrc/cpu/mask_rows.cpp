@@ -1,14 +1,17 @@
 #include "cpu/mask_rows.h"
 
 #include <algorithm>
+#include <bitset>
 #include <cstring>
 #include <type_traits>
 
 namespace sdfast::cpu {
 namespace {
 
-constexpr std::int64_t kBridgedGap = 128;  // shorter gaps cost less to process than to leave out
-constexpr std::int64_t kScanned = 32;      // positions looked at together
+// Gaps that cost less to process than to leave out: all that are short, and longer ones after runs of twice their
+// length, as memory that is left out interrupts the stream.
+constexpr std::int64_t kShortGap = 128, kLongGap = 1024;
+constexpr std::int64_t kScanned = 32;  // positions looked at together
 
 template <class T>
 void convert(const char* from, const std::int64_t* offsets, std::int64_t count, float* to) {
@@ -96,22 +99,27 @@ void MaskRows::sample(std::size_t dim, const char* from, float* to) {
 void MaskRows::find_spans() {
     spans_.clear();
     binary_ = true;
-    marks_.resize(static_cast<std::size_t>(total_));
+    marks_.assign(static_cast<std::size_t>((total_ + 2 * kScanned) / 8), 0);
     for (std::int64_t begin = 0; begin < total_; begin += kScanned) {
         const std::int64_t end = std::min(begin + kScanned, total_);
-        std::int32_t zeros = 0, ones = 0;
+        std::int32_t zeros = 0;
+        std::uint32_t ones = 0;
         for (std::int64_t i = begin; i < end; ++i) {
             zeros += current_[i] == 0.0f;
-            ones += current_[i] == 1.0f;
-            marks_[static_cast<std::size_t>(i)] = static_cast<std::int8_t>(-(current_[i] == 1.0f));
+            ones |= static_cast<std::uint32_t>(current_[i] == 1.0f) << (i - begin);
         }
-        binary_ = binary_ && zeros + ones == end - begin;
-        if (zeros < end - begin) mark(begin, end, ones == end - begin);
+        std::memcpy(marks_.data() + begin / 8, &ones, sizeof ones);
+        const auto count = static_cast<std::int64_t>(std::bitset<kScanned>(ones).count());
+        binary_ = binary_ && zeros + count == end - begin;
+        if (zeros < end - begin) mark(begin, end, count == end - begin);
     }
 }
 
 void MaskRows::mark(std::int64_t begin, std::int64_t end, bool ones) {
-    if (spans_.empty() || begin - spans_.back().end >= kBridgedGap) spans_.push_back({begin, begin, true});
+    const auto is_bridged = [&](const Span& last) {
+        return begin - last.end < std::clamp(last.length() / 2, kShortGap, kLongGap);
+    };
+    if (spans_.empty() || !is_bridged(spans_.back())) spans_.push_back({begin, begin, true});
     Span& span = spans_.back();
     span.ones = span.ones && ones && span.end == begin;
     span.end = end;

@@ -23,8 +23,8 @@ class MaskRows {
 
     // Values at all positions in logical order, or null without a mask.
     const float* values() const { return current_; }
-    // The values as -1 for 1 and 0 for 0, which are a quarter of the size, or null where there are others.
-    const std::int8_t* marks() const { return binary_ ? marks_.data() : nullptr; }
+    // The values as bits, which stay in the first-level cache, or null where some are neither 0 nor 1.
+    const std::uint8_t* marks() const { return binary_ ? marks_.data() : nullptr; }
     // Where values are not zero; short gaps are bridged.
     const std::vector<Span>& spans() const { return spans_; }
 
@@ -39,7 +39,7 @@ class MaskRows {
     std::vector<std::int64_t> inner_;                 // positions below one step of a dimension
     std::vector<float> sampled_;                      // empty where the mask can be read as it lies
     const float* current_ = nullptr;
-    std::vector<std::int8_t> marks_;
+    std::vector<std::uint8_t> marks_;
     std::int64_t total_ = 1;
     std::vector<Span> spans_;
     bool binary_ = true;

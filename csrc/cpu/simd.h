@@ -12,7 +12,6 @@ constexpr int kVectorBytes = 16;
 typedef double vdouble __attribute__((vector_size(kVectorBytes)));
 typedef float vfloat __attribute__((vector_size(kVectorBytes)));
 typedef float vfloat_half __attribute__((vector_size(kVectorBytes / 2)));
-typedef std::int8_t vint8_quarter __attribute__((vector_size(kVectorBytes / 4)));
 typedef std::int64_t vint64 __attribute__((vector_size(kVectorBytes)));
 typedef std::int32_t vint32 __attribute__((vector_size(kVectorBytes)));
 typedef std::uint32_t vuint32 __attribute__((vector_size(kVectorBytes)));
@@ -85,19 +84,6 @@ inline vuint32 widen_words(const void* from) {
     return (vuint32)_mm_unpacklo_epi16(_mm_loadl_epi64(static_cast<const __m128i*>(from)), _mm_setzero_si128());
 #else
     return __builtin_convertvector(load_unaligned<vuint16_half>(from), vuint32);
-#endif
-}
-
-// Signed bytes as 32-bit numbers.
-inline vint32 widen_signed_bytes(const void* from) {
-#if defined(__AVX512F__)
-    return (vint32)_mm512_cvtepi8_epi32(load_unaligned<__m128i>(from));
-#elif defined(__AVX2__)
-    return (vint32)_mm256_cvtepi8_epi32(_mm_loadl_epi64(static_cast<const __m128i*>(from)));
-#elif defined(__SSE4_1__)
-    return (vint32)_mm_cvtepi8_epi32(_mm_cvtsi32_si128(load_unaligned<std::int32_t>(from)));
-#else
-    return __builtin_convertvector(load_unaligned<vint8_quarter>(from), vint32);
 #endif
 }
 
