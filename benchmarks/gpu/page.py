@@ -1,0 +1,181 @@
+"""What a run has found: one JSON, one page of tables beside it, and a short table for the terminal."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.gpu.journal import Journal
+from benchmarks.gpu.race import COPY
+from benchmarks.gpu.targets import TARGETS
+from benchmarks.outcome import MISSED, NOT_SHOWN, REACHED, status, summary
+from benchmarks.scoreboard import columns, markdown
+from sdfast.files import write_atomically
+
+REHEARSAL = (
+    "REHEARSAL on the CPU, at sizes of a few kilobytes and in Triton's interpreter. It shows that the script runs and "
+    "that answers are right there. No GPU was used, nothing was judged, and there is no figure of a GPU here."
+)
+_METHOD = (
+    "Times are of the device, between its events, medians of rounds in which all take turns; below "
+    "0.5 GB moved, of replays of CUDA graphs over rotated inputs. Bytes are those that must be read and written, each "
+    "once; of the copy is the share of the bandwidth of a device-to-device copy of as many bytes in the same rounds. "
+    "Every answer is checked before it is timed, into poisoned memory; `WRONG` is not timed."
+)
+
+
+def gather(journal: Journal, settings: dict, seconds: float) -> dict:
+    """Return all that is kept of a run, as JSON values; `settings` say what it was asked."""
+    judged = journal.of("judged")
+    kept = {
+        "what": "rehearsal of the GPU benchmark" if settings["rehearsal"] else "GPU benchmark",
+        **settings,
+        "seconds": round(seconds, 1),
+        "machine": (journal.of("machine") or [{}])[0],
+        "readings_after": (journal.of("readings") or [{}])[-1],
+        "builds": journal.of("build"),
+        "backends": journal.of("backend"),
+        "checks": journal.of("check"),
+        "rows": journal.of("row"),
+        "judged": [figure for figure in judged if figure["selected"]],
+        "judged_beside": [figure for figure in judged if not figure["selected"]],
+        "not_run": [],
+        "left_out": journal.of("left_out"),
+        "died": journal.of("died") + journal.of("given_up"),
+    }
+    if not settings["rehearsal"]:
+        shown = {figure["target"] for figure in kept["judged"]}
+        kept["not_run"] = [target.label for target in TARGETS if target.label not in shown]
+    kept["ceiling"] = _ceiling(kept["rows"])
+    kept["status"] = exit_status(kept)
+    return kept
+
+
+def exit_status(kept: dict) -> int:
+    """Return 0 if every reach is met, 1 if one is missed or an answer was wrong, 3 if one could not be shown.
+
+    A rehearsal judges nothing: 0 if all has run and was right.
+    """
+    ours = [*kept["checks"], *(row for row in kept["rows"] if row["ours"])]
+    if any(each["status"] == "WRONG" for each in ours):
+        return MISSED
+    if not kept["rehearsal"]:
+        faults = [each for each in kept["backends"] if each["fault"]] or kept["died"]
+        return max(status(kept), NOT_SHOWN if faults else REACHED) if status(kept) != MISSED else MISSED
+    failed = any(each["status"] == "failed" for each in [*kept["checks"], *kept["rows"]])
+    return NOT_SHOWN if failed or kept["died"] or kept["left_out"] or not kept["rows"] else REACHED
+
+
+def write(kept: dict, out: Path) -> list[Path]:
+    """Write the JSON and, beside it, the page; return both paths."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    page = out.with_suffix(".md")
+    write_atomically(out, lambda part: part.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8"))
+    write_atomically(page, lambda part: part.write_text(_page(kept), encoding="utf-8"))
+    return [out, page]
+
+
+def short(kept: dict) -> list[str]:
+    """Return the lines that a run ends with."""
+    lines = [REHEARSAL] if kept["rehearsal"] else []
+    lines += columns(_check_table(kept, brief=True))
+    if kept["rehearsal"]:
+        done = sum(row["status"] == "rehearsed" for row in kept["rows"])
+        return [*lines, f"{done} of {len(kept['rows'])} rows rehearsed; nothing was timed or judged"]
+    lines += ["", *columns(_row_table(kept, brief=True)), "", *columns(_judged_table(kept)), ""]
+    lines += [f"ceiling: a copy at {kept['ceiling'] / 1e9:.0f} GB/s" if kept["ceiling"] else "no ceiling was measured"]
+    return [*lines, *summary(kept), *_faults(kept)]
+
+
+def _ceiling(rows: Sequence[dict]) -> float | None:
+    """Return the largest bandwidth that a copy has had, read and written."""
+    return max((row["bytes_a_second"] for row in rows if row["candidate"] == COPY and row["seconds"]), default=None)
+
+
+def _page(kept: dict) -> str:
+    title = "# REHEARSAL, not a GPU's figures" if kept["rehearsal"] else "# What was measured on a GPU"
+    parts = [title, f"**{REHEARSAL}**" if kept["rehearsal"] else _METHOD]
+    parts.append(markdown([("on", ""), *kept["machine"].items()]))
+    if not kept["rehearsal"]:
+        ceiling = f"{kept['ceiling'] / 1e9:.0f} GB/s, read and written" if kept["ceiling"] else "not measured"
+        parts += [
+            f"The ceiling, the fastest copy of this run: {ceiling}.",
+            "## Reach, aim, measured",
+            "Judged is the backend that is chosen for a GPU; the other is shown below it.",
+            "\n".join(f"- {line}" for line in summary(kept)),
+            markdown(_judged_table(kept)),
+        ]
+    parts += ["## Answers", markdown(_check_table(kept))]
+    if len(kept["rows"]):
+        parts += ["## Rows" if kept["rehearsal"] else "## Times", markdown(_row_table(kept))]
+    if faults := _faults(kept):
+        parts += ["## What is missing", "\n".join(f"- {line}" for line in faults)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _faults(kept: dict) -> list[str]:
+    lines = [f"build {each['name']}: {each['fault']}" for each in kept["builds"] if each["fault"]]
+    lines += [f"backend {each['name']}: {each['fault']}" for each in kept["backends"] if each["fault"]]
+    lines += [f"left out: {each['stage']}: {each['note']}" for each in kept["left_out"]]
+    return lines + [
+        f"died: {each.get('stage', '')} {each.get('candidate') or ''}: {each['note']}" for each in kept["died"]
+    ]
+
+
+def _judged_table(kept: dict) -> list[Sequence[str]]:
+    rows: list[Sequence[str]] = [("target", "features", "reach", "aim", "measured", "half of the rounds", "")]
+    for target in TARGETS:
+        wanted = target.show(target.reach), target.show(target.aim)
+        found = [each for each in [*kept["judged"], *kept["judged_beside"]] if each["target"] == target.label]
+        for each in found:
+            values = each["measured"]
+            verdict = each["verdict"] if each["selected"] else f"({each['verdict']})"
+            if values is None:
+                rows.append((target.label, each["shape"], *wanted, each["note"], "", verdict))
+                continue
+            half = f"{target.show(values['quartile_1'])} to {target.show(values['quartile_3'])}"
+            rows.append((target.label, each["shape"], *wanted, target.show(values["median"]), half, verdict))
+        if not any(each["selected"] for each in found):
+            rows.append((target.label, "", *wanted, "", "", "not run"))
+    return rows
+
+
+def _check_table(kept: dict, brief: bool = False) -> list[Sequence[str]]:
+    rows: list[Sequence[str]] = [("check", "dtype", "backend", "variants", "largest error", "allowed", "", "where")]
+    for each in kept["checks"]:
+        if brief and each["status"] == "absent":
+            continue
+        error = "" if each["error"] is None else f"{each['error']:.0e}"
+        note = each["note"] if each["error"] is None else each["where"]
+        if each["status"] == "failed":
+            note = f"{each['where']}: {each['note']}"
+        cells = each["operation"], each["dtype"], each["candidate"], str(each["variants"])
+        rows.append((*cells, error, f"{each['tolerance']:.0e}", each["status"], "" if brief and error else note))
+    return rows
+
+
+def _row_table(kept: dict, brief: bool = False) -> list[Sequence[str]]:
+    rows: list[Sequence[str]] = [
+        ("case", "candidate", "time", "GB/s", "of the copy", "its time / ours", "error", "launches", "")
+    ]
+    ratios = _over_ours(kept["rows"])
+    for row in kept["rows"]:
+        if brief and row["status"] == "absent":
+            continue
+        time = f"{row['seconds']['median'] * 1e6:.1f} us" if row["seconds"] else ""
+        speed = f"{row['bytes_a_second'] / 1e9:.0f}" if row["bytes_a_second"] else ""
+        of_copy = f"{row['of_copy']['median']:.3f}" if row["of_copy"] else ""
+        error = "" if row["error"] is None else f"{row['error']:.0e}"
+        launches = "" if row["launches"] is None else str(len(row["launches"]))
+        beside = ratios.get((row["stage"], row["candidate"]), "")
+        note = row["note"] or (row["status"] if row["status"] != "timed" else "")
+        rows.append((row["stage"], row["candidate"], time, speed, of_copy, beside, error, launches, note))
+    return rows
+
+
+def _over_ours(rows: Sequence[dict]) -> dict[tuple[str, str], str]:
+    """Return how many times the seconds of ours a candidate takes, each of ours by name."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        for peer, ratio in row["times_ours"].items():
+            found.setdefault((row["stage"], peer), []).append(f"{ratio['median']:.2f}x {row['candidate']}")
+    return {key: ", ".join(ratios) for key, ratios in found.items()}
