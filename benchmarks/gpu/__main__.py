@@ -28,6 +28,7 @@ def main(argv: list[str] | None = None) -> int:
     add("--out", type=Path, required=True, metavar="FILE", help="the JSON to write; a page of tables goes beside it")
     add("--quick", action="store_true", help="fewer checks and rounds, and only what has a target")
     add("--device", default="cuda", help="cuda, cuda:1, ..., or cpu for a rehearsal that judges nothing")
+    add("--only", default="", metavar="TEXT", help="only what has this text in its name, such as bfloat16")
     add("--seconds", type=float, default=BUDGET, help=f"begin nothing new after this time (default: {BUDGET:.0f})")
     add("--seed", type=int, help="of the features (default: a fresh one, which is kept)")
     args = parser.parse_args(argv)
@@ -42,13 +43,16 @@ def main(argv: list[str] | None = None) -> int:
             print(fault, file=sys.stderr)
             return NOT_SHOWN
         where, environment = _provide(found, rehearsal, folder / "site", journal)
-        settings = {"rehearsal": rehearsal, "device": args.device, "quick": args.quick, "seed": seed}
+        settings = {"rehearsal": rehearsal, "device": args.device, "quick": args.quick, "only": args.only, "seed": seed}
         return _measure(settings, begin, args, journal, where, environment)
 
 
 def _cannot_run(found: Found, rehearsal: bool) -> str | None:
     if found.faults["torch"]:
         return f"torch cannot be imported: {found.faults['torch']}"
+    lacks = found.faults["sdfast"]
+    if lacks and not _is_ours(lacks):
+        return f"sdfast cannot be imported: {lacks}"
     if found.card is None and not rehearsal:
         return (
             "there is no GPU here that torch can use, so nothing is measured; "
@@ -57,14 +61,17 @@ def _cannot_run(found: Found, rehearsal: bool) -> str | None:
     return None
 
 
+def _is_ours(fault: str | None) -> bool:
+    """Tell whether a part of sdfast itself is missing, and not something that it needs."""
+    return (fault or "").startswith("ModuleNotFoundError: No module named 'sdfast")
+
+
 def _provide(found: Found, rehearsal: bool, site: Path, journal: Journal) -> tuple[Path, dict[str, str]]:
     """Return where to run and in which environment: as things are, or with what is missing built in a folder."""
     wanted = ["sdfast", "sdfast.kernels"]
     if not rehearsal and found.card != [0, 0]:
         wanted.append("sdfast._cuda")
-    lacking = [
-        name for name in wanted if (found.faults[name] or "").startswith("ModuleNotFoundError: No module named 'sdfast")
-    ]
+    lacking = [name for name in wanted if _is_ours(found.faults[name])]
     if not lacking:
         print(f"sdfast is used as it is found: {found.where}", flush=True)
         return ROOT, _environment(environment_of(ROOT), rehearsal)

@@ -46,16 +46,20 @@ class Check:
         return f"check {self.operation} {dtype_text(self.dtype)}"
 
 
-def checks(context: Context) -> Iterator[Check]:
-    """Yield the checks of every operation and dtype."""
-    makers = _comoments, _channel_bias, _hard, _pairwise
-    for make, dtype in itertools.product(makers, MOMENTS):
-        if make is not _hard or dtype in (torch.float32, torch.float64):
-            yield make(dtype, context)
+def plans() -> Iterator[tuple[str, Callable[[Context], Check]]]:
+    """Yield the name of each check, and what draws it."""
     from benchmarks.gpu.dropout_checks import dropout_check
 
-    for dtype in MOMENTS:
-        yield dropout_check(dtype, context)
+    makers = {
+        "comoments": _comoments,
+        "channel_bias": _channel_bias,
+        _HARD: _hard,
+        "pairwise_correlation": _pairwise,
+        "static_dropout": dropout_check,
+    }
+    for (operation, make), dtype in itertools.product(makers.items(), MOMENTS):
+        if operation != _HARD or dtype in (torch.float32, torch.float64):
+            yield f"check {operation} {dtype_text(dtype)}", partial(make, dtype)
 
 
 def hold(check: Check, context: Context) -> None:
@@ -68,10 +72,11 @@ def hold(check: Check, context: Context) -> None:
             if error is None:
                 where = variant
                 break
+            error = math.inf if math.isnan(error) else error
             if error >= worst:
                 worst, where = error, variant
             why = None
-        wrong = why is None and not worst <= check.tolerance
+        wrong = why is None and worst > check.tolerance
         context.journal.add(
             "check",
             stage=check.name,
@@ -140,7 +145,7 @@ def _comoments(dtype: torch.dtype, context: Context) -> Check:
         other = LAYOUTS[(i // 4 + i % 2) % len(LAYOUTS)]
         run = partial(_moments_error, a, b, labels, layout, other, pool)
         variants.append((f"{shape} {layout}, {other}{', pooled' * pool}{', labelled' * labelled}", run))
-    variants.append(("a channel with NaN", partial(_nan_error, dtype, generator, MOMENTS[dtype])))
+    variants.append(("a channel with NaN", partial(_nan_error, *draw_pair((20, 5, 6), dtype, generator=generator))))
     return Check("comoments", dtype, MOMENTS[dtype], variants)
 
 
@@ -153,13 +158,13 @@ def _moments_error(a, b, labels, layout_a, layout_b, pool) -> float:
     return moments_error(found.cpu().numpy(), expected)
 
 
-def _nan_error(dtype, generator, tolerance) -> float:
+def _nan_error(a, b) -> float:
     """Return the error of the other channels; the one with NaN must have NaN."""
-    a, b = draw_pair((20, 5, 6), dtype, generator=generator)
     expected = reference.comoments(*_double(a, b), pool=False)
-    a[3, 2, 1] = torch.nan
+    spoilt = a.clone()
+    spoilt[3, 2, 1] = torch.nan
     with poisoned():
-        found = comoments(a, b, pool=False).cpu().numpy()
+        found = comoments(spoilt, b, pool=False).cpu().numpy()
     if not np.isnan(found[3, 0, 2]):
         return math.inf
     others = [0, 1, 3, 4]

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 
 import torch
 from torch import Tensor
@@ -113,9 +113,8 @@ def small(context: Context, by_host: bool) -> Case:
     name = f"channel_bias on {_SMALL}, {'each call' if by_host else 'in a graph'}"
     pairs = Pairs.draw(context.device, _SMALL, FLOAT, "contiguous", seed_of(context.seed, name), most=_LAUNCHED)
     truth = pairs.truth(pool=True)
-    calls = {EAGER: centred, ONE_PASS: _compiled(one_pass, context.device)}
-    if by_host:  # a graph cannot hold it
-        calls[TORCHMETRICS] = TorchMetrics(_SMALL[1], context.device.torch)
+    # A graph cannot hold torchmetrics.
+    peers = (EAGER, ONE_PASS, TORCHMETRICS) if by_host else (EAGER, ONE_PASS)
     return Case(
         name,
         "channel_bias",
@@ -124,8 +123,8 @@ def small(context: Context, by_host: bool) -> Case:
         pairs.moved,
         len(pairs.sets),
         _ours(pairs, truth, pool=True),
-        {peer: _peer(pairs, call, truth, pool=True) for peer, call in calls.items()},
-        {COPY: pairs.copy},
+        {peer: _peer(peer, pairs, truth, True, context.device) for peer in peers},
+        {} if by_host else {COPY: pairs.copy},
         launches=None if by_host else targets.LAUNCHES,
         by_host=by_host,
     )
@@ -133,12 +132,6 @@ def small(context: Context, by_host: bool) -> Case:
 
 def _forward(plan: Plan, name: str, pairs: Pairs, context: Context) -> Case:
     truth = pairs.truth(plan.pool)
-    made = {
-        ONE_PASS: lambda: _compiled(one_pass, context.device),
-        CENTRED: lambda: _compiled(centred, context.device),
-        EAGER: lambda: centred,
-        TORCHMETRICS: lambda: TorchMetrics(truth.shape[1], context.device.torch),
-    }
     return Case(
         name,
         "channel_bias",
@@ -147,7 +140,7 @@ def _forward(plan: Plan, name: str, pairs: Pairs, context: Context) -> Case:
         pairs.moved,
         len(pairs.sets),
         _ours(pairs, truth, plan.pool),
-        {peer: _peer(pairs, made[peer](), truth, plan.pool) for peer in plan.peers},
+        {peer: _peer(peer, pairs, truth, plan.pool, context.device) for peer in plan.peers},
         {COPY: pairs.copy},
         aims=plan.aims,
     )
@@ -199,10 +192,17 @@ def _ours(pairs: Pairs, truth: Tensor, pool: bool) -> Contender:
     return Contender(run, lambda answer: largest_error(answer.corr.cpu(), expected), CORRELATION[dtype])
 
 
-def _peer(pairs: Pairs, call: Callable, truth: Tensor, pool: bool) -> Contender:
+def _peer(name: str, pairs: Pairs, truth: Tensor, pool: bool, device: Device) -> Contender:
     expected = truth[0].cpu()
+    makers = {
+        ONE_PASS: lambda: _compiled(one_pass, device),
+        CENTRED: lambda: _compiled(centred, device),
+        EAGER: lambda: centred,
+        TORCHMETRICS: lambda: TorchMetrics(truth.shape[1], device.torch),
+    }
+    made = cache(makers[name])  # when it is first called: what is missing shows there
     return Contender(
-        pairs.on(lambda a, b: call(a, b, 1, pool)),
+        pairs.on(lambda a, b: made()(a, b, 1, pool)),
         lambda answer: largest_error(answer[1].cpu(), expected),
         PEER_TOLERANCE,
     )

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 
 import torch
 
@@ -17,6 +18,7 @@ from sdfast.bench.timing import sample
 _AHEAD = 2_000_000  # cycles that the device waits while the host queues a sample: about a millisecond
 _CACHES = 4  # times the L2 cache that rotated inputs are, so that none is still there when its turn comes
 _MOST_SETS = 256
+_OF_THE_PROFILER = {"Activity Buffer Request", "Buffer Flush", "Command Buffer Full", "Instrumentation", "Resource"}
 _REPORTED = ("driver_version", "clocks.sm", "clocks.mem", "temperature.gpu", "power.draw")
 
 
@@ -32,6 +34,7 @@ class Device:
         self.rehearses = self.torch.type == "cpu"
         self.l2, self.memory = 0, 1 << 30
         if not self.rehearses:
+            self.torch = torch.device("cuda", self.torch.index or 0)
             torch.cuda.set_device(self.torch)
             self._properties = torch.cuda.get_device_properties(self.torch)
             self.l2 = getattr(self._properties, "L2_cache_size", 0) or 64 << 20
@@ -82,9 +85,13 @@ class Device:
             for _ in range(2):
                 run(0)
         torch.cuda.current_stream().wait_stream(stream)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            _run_all(run, sets)
+        graph, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
+        try:
+            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+                _run_all(run, sets)
+        except RuntimeError:
+            torch.cuda.set_stream(stream)  # a capture that fails leaves its own
+            raise
         return graph.replay
 
     def launches(self, run: Callable[[], object]) -> list[str] | None:
@@ -96,14 +103,16 @@ class Device:
 
         run()
         self.synchronize()
-        with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as profiled:
+        with profile(activities=[ProfilerActivity.CUDA]) as profiled:
             run()
             self.synchronize()
-        return [event.name for event in profiled.events() if event.device_type == DeviceType.CUDA]
+        names = (event.name for event in profiled.events() if event.device_type == DeviceType.CUDA)
+        return [name for name in names if name not in _OF_THE_PROFILER]
 
     def describe(self) -> dict[str, str]:
         """Return what decides the figures."""
         versions = {
+            "revision": _revision(),
             "torch": torch.__version__,
             "triton": _version("triton"),
             "sdfast": sdfast.__version__,
@@ -158,6 +167,15 @@ def in_turn(run: Callable[[int], object], sets: int) -> Callable[[], object]:
 def _run_all(run: Callable[[int], object], sets: int) -> None:
     for i in range(sets):
         run(i)
+
+
+def _revision() -> str:
+    """Return which revision of this repository it is, where git knows."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
 
 
 def _version(module: str) -> str:

@@ -1,6 +1,7 @@
 """What a run has found: one JSON, one page of tables beside it, and a short table for the terminal."""
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -58,18 +59,20 @@ def exit_status(kept: dict) -> int:
     ours = [*kept["checks"], *(row for row in kept["rows"] if row["ours"])]
     if any(each["status"] == "WRONG" for each in ours):
         return MISSED
-    if not kept["rehearsal"]:
-        faults = [each for each in kept["backends"] if each["fault"]] or kept["died"]
-        return max(status(kept), NOT_SHOWN if faults else REACHED) if status(kept) != MISSED else MISSED
-    failed = any(each["status"] == "failed" for each in [*kept["checks"], *kept["rows"]])
-    return NOT_SHOWN if failed or kept["died"] or kept["left_out"] or not kept["rows"] else REACHED
+    failed = any(each["status"] == "failed" for each in (kept["rows"] + kept["checks"] if kept["rehearsal"] else ours))
+    lacking = failed or kept["died"] or kept["left_out"] or not kept["rows"]
+    if kept["rehearsal"]:
+        return NOT_SHOWN if lacking else REACHED
+    reached = status(kept)
+    return NOT_SHOWN if reached == REACHED and (lacking or any(each["fault"] for each in kept["backends"])) else reached
 
 
 def write(kept: dict, out: Path) -> list[Path]:
     """Write the JSON and, beside it, the page; return both paths."""
     out.parent.mkdir(parents=True, exist_ok=True)
     page = out.with_suffix(".md")
-    write_atomically(out, lambda part: part.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8"))
+    text = json.dumps(_finite(kept), indent=1, allow_nan=False) + "\n"
+    write_atomically(out, lambda part: part.write_text(text, encoding="utf-8"))
     write_atomically(page, lambda part: part.write_text(_page(kept), encoding="utf-8"))
     return [out, page]
 
@@ -77,11 +80,16 @@ def write(kept: dict, out: Path) -> list[Path]:
 def short(kept: dict) -> list[str]:
     """Return the lines that a run ends with."""
     lines = [REHEARSAL] if kept["rehearsal"] else []
-    lines += columns(_check_table(kept, brief=True))
+    right = sum(each["status"] == "right" for each in kept["checks"])
+    checked = [each for each in kept["checks"] if each["status"] not in ("right", "absent")]
+    if checked:
+        lines += columns(_check_table(checked))
+    lines.append(f"{right} of {len(kept['checks'])} checks right, {len(checked)} wrong or failed")
     if kept["rehearsal"]:
         done = sum(row["status"] == "rehearsed" for row in kept["rows"])
-        return [*lines, f"{done} of {len(kept['rows'])} rows rehearsed; nothing was timed or judged"]
-    lines += ["", *columns(_row_table(kept, brief=True)), "", *columns(_judged_table(kept)), ""]
+        lines.append(f"{done} of {len(kept['rows'])} rows rehearsed; nothing was timed or judged")
+        return [*lines, *_faults(kept)]
+    lines += ["", *columns(_own_rows(kept["rows"])), "", *columns(_judged_table(kept)), ""]
     lines += [f"ceiling: a copy at {kept['ceiling'] / 1e9:.0f} GB/s" if kept["ceiling"] else "no ceiling was measured"]
     return [*lines, *summary(kept), *_faults(kept)]
 
@@ -89,6 +97,15 @@ def short(kept: dict) -> list[str]:
 def _ceiling(rows: Sequence[dict]) -> float | None:
     """Return the largest bandwidth that a copy has had, read and written."""
     return max((row["bytes_a_second"] for row in rows if row["candidate"] == COPY and row["seconds"]), default=None)
+
+
+def _finite(value):
+    """Return JSON values with infinity and NaN as text, which JSON has no numbers for."""
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_finite(each) for each in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _page(kept: dict) -> str:
@@ -104,9 +121,9 @@ def _page(kept: dict) -> str:
             "\n".join(f"- {line}" for line in summary(kept)),
             markdown(_judged_table(kept)),
         ]
-    parts += ["## Answers", markdown(_check_table(kept))]
+    parts += ["## Answers", markdown(_check_table(kept["checks"]))]
     if len(kept["rows"]):
-        parts += ["## Rows" if kept["rehearsal"] else "## Times", markdown(_row_table(kept))]
+        parts += ["## Rows" if kept["rehearsal"] else "## Times", markdown(_row_table(kept["rows"]))]
     if faults := _faults(kept):
         parts += ["## What is missing", "\n".join(f"- {line}" for line in faults)]
     return "\n\n".join(parts) + "\n"
@@ -139,37 +156,52 @@ def _judged_table(kept: dict) -> list[Sequence[str]]:
     return rows
 
 
-def _check_table(kept: dict, brief: bool = False) -> list[Sequence[str]]:
+def _check_table(checks: Sequence[dict]) -> list[Sequence[str]]:
     rows: list[Sequence[str]] = [("check", "dtype", "backend", "variants", "largest error", "allowed", "", "where")]
-    for each in kept["checks"]:
-        if brief and each["status"] == "absent":
-            continue
+    for each in checks:
         error = "" if each["error"] is None else f"{each['error']:.0e}"
         note = each["note"] if each["error"] is None else each["where"]
         if each["status"] == "failed":
             note = f"{each['where']}: {each['note']}"
         cells = each["operation"], each["dtype"], each["candidate"], str(each["variants"])
-        rows.append((*cells, error, f"{each['tolerance']:.0e}", each["status"], "" if brief and error else note))
+        rows.append((*cells, error, f"{each['tolerance']:.0e}", each["status"], note))
     return rows
 
 
-def _row_table(kept: dict, brief: bool = False) -> list[Sequence[str]]:
-    rows: list[Sequence[str]] = [
-        ("case", "candidate", "time", "GB/s", "of the copy", "its time / ours", "error", "launches", "")
-    ]
-    ratios = _over_ours(kept["rows"])
-    for row in kept["rows"]:
-        if brief and row["status"] == "absent":
-            continue
-        time = f"{row['seconds']['median'] * 1e6:.1f} us" if row["seconds"] else ""
+def _own_rows(rows: Sequence[dict]) -> list[Sequence[str]]:
+    """Return our rows alone, each with its nearest peer."""
+    table: list[Sequence[str]] = [("case", "backend", "time", "of the copy", "nearest peer / ours", "")]
+    own = {row["candidate"] for row in rows if row["ours"]}
+    limits = {row["candidate"] for row in rows if row["error"] is None and not row["ours"]}
+    for row in rows:
+        if row["ours"] and row["seconds"]:
+            peers = {name: r["median"] for name, r in row["times_ours"].items() if name not in own | limits}
+            near = min(peers, key=peers.get, default=None)
+            beside = "" if near is None else f"{peers[near]:.2f}x {near}"
+            of_copy = f"{row['of_copy']['median']:.3f}" if row["of_copy"] else ""
+            table.append((row["stage"], row["candidate"], _time(row), of_copy, beside, row["note"][:40]))
+        elif row["ours"] and row["status"] != "absent":
+            table.append((row["stage"], row["candidate"], "", "", "", row["note"][:80]))
+    return table
+
+
+def _time(row: dict) -> str:
+    return f"{row['seconds']['median'] * 1e6:.1f} us" if row["seconds"] else ""
+
+
+def _row_table(rows: Sequence[dict]) -> list[Sequence[str]]:
+    header = ("case", "candidate", "time", "GB/s", "of the copy", "its time / ours", "error", "launches", "")
+    table: list[Sequence[str]] = [header]
+    ratios = _over_ours(rows)
+    for row in rows:
         speed = f"{row['bytes_a_second'] / 1e9:.0f}" if row["bytes_a_second"] else ""
         of_copy = f"{row['of_copy']['median']:.3f}" if row["of_copy"] else ""
         error = "" if row["error"] is None else f"{row['error']:.0e}"
         launches = "" if row["launches"] is None else str(len(row["launches"]))
         beside = ratios.get((row["stage"], row["candidate"]), "")
         note = row["note"] or (row["status"] if row["status"] != "timed" else "")
-        rows.append((row["stage"], row["candidate"], time, speed, of_copy, beside, error, launches, note))
-    return rows
+        table.append((row["stage"], row["candidate"], _time(row), speed, of_copy, beside, error, launches, note))
+    return table
 
 
 def _over_ours(rows: Sequence[dict]) -> dict[tuple[str, str], str]:

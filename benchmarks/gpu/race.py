@@ -165,7 +165,7 @@ class _Race:
                 )
                 if error is not None:
                     self.errors[name] = error
-                    if error > contender.tolerance:
+                    if not error <= contender.tolerance:
                         self.notes[name] = f"WRONG: error {error:.0e}, at most {contender.tolerance:.0e}"
                     else:
                         self.right[name] = run
@@ -202,10 +202,11 @@ class _Race:
         """Write a row a contender; in a rehearsal none has a figure."""
         case, timed = self.case, rounds.seconds if rounds is not None and not self.device.rehearses else {}
         for name in [*case.limits, *self.ours, *case.peers]:
+            is_ours, launched = name in self.ours, self.launched.get(name)
             spread = rounds.of(name) if name in timed else None
             of_copy = rounds.ratio(COPY, name) if spread is not None and COPY in timed else None
-            over = {peer: rounds.ratio(peer, name) for peer in timed if peer != name} if name in self.ours else {}
-            launched = self.launched.get(name)
+            others = [other for other in timed if other != name] if is_ours and spread is not None else []
+            over = {other: rounds.ratio(other, name) for other in others}
             self.context.journal.add(
                 "row",
                 stage=case.name,
@@ -213,12 +214,12 @@ class _Race:
                 shape=case.shape,
                 dtype=case.dtype,
                 candidate=name,
-                ours=name in self.ours,
+                ours=is_ours,
                 seconds=spread and spread.to_dict(),
                 bytes=case.moved,
                 bytes_a_second=spread and case.moved / spread.median,
                 of_copy=of_copy and of_copy.to_dict(),
-                times_ours={peer: ratio.to_dict() for peer, ratio in over.items() if spread is not None},
+                times_ours={peer: ratio.to_dict() for peer, ratio in over.items()},
                 error=self.errors.get(name),
                 launches=launched,
                 status=self._status(name, spread),

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from benchmarks.gpu.journal import Journal
 
+WORKER = (sys.executable, "-m", "benchmarks.gpu.worker")
 SILENCE = 150.0  # seconds without news of a process that measures
 GRACE = 30.0  # seconds beyond the deadline for what was begun before it
 _MOST_PROCESSES = 10
@@ -32,7 +33,7 @@ def measure(
         folder: to run in.
         news: called when the journal has grown.
     """
-    command = [sys.executable, "-m", "benchmarks.gpu.worker", json.dumps(dict(settings))]
+    command = [*WORKER, json.dumps(dict(settings))]
     for _ in range(_MOST_PROCESSES):
         before = len(journal.events)
         process = subprocess.Popen(command, cwd=folder, env=dict(environment), start_new_session=True)
@@ -50,6 +51,8 @@ def measure(
                 return  # it does not even start
             continue
         stage, candidate = found
+        if journal.events[-1]["event"] == "lost":
+            why = f"has lost the device: {journal.events[-1]['note']}"
         journal.add("died", stage=stage, candidate=candidate, note=why)
         print(f"{stage}, {candidate or 'while it was timed'}: {why}; going on without it", flush=True)
     journal.add("given_up", note=f"{_MOST_PROCESSES} processes have died")

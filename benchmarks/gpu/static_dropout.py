@@ -26,7 +26,7 @@ _FEATS, _TINY = (64, 8, 56, 56), (4, 2, 4, 4)
 _GRID = (8, 28, 28)  # of a mask: half of that of the features, as a segmentation of the frames gives it
 _TINY_GRID = (2, 2, 2)
 _FACTOR = 1.25  # any number; torch does not look at it
-_BYTES_A_DRAW = 100  # that the reference takes of the device
+_BYTES_A_DRAW = 200  # that the reference takes of the device
 _KEPT = Guidance(rescale=False)
 _MOVES = {IN_PLACE: 2, FORWARD: 2, BACKWARD: 2, BOTH: 4}  # each read and each write of all features
 
@@ -149,12 +149,17 @@ class _Drawn:
         for x in self.xs:
             x.copy_(self.source)
 
+    def _copy(self, i: int) -> None:
+        """Move as many bytes as dropout must."""
+        for _ in range(_MOVES[self.plan.way] // 2):
+            self.scratch.copy_(self.xs[i])
+
     def case(self) -> Case:
         """Return what is compared."""
         plan, x = self.plan, self.source
         ours = Contender(self._call(partial(self.drop, inplace=plan.way == IN_PLACE)), self.wrong_share, 0.0)
         peers = {name: self._peer(name) for name in plan.peers}
-        limits = {COPY: lambda i: self.scratch.copy_(self.xs[i])}
+        limits = {COPY: self._copy}
         if plan.way == IN_PLACE:
             limits[PRODUCT] = lambda i: self.xs[i].mul_(_FACTOR)
         return Case(
