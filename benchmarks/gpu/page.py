@@ -84,7 +84,8 @@ def short(kept: dict) -> list[str]:
     checked = [each for each in kept["checks"] if each["status"] not in ("right", "absent")]
     if checked:
         lines += columns(_check_table(checked))
-    lines.append(f"{right} of {len(kept['checks'])} checks right, {len(checked)} wrong or failed")
+    absent = len(kept["checks"]) - right - len(checked)
+    lines.append(f"checks: {right} right, {len(checked)} wrong or failed, {absent} of a backend that is absent")
     if kept["rehearsal"]:
         done = sum(row["status"] == "rehearsed" for row in kept["rows"])
         lines.append(f"{done} of {len(kept['rows'])} rows rehearsed; nothing was timed or judged")

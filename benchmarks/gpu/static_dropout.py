@@ -22,7 +22,8 @@ from sdfast.reference_dropout import nearest
 
 PRODUCT = "mul_"
 IN_PLACE, FORWARD, BACKWARD, BOTH = "in place", "forward", "backward", "forward and backward"
-_FEATS, _TINY = (64, 8, 56, 56), (4, 2, 4, 4)
+_FEATS, _FEW, _TINY = (64, 8, 56, 56), (64, 8, 14, 14), (4, 2, 4, 4)
+_SMALL = 100_000_000  # bytes; below it a sample is smaller, so that there are several
 _GRID = (8, 28, 28)  # of a mask: half of that of the features, as a segmentation of the frames gives it
 _TINY_GRID = (2, 2, 2)
 _FACTOR = 1.25  # any number; torch does not look at it
@@ -45,7 +46,10 @@ class Plan:
 
     def shape(self, device: Device) -> tuple[int, ...]:
         """Return the shape of the features; tiny in a rehearsal."""
-        return (3, *_TINY) if device.rehearses else (batch_of(self.size, _FEATS, self.dtype, tensors=1), *_FEATS)
+        if device.rehearses:
+            return 3, *_TINY
+        sample = _FEW if self.size < _SMALL else _FEATS
+        return batch_of(self.size, sample, self.dtype, tensors=1), *sample
 
     def name(self, device: Device) -> str:
         """Return what it is called, with the size that it really has."""
