@@ -1,11 +1,14 @@
 """The GPU benchmark without a GPU: a rehearsal from end to end, and each part with what stands in for a device."""
 
+import contextlib
 import itertools
 import json
 import math
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -118,6 +121,7 @@ def test_without_a_gpu_it_says_so(tmp_path):
     assert not out.exists()
 
 
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")  # of answers that are infinite
 @pytest.mark.parametrize(
     ("name", "answer"),
     [
@@ -264,37 +268,100 @@ def test_the_truth_of_pairs_is_that_of_all_channels(monkeypatch):
     assert not torch.equal(pairs.sets[0][0], other)
 
 
-class Recorder:
+class Cuda:
     """Stands in for torch.cuda: notes what it is asked."""
 
     def __init__(self):
-        self.asked = []
+        self.asked, self.streams, self.fails = [], ["default"], False
+
+    def current_stream(self):
+        return SimpleNamespace(wait_stream=lambda other: None, name=self.streams[-1])
+
+    def set_stream(self, stream):
+        self.streams.append(stream.name)
+
+    def Stream(self):
+        return SimpleNamespace(wait_stream=lambda other: None)
+
+    def stream(self, stream):
+        return contextlib.nullcontext()
+
+    def CUDAGraph(self):
+        return SimpleNamespace(replay=lambda: self.asked.append("replay"))
+
+    @contextlib.contextmanager
+    def graph(self, graph, capture_error_mode):
+        self.streams.append("of the capture")
+        self.asked.append("capture")
+        if self.fails:
+            raise RuntimeError("operation not permitted when stream is capturing")
+        yield
+        self.streams.pop()
 
     def Event(self, enable_timing):
-        event = self
-
-        class Noted:
-            def record(self):
-                event.asked.append("record")
-
-            def synchronize(self):
-                event.asked.append("synchronize")
-
-            def elapsed_time(self, end):
-                return 6.0
-
-        return Noted()
+        notes = (partial(self.asked.append, name) for name in ("record", "synchronize"))
+        return SimpleNamespace(**dict(zip(("record", "synchronize"), notes, strict=True)), elapsed_time=lambda end: 6.0)
 
     def _sleep(self, cycles):
         self.asked.append("sleep")
 
 
-def test_the_host_is_ahead_of_what_is_timed(monkeypatch):
-    recorder, device = Recorder(), Device("cpu")
+@pytest.fixture
+def cuda(monkeypatch):
+    monkeypatch.setattr(torch, "cuda", Cuda())
+    return torch.cuda
+
+
+@pytest.fixture
+def gpu():
+    device = Device("cpu")
     device.rehearses = False
-    monkeypatch.setattr(torch, "cuda", recorder)
-    assert device.clock(lambda: recorder.asked.append("call"), 3) == pytest.approx(2e-3)
-    assert recorder.asked == ["sleep", "record", "call", "call", "call", "record", "synchronize"]
+    return device
+
+
+def test_the_host_is_ahead_of_what_is_timed(cuda, gpu):
+    assert gpu.clock(lambda: cuda.asked.append("call"), 3) == pytest.approx(2e-3)
+    assert cuda.asked == ["sleep", "record", "call", "call", "call", "record", "synchronize"]
+
+
+def test_a_graph_holds_a_call_on_each_set_and_one_that_fails_leaves_no_stream(cuda, gpu):
+    replay = gpu.replay(cuda.asked.append, 3)
+    assert cuda.asked == [0, 0, "capture", 0, 1, 2]
+    replay()
+    assert cuda.asked[-1] == "replay" and cuda.streams == ["default"]
+    cuda.fails = True
+    with pytest.raises(RuntimeError, match="capturing"):
+        gpu.replay(cuda.asked.append, 3)
+    assert cuda.streams[-1] == "default"
+
+
+def test_launches_are_what_the_device_does(gpu, monkeypatch):
+    on_device, on_host = torch.autograd.DeviceType.CUDA, torch.autograd.DeviceType.CPU
+    found = [("kernel", on_device), ("cudaLaunchKernel", on_host), ("Memset", on_device)]
+    found.append(("Activity Buffer Request", on_device))
+    events = [SimpleNamespace(name=name, device_type=where) for name, where in found]
+    profiled = contextlib.nullcontext(SimpleNamespace(events=lambda: events))
+    monkeypatch.setattr(torch.profiler, "profile", lambda activities: profiled)
+    monkeypatch.setattr(gpu, "synchronize", lambda: None)
+    calls = []
+    assert gpu.launches(lambda: calls.append("call")) == ["kernel", "Memset"] and len(calls) == 2
+
+
+def test_the_card_is_described_and_where_nothing_reads_it_that_is_told(gpu, monkeypatch):
+    card = {"name": "a card", "major": 9, "minor": 0, "multi_processor_count": 132, "total_memory": 141 * 10**9}
+    gpu._properties = SimpleNamespace(**card)
+
+    def answer(command, **_):
+        if command[0] != "nvidia-smi":
+            raise FileNotFoundError
+        return subprocess.CompletedProcess(command, 0, "580.1, 345 MHz, 3201 MHz, 30, 75.2 W\n")
+
+    monkeypatch.setattr(subprocess, "run", answer)
+    told = gpu.describe()
+    assert (told["card"], told["capability"], told["driver"]) == ("a card", "9.0", "580.1")
+    assert told["clocks.mem"] == "3201 MHz" and told["revision"] == "unknown" and told["torch"] == torch.__version__
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: answer(["git"]))
+    assert "does not answer" in gpu.readings()["driver"]
 
 
 def test_another_clock_may_take_the_samples():
