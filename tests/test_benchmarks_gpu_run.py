@@ -49,6 +49,9 @@ journal = Journal(Path(json.loads(sys.argv[1])["journal"]))
 for stage in ("bad", "slow", "good"):
     if journal.is_done(stage):
         continue
+    if time.time() > json.loads(sys.argv[1])["deadline"]:
+        journal.add("left_out", stage=stage)
+        continue
     journal.add("begin", stage=stage)
     for candidate in ("triton", "cuda", None):
         if candidate in journal.banned(stage):
@@ -62,10 +65,14 @@ for stage in ("bad", "slow", "good"):
 """
 
 
-def test_a_run_goes_on_behind_what_takes_its_process_down(journal, tmp_path, monkeypatch):
+@pytest.fixture
+def worker(tmp_path, monkeypatch):
     script = tmp_path / "worker.py"
     script.write_text(WORKER.format(root=str(ROOT)))
     monkeypatch.setattr(run, "WORKER", (sys.executable, str(script)))
+
+
+def test_a_run_goes_on_behind_what_takes_its_process_down(journal, tmp_path, worker, monkeypatch):
     monkeypatch.setattr(run, "SILENCE", 3.0)
     news = []
     settings = {"journal": str(journal.path), "deadline": run.time.time() + 60}
@@ -76,6 +83,14 @@ def test_a_run_goes_on_behind_what_takes_its_process_down(journal, tmp_path, mon
         ("slow", None): "was stopped: no answer for 3 s",
     }
     assert [each["stage"] for each in journal.of("end")] == ["bad", "good"] and news and not journal.of("given_up")
+
+
+def test_what_takes_too_long_is_stopped_and_the_rest_left_out(journal, tmp_path, worker, monkeypatch):
+    monkeypatch.setattr(run, "GRACE", 2.0)
+    run.measure({"journal": str(journal.path), "deadline": run.time.time() + 1}, journal, tmp_path, os.environ)
+    (stopped,) = (each for each in journal.of("died") if each["stage"] == "slow")
+    assert stopped["note"] == "was stopped: the time was used up"
+    assert [each["stage"] for each in journal.of("left_out")] == ["good"]
 
 
 def test_a_process_that_does_not_start_is_given_up(journal, tmp_path, monkeypatch):
@@ -132,6 +147,30 @@ def test_what_was_not_measured_is_told(journal, tmp_path):
     assert "build with CUDA: missing: nvcc" in told and "left out: co-moments: no time was left" in told
     paths = page.write(kept, tmp_path / "deeper" / "gpu.json")
     assert "missing: nvcc" in paths[1].read_text() and json.loads(paths[0].read_text()) == kept
+
+
+def test_which_backend_is_faster_is_counted_by_operation():
+    def row(candidate, low, high):
+        times = {"cuda": {"quartile_1": low, "quartile_3": high}} if candidate == "triton" else {}
+        return {"ours": candidate != "peer", "candidate": candidate, "operation": "channel_bias", "times_ours": times}
+
+    rows = [
+        row("triton", 1.1, 1.2),
+        row("triton", 0.8, 0.9),
+        row("triton", 0.9, 1.1),
+        row("cuda", 0, 0),
+        row("peer", 0, 0),
+    ]
+    assert page._faster(rows) == ["channel_bias: of 3 cases faster is triton in 1, cuda in 1, neither in 1"]
+
+
+@pytest.mark.parametrize("out", ["results.md", "results.json/deeper/gpu.json"])
+def test_what_cannot_be_written_is_told_before_anything_runs(out, tmp_path, monkeypatch):
+    (tmp_path / "results.json").write_text("")
+    monkeypatch.setattr(command, "probe", lambda *_: build.Found(dict.fromkeys(build.PARTS), None, "x"))
+    monkeypatch.setattr(command, "_measure", lambda *_: pytest.fail("it ran"))
+    with pytest.raises((SystemExit, OSError)):
+        command.main(["--device", "cpu", "--out", str(tmp_path / out)])
 
 
 def test_a_plain_source_tree_is_staged_as_it_is_installed(tmp_path):

@@ -32,8 +32,10 @@ def main(argv: list[str] | None = None) -> int:
     add("--seconds", type=float, default=BUDGET, help=f"begin nothing new after this time (default: {BUDGET:.0f})")
     add("--seed", type=int, help="of the features (default: a fresh one, which is kept)")
     args = parser.parse_args(argv)
+    if args.out.suffix == ".md":
+        parser.error(f"--out: expected a name for the JSON, got {args.out}; the page beside it ends in .md")
     begin = time.time()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(NOT_SHOWN))  # not without ending the process that measures
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(NOT_SHOWN))  # and so not without ending what measures
     seed = secrets.randbelow(2**31) if args.seed is None else args.seed
     rehearsal = args.device == "cpu"
     with tempfile.TemporaryDirectory(prefix="sdfast-gpu-") as place:
@@ -42,6 +44,8 @@ def main(argv: list[str] | None = None) -> int:
         if fault := _cannot_run(found, rehearsal):
             print(fault, file=sys.stderr)
             return NOT_SHOWN
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        args.out.touch()  # what cannot be written is known before anything is measured
         where, environment = _provide(found, rehearsal, folder / "site", journal)
         settings = {"rehearsal": rehearsal, "device": args.device, "quick": args.quick, "only": args.only, "seed": seed}
         return _measure(settings, begin, args, journal, where, environment)

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +62,10 @@ class Found:
 def probe(folder: Path, environment: Mapping[str, str]) -> Found:
     """Ask a process of its own what can be imported in a folder and environment."""
     command = [sys.executable, "-c", _PROBE, *PARTS]
-    done = subprocess.run(command, cwd=folder, env=dict(environment), capture_output=True, text=True, timeout=300)
+    try:
+        done = subprocess.run(command, cwd=folder, env=dict(environment), capture_output=True, text=True, timeout=LIMIT)
+    except subprocess.TimeoutExpired:
+        return Found(dict.fromkeys(PARTS, f"no answer within {LIMIT:.0f} s"), None, None)
     if done.returncode:
         fault = _last_line(done.stderr)
         return Found(dict.fromkeys(PARTS, fault), None, None)
@@ -78,6 +80,8 @@ def environment_of(folder: Path) -> dict[str, str]:
 
 def stage(folder: Path) -> None:
     """Put the Python sources where an installation has them, as pyproject.toml says."""
+    import tomllib  # Python 3.11 has it; who runs what is installed needs no staging
+
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     ignore = shutil.ignore_patterns("__pycache__", "*.so", "kernels")
     for name, source in project["tool"]["scikit-build"]["wheel"]["packages"].items():

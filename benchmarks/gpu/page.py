@@ -92,7 +92,25 @@ def short(kept: dict) -> list[str]:
         return [*lines, *_faults(kept)]
     lines += ["", *columns(_own_rows(kept["rows"])), "", *columns(_judged_table(kept)), ""]
     lines += [f"ceiling: a copy at {kept['ceiling'] / 1e9:.0f} GB/s" if kept["ceiling"] else "no ceiling was measured"]
-    return [*lines, *summary(kept), *_faults(kept)]
+    return [*lines, *summary(kept), *_faster(kept["rows"]), *_faults(kept)]
+
+
+def _faster(rows: Sequence[dict]) -> list[str]:
+    """Return a line an operation: in how many cases which of our backends is the faster one, beyond noise."""
+    won: dict[str, list[str]] = {}
+    backends = list(dict.fromkeys(row["candidate"] for row in rows if row["ours"]))
+    for row in rows:
+        for other in backends[backends.index(row["candidate"]) + 1 :] if row["ours"] else ():
+            ratio = row["times_ours"].get(other)
+            if ratio is not None:
+                low, high = ratio["quartile_1"], ratio["quartile_3"]
+                faster = row["candidate"] if low > 1 else other if high < 1 else "neither"
+                won.setdefault(row["operation"], []).append(faster)
+    lines = []
+    for operation, names in won.items():
+        counts = ", ".join(f"{name} in {names.count(name)}" for name in dict.fromkeys(names))
+        lines.append(f"{operation}: of {len(names)} cases faster is {counts}")
+    return lines
 
 
 def _ceiling(rows: Sequence[dict]) -> float | None:
@@ -121,6 +139,7 @@ def _page(kept: dict) -> str:
             "Judged is the backend that is chosen for a GPU; the other is shown below it.",
             "\n".join(f"- {line}" for line in summary(kept)),
             markdown(_judged_table(kept)),
+            "\n".join(f"- {line}" for line in _faster(kept["rows"])) or "One backend alone was timed.",
         ]
     parts += ["## Answers", markdown(_check_table(kept["checks"]))]
     if len(kept["rows"]):

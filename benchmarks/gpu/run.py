@@ -38,7 +38,8 @@ def measure(
         before = len(journal.events)
         process = subprocess.Popen(command, cwd=folder, env=dict(environment), start_new_session=True)
         try:
-            why = _watch(process, journal, settings["deadline"] + GRACE, news)
+            # Beyond the deadline it only says what is left out, and is given the time for that.
+            why = _watch(process, journal, max(settings["deadline"], time.time()) + GRACE, news)
         finally:
             _end(process)
         journal.reload()
