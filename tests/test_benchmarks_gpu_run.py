@@ -169,6 +169,7 @@ def test_what_cannot_be_written_is_told_before_anything_runs(out, tmp_path, monk
     (tmp_path / "results.json").write_text("")
     monkeypatch.setattr(command, "probe", lambda *_: build.Found(dict.fromkeys(build.PARTS), None, "x"))
     monkeypatch.setattr(command, "_measure", lambda *_: pytest.fail("it ran"))
+    monkeypatch.setattr(command.signal, "signal", lambda *_: None)
     with pytest.raises((SystemExit, OSError)):
         command.main(["--device", "cpu", "--out", str(tmp_path / out)])
 
