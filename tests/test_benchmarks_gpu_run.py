@@ -3,7 +3,9 @@
 import json
 import math
 import os
+import subprocess
 import sys
+import sysconfig
 import textwrap
 from pathlib import Path
 
@@ -178,9 +180,20 @@ def test_a_plain_source_tree_is_staged_as_it_is_installed(tmp_path):
     build.stage(tmp_path / "site")
     assert (tmp_path / "site" / "sdfast" / "kernels" / "__init__.py").exists()
     assert not list((tmp_path / "site").rglob("*.so"))
-    found = build.probe(tmp_path / "site", build.environment_of(tmp_path / "site"))
+    # Without site-packages' hooks, so that an editable install cannot stand in for it.
+    paths = [tmp_path / "site", Path(torch.__file__).parents[1], sysconfig.get_path("purelib")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths))}
+    command = [sys.executable, "-S", "-c", build._PROBE, *build.PARTS]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    found = build.Found(**json.loads(done.stdout))
     assert found.where.startswith(str(tmp_path)) and found.faults["sdfast"] is None
     assert "No module named 'sdfast._cuda'" in found.faults["sdfast._cuda"]
+
+
+def test_what_is_found_here_is_told():
+    found = build.probe(ROOT, build.environment_of(ROOT))
+    assert found.faults["sdfast"] is None and (found.card is not None) == torch.cuda.is_available()
+    assert Path(found.where).name == "__init__.py"
 
 
 @pytest.fixture
@@ -240,6 +253,14 @@ def test_what_is_missing_is_built_and_a_failure_leaves_triton(cuda_builds, journ
     assert tried == ([True] if cuda_builds else [True, False])
     assert [each["fault"] for each in journal.of("build")] == ([None] if cuda_builds else ["no compiler", None])
     assert "TRITON_INTERPRET" not in environment or os.environ.get("TRITON_INTERPRET")
+
+
+def test_an_installation_that_comes_before_what_is_built_is_told(journal, tmp_path, monkeypatch):
+    faults = {**dict.fromkeys(build.PARTS), "sdfast._cuda": "ModuleNotFoundError: No module named 'sdfast._cuda'"}
+    monkeypatch.setattr(command, "build", lambda *_: None)
+    monkeypatch.setattr(command, "probe", lambda *_: build.Found(faults, [9, 0], "/elsewhere/sdfast/__init__.py"))
+    command._provide(build.Found(faults, [9, 0], "x"), False, tmp_path / "site", journal)
+    assert "another installation comes first: /elsewhere/" in journal.of("build")[-1]["fault"]
 
 
 def test_an_amd_gpu_needs_no_cuda_extension(journal, tmp_path):
