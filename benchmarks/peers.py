@@ -4,6 +4,7 @@ Each takes `(feats_a, feats_b, channel_dim, pool)` and returns `(mi, corr)`, bot
 """
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from sdfast.bench.formulas import mutual_information, samples
@@ -12,10 +13,10 @@ from sdfast.bench.formulas import mutual_information, samples
 class TorchMetrics:
     """torchmetrics' PearsonCorrCoef, one output a channel, on samples as rows."""
 
-    def __init__(self, num_channels: int):
+    def __init__(self, num_channels: int, device: torch.device | str = "cpu"):
         from torchmetrics.regression import PearsonCorrCoef
 
-        self._metric = PearsonCorrCoef(num_outputs=num_channels)
+        self._metric = PearsonCorrCoef(num_outputs=num_channels).to(device)
 
     def __call__(self, feats_a: Tensor, feats_b: Tensor, channel_dim: int = 1, pool: bool = True):
         self._metric.reset()

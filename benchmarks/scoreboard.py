@@ -25,6 +25,20 @@ class Judged:
     def verdict(self) -> str:
         return "WRONG" if self.measured is None else self.target.verdict(self.measured)
 
+    def to_dict(self) -> dict:
+        """Return everything as JSON values."""
+        return {
+            "target": self.target.label,
+            "shape": self.shape,
+            "reach": self.target.reach,
+            "aim": self.target.aim,
+            "unit": self.target.unit.strip(),
+            "limit": self.target.limit,
+            "measured": None if self.measured is None else self.measured.to_dict(),
+            "verdict": self.verdict,
+            "note": self.note,
+        }
+
 
 @dataclass(frozen=True)
 class Beside:
@@ -89,20 +103,7 @@ class Scoreboard:
                 "beside": self.beside_table(),
                 "curves": self.curves_table(),
             },
-            "judged": [
-                {
-                    "target": figure.target.label,
-                    "shape": figure.shape,
-                    "reach": figure.target.reach,
-                    "aim": figure.target.aim,
-                    "unit": figure.target.unit.strip(),
-                    "limit": figure.target.limit,
-                    "measured": None if figure.measured is None else figure.measured.to_dict(),
-                    "verdict": figure.verdict,
-                    "note": figure.note,
-                }
-                for figure in self.judged
-            ],
+            "judged": [figure.to_dict() for figure in self.judged],
             "beside": [
                 {
                     "case": row.case,

@@ -6,17 +6,22 @@ from torch import Tensor
 
 
 def draw_pair(
-    shape: tuple[int, ...], dtype: torch.dtype, layout: str = "contiguous", channel_dim: int = 1
+    shape: tuple[int, ...],
+    dtype: torch.dtype,
+    layout: str = "contiguous",
+    channel_dim: int = 1,
+    generator: torch.Generator | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Draw features whose true correlations go from -0.9 to 0.9 over the channels.
 
     Args:
         shape: (N, C, ...), or with the channels at `channel_dim`.
         layout: "contiguous" or "channels_last", of memory; the shape is the same.
+        generator: draws them, on its device; by default always the same ones, on the CPU.
     """
-    generator = torch.Generator().manual_seed(0)
-    a, b = (torch.randn(shape, generator=generator) for _ in range(2))
-    corr = torch.linspace(-0.9, 0.9, shape[channel_dim])
+    generator = torch.Generator().manual_seed(0) if generator is None else generator
+    a, b = (torch.randn(shape, generator=generator, device=generator.device) for _ in range(2))
+    corr = torch.linspace(-0.9, 0.9, shape[channel_dim], device=generator.device)
     corr = corr.view([-1 if d == channel_dim % len(shape) else 1 for d in range(len(shape))])
     b.mul_((1 - corr * corr).sqrt()).addcmul_(a, corr)
     feats = [x.add_(0.5).to(dtype) for x in (a, b)]

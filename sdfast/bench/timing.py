@@ -7,6 +7,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 QUICK = os.environ.get("SDFAST_BENCH") == "quick"
 SECONDS = 0.4 if QUICK else 3.0  # for all rounds of a comparison
@@ -64,6 +65,7 @@ def interleave(
     *,
     settle: Callable[[], object] | None = None,
     wait: Callable[[], object] | None = None,
+    clock: Callable[[Callable[[], object], int], float] | None = None,
     seconds: float = SECONDS,
 ) -> Rounds:
     """Time candidates in turn, in at least 7 rounds.
@@ -72,27 +74,24 @@ def interleave(
         candidates: what is called; each is warmed up first.
         settle: called before each sample and not timed, to give all candidates the same caches.
         wait: returns when the device has done what it was asked; called before a sample, and as its last part.
+        clock: takes a sample in place of `sample`: returns the seconds that each of some calls in a row takes.
         seconds: how long all rounds may take together, beyond the least number of them.
     """
+    clock = clock or partial(sample, wait=wait)
     for run in candidates.values():
         run()
-    calls = {name: calls_a_sample(run, wait) for name, run in candidates.items()}
+    calls = {name: calls_a_sample(run, clock) for name, run in candidates.items()}
     begin = time.perf_counter()
-    first = _round(candidates, calls, settle, wait)
+    first = _round(candidates, calls, settle, clock)
     rounds = min(MAX_ROUNDS, max(MIN_ROUNDS, int(seconds / (time.perf_counter() - begin))))
     collecting = gc.isenabled()
     gc.disable()
     try:
-        taken = [first, *(_round(candidates, calls, settle, wait) for _ in range(rounds - 1))]
+        taken = [first, *(_round(candidates, calls, settle, clock) for _ in range(rounds - 1))]
     finally:
         if collecting:
             gc.enable()
     return Rounds({name: tuple(each[name] for each in taken) for name in candidates})
-
-
-def calls_a_sample(run: Callable[[], object], wait: Callable[[], object] | None = None) -> int:
-    """Return how many calls it takes for a sample to last long enough."""
-    return max(1, math.ceil(_SAMPLE / sample(run, 1, wait)))
 
 
 def sample(run: Callable[[], object], calls: int, wait: Callable[[], object] | None = None) -> float:
@@ -108,12 +107,17 @@ def sample(run: Callable[[], object], calls: int, wait: Callable[[], object] | N
     return (time.perf_counter() - begin) / calls
 
 
+def calls_a_sample(run: Callable[[], object], clock: Callable[[Callable[[], object], int], float] = sample) -> int:
+    """Return how many calls it takes for a sample to last long enough."""
+    return max(1, math.ceil(_SAMPLE / clock(run, 1)))
+
+
 def _round(
-    candidates: Mapping[str, Callable], calls: Mapping[str, int], settle: Callable | None, wait: Callable | None
+    candidates: Mapping[str, Callable], calls: Mapping[str, int], settle: Callable | None, clock: Callable
 ) -> dict[str, float]:
     taken = {}
     for name, run in candidates.items():
         if settle is not None:
             settle()
-        taken[name] = sample(run, calls[name], wait)
+        taken[name] = clock(run, calls[name])
     return taken
