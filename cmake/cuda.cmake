@@ -45,10 +45,12 @@ pybind11_add_module(
   csrc/bind_cuda.cpp
   csrc/bind_cuda_comoments.cpp
   csrc/bind_cuda_dropout.cpp
+  csrc/bind_cuda_pairwise.cpp
   csrc/bind_dropout_task.cpp
   csrc/cpu/layout.cpp
   csrc/cuda/comoments.cpp
   csrc/cuda/dropout.cpp
+  csrc/cuda/pairwise.cpp
   csrc/cuda/runtime.cpp
   $<TARGET_OBJECTS:cuda_kernels>
 )

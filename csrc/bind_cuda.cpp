@@ -12,6 +12,7 @@ cuda::FeaturePair on_gpu(const cpu::FeaturePair& pair) {
 void bind_cuda(py::module_& m) {
     bind_cuda_comoments(m);
     bind_cuda_dropout(m);
+    bind_cuda_pairwise(m);
 }
 
 }  // namespace sdfast
