@@ -59,6 +59,7 @@ __device__ inline void narrow(float x, BFloat16& to) { to.bits = __bfloat16_as_u
 template <class... Parameters>
 void launch(void (*kernel)(Parameters...), std::int64_t blocks, int threads, std::size_t shared_bytes, Stream stream,
             const Parameters&... arguments) {
+    static_assert((sizeof(Parameters) + ... + 0) <= 4096, "more than every driver passes to a kernel");
     check_grid(blocks);
     cudaLaunchConfig_t config{};
     config.gridDim = dim3(static_cast<unsigned>(blocks));

@@ -36,7 +36,6 @@ PairwisePlan plan_pairwise(PairwiseTask task, int processors) {
     task.a.vectors = has_vectors(task.a, item);
     task.b.vectors = has_vectors(task.b, item);
     PairwisePlan plan;
-    plan.task = task;
     plan.of_a = moments_of(task.a, task, processors);
     plan.of_b = moments_of(task.b, task, processors);
     plan.moments = 6 * (task.a.channels + task.b.channels);
@@ -46,10 +45,11 @@ PairwisePlan plan_pairwise(PairwiseTask task, int processors) {
     const std::int64_t tiles = ceil_div(task.a.channels, tile) * ceil_div(task.b.channels, tile);
     const std::int64_t wanted = std::max<std::int64_t>(2 * processors / tiles, 1);
     const std::int64_t least = ceil_div(task.samples, kMostSamples), most = ceil_div(task.samples, kFewestSamples);
-    plan.samples_a_split = ceil_div(task.samples, std::clamp(wanted, least, most));
-    plan.samples_a_split = ceil_div(plan.samples_a_split, kProductDepth) * kProductDepth;
-    plan.splits = ceil_div(task.samples, plan.samples_a_split);
-    if (plan.splits > 1) plan.partials = plan.splits * task.a.channels * task.b.channels;
+    task.samples_a_split = ceil_div(task.samples, std::clamp(wanted, least, most));
+    task.samples_a_split = ceil_div(task.samples_a_split, kProductDepth) * kProductDepth;
+    task.splits = ceil_div(task.samples, task.samples_a_split);
+    if (task.splits > 1) plan.partials = task.splits * task.a.channels * task.b.channels;
+    plan.task = task;
     return plan;
 }
 
@@ -62,8 +62,8 @@ void pairwise_correlation(PairwisePlan plan, void* out, double* workspace, int p
     comoments(plan.of_b, of_b, rest, processors, stream);
     plan.task.a.moments = of_a.moments;
     plan.task.b.moments = of_b.moments;
-    pairwise_product(plan, out, rest, stream);
-    if (plan.splits > 1) pairwise_sum(plan, out, rest, stream);
+    pairwise_product(plan.task, out, rest, stream);
+    if (plan.task.splits > 1) pairwise_sum(plan.task, out, rest, stream);
 }
 
 }  // namespace sdfast::cuda

@@ -65,16 +65,16 @@ __device__ inline double clamped(double x) { return x > 1 ? 1 : x < -1 ? -1 : x;
 
 template <class T, bool kVectors>
 __global__ void __launch_bounds__(kProductThreads, 2)
-    product_kernel(const __grid_constant__ PairwisePlan plan, T* out, T* partials) {
+    product_kernel(const __grid_constant__ PairwiseTask task, T* out, T* partials) {
     constexpr int V = kVector<T>, kWidth = Tiles<T>::kWidth, kEach = 2 * V;
     Tiles<T>& tiles = shared<Tiles<T>>();
-    const SampleMatrix &a = plan.task.a, &b = plan.task.b;
+    const SampleMatrix &a = task.a, &b = task.b;
     const std::int64_t columns = (b.channels + kWidth - 1) / kWidth, rows = (a.channels + kWidth - 1) / kWidth;
     const std::int64_t block = block_index(), split = block / columns / rows;
     const std::int64_t first_a = block / columns % rows * kWidth, first_b = block % columns * kWidth;
-    const std::int64_t first = split * plan.samples_a_split;
-    std::int64_t last = first + plan.samples_a_split;
-    if (last > plan.task.samples) last = plan.task.samples;
+    const std::int64_t first = split * task.samples_a_split;
+    std::int64_t last = first + task.samples_a_split;
+    if (last > task.samples) last = task.samples;
 
     // Of loading: a thread has the same channels of each sample.
     const int t = thread_index(), depth = t / (2 * kSide), along = t % (2 * kSide) * V;
@@ -124,7 +124,7 @@ __global__ void __launch_bounds__(kProductThreads, 2)
         barrier();
     }
 
-    T* to = plan.splits > 1 ? partials + split * a.channels * b.channels : out;
+    T* to = task.splits > 1 ? partials + split * a.channels * b.channels : out;
 #pragma unroll
     for (int i = 0; i < kEach; ++i) {
         const std::int64_t c_a = first_a + row + i / V * (kWidth / 2) + i % V;
@@ -133,19 +133,19 @@ __global__ void __launch_bounds__(kProductThreads, 2)
             const std::int64_t c_b = first_b + column + j / V * (kWidth / 2) + j % V;
             if (c_a < a.channels && c_b < b.channels)
                 to[c_a * b.channels + c_b] =
-                    plan.splits > 1 ? sums[i][j] : static_cast<T>(clamped(static_cast<double>(sums[i][j])));
+                    task.splits > 1 ? sums[i][j] : static_cast<T>(clamped(static_cast<double>(sums[i][j])));
         }
     }
 }
 
 template <class T>
 __global__ void __launch_bounds__(kSumThreads)
-    sum_kernel(const __grid_constant__ PairwisePlan plan, T* out, const T* partials) {
-    const std::int64_t size = plan.task.a.channels * plan.task.b.channels;
+    sum_kernel(const __grid_constant__ PairwiseTask task, T* out, const T* partials) {
+    const std::int64_t size = task.a.channels * task.b.channels;
     const std::int64_t i = block_index() * kSumThreads + thread_index();
     if (i >= size) return;
     double sum = 0;
-    for (std::int64_t split = 0; split < plan.splits; ++split) sum += static_cast<double>(partials[split * size + i]);
+    for (std::int64_t split = 0; split < task.splits; ++split) sum += static_cast<double>(partials[split * size + i]);
     out[i] = static_cast<T>(clamped(sum));
 }
 
@@ -159,14 +159,13 @@ void dispatch_product(DType dtype, Run run) {
 
 }  // namespace
 
-void pairwise_product(const PairwisePlan& plan, void* out, void* partials, Stream stream) {
-    const PairwiseTask& task = plan.task;
+void pairwise_product(const PairwiseTask& task, void* out, void* partials, Stream stream) {
     const std::int64_t tile = product_tile(task.dtype);
-    const std::int64_t blocks = ceil_div(task.a.channels, tile) * ceil_div(task.b.channels, tile) * plan.splits;
+    const std::int64_t blocks = ceil_div(task.a.channels, tile) * ceil_div(task.b.channels, tile) * task.splits;
     dispatch_product(task.dtype, [&](auto type) {
         using T = typename decltype(type)::type;
         const auto run = [&](auto kernel) {
-            launch(kernel, blocks, kProductThreads, sizeof(Tiles<T>), stream, plan, static_cast<T*>(out),
+            launch(kernel, blocks, kProductThreads, sizeof(Tiles<T>), stream, task, static_cast<T*>(out),
                    static_cast<T*>(partials));
         };
         if (task.a.vectors && task.b.vectors)
@@ -176,11 +175,11 @@ void pairwise_product(const PairwisePlan& plan, void* out, void* partials, Strea
     });
 }
 
-void pairwise_sum(const PairwisePlan& plan, void* out, const void* partials, Stream stream) {
-    const std::int64_t size = plan.task.a.channels * plan.task.b.channels;
-    dispatch_product(plan.task.dtype, [&](auto type) {
+void pairwise_sum(const PairwiseTask& task, void* out, const void* partials, Stream stream) {
+    const std::int64_t size = task.a.channels * task.b.channels;
+    dispatch_product(task.dtype, [&](auto type) {
         using T = typename decltype(type)::type;
-        launch(sum_kernel<T>, ceil_div(size, kSumThreads), kSumThreads, 0, stream, plan, static_cast<T*>(out),
+        launch(sum_kernel<T>, ceil_div(size, kSumThreads), kSumThreads, 0, stream, task, static_cast<T*>(out),
                static_cast<const T*>(partials));
     });
 }

@@ -22,12 +22,14 @@ struct PairwiseTask {
     DType dtype = DType::f32;  // or f64
     std::int64_t samples = 0;
     SampleMatrix a, b;
+
+    // What plan_pairwise decides: blocks share out the samples, too.
+    std::int64_t samples_a_split = 0, splits = 0;
 };
 
 struct PairwisePlan {
     PairwiseTask task;
     ComomentsPlan of_a, of_b;
-    std::int64_t samples_a_split = 0, splits = 0;
     std::int64_t moments = 0, moments_workspace = 0;  // doubles
     std::int64_t partials = 0;                        // of the product's dtype, where there are several splits
 
@@ -40,7 +42,7 @@ PairwisePlan plan_pairwise(PairwiseTask task, int processors);
 void pairwise_correlation(PairwisePlan plan, void* out, double* workspace, int processors, Stream stream);
 
 // The kernels: the product of each split of the samples, or all of it, and the sum of the splits.
-void pairwise_product(const PairwisePlan& plan, void* out, void* partials, Stream stream);
-void pairwise_sum(const PairwisePlan& plan, void* out, const void* partials, Stream stream);
+void pairwise_product(const PairwiseTask& task, void* out, void* partials, Stream stream);
+void pairwise_sum(const PairwiseTask& task, void* out, const void* partials, Stream stream);
 
 }  // namespace sdfast::cuda

@@ -62,6 +62,7 @@ void run_grid(std::int64_t blocks, int threads, std::size_t shared_bytes, const 
 template <class... Parameters>
 void launch(void (*kernel)(Parameters...), std::int64_t blocks, int threads, std::size_t shared_bytes, Stream,
             const Parameters&... arguments) {
+    static_assert((sizeof(Parameters) + ... + 0) <= 4096, "more than every driver passes to a kernel");
     run_grid(blocks, threads, shared_bytes, [&] { kernel(arguments...); });
 }
 
