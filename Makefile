@@ -8,8 +8,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c requi
 # Editable, so that Python sources need no reinstall. One environment and warnings as errors: this is the project's
 # own build, which a user's `pip install` is not.
 INSTALL := $(PIP) --no-build-isolation --config-settings=cmake.define.SDFAST_WERROR=ON
-COMPILED := pyproject.toml CMakeLists.txt requirements-dev.txt $(shell find csrc -type f)
-CPP := $(shell find csrc -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh')
+COMPILED := pyproject.toml CMakeLists.txt requirements-dev.txt $(shell find csrc cmake -type f)
+CPP := $(shell find csrc tests -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh')
 
 .PHONY: demo debias test bench bench-quick lint format clean
 

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <new>
+#include <stdexcept>
+#include <string>
 
 namespace sdfast {
 namespace {
@@ -9,18 +11,8 @@ namespace {
 struct Torch {
     PyTypeObject* tensor_type = nullptr;
     const dlpack::ExchangeApi* api = nullptr;
+    dlpack::DeviceType device = dlpack::kCPU;
 } torch;
-
-dlpack::Tensor describe(py::handle tensor) {
-    if (!PyObject_TypeCheck(tensor.ptr(), torch.tensor_type)) refuse();
-    dlpack::Tensor view;
-    if (torch.api->tensor_from_object(tensor.ptr(), &view) != 0) {
-        PyErr_Clear();
-        refuse();
-    }
-    if (view.device.type != dlpack::kCPU || view.ndim > cpu::kMaxDims) refuse();
-    return view;
-}
 
 cpu::Dim dim(const dlpack::Tensor& a, const dlpack::Tensor& b, std::int32_t d, std::int64_t item) {
     return {a.shape[d], a.strides[d] * item, b.strides[d] * item};
@@ -55,6 +47,25 @@ Output<T> empty(std::initializer_list<std::int64_t> shape, dlpack::TypeCode code
     return {py::reinterpret_steal<py::object>(static_cast<PyObject*>(object)), data};
 }
 
+template <class T>
+Output<T> empty(std::initializer_list<std::int64_t> shape, dlpack::TypeCode code, const dlpack::Device& device) {
+    std::int64_t sizes[3];
+    std::copy(shape.begin(), shape.end(), sizes);
+    dlpack::Tensor prototype{nullptr, device, static_cast<std::int32_t>(shape.size()), {code, 8 * sizeof(T), 1}, sizes,
+                             nullptr, 0};
+    dlpack::ManagedTensor* made = nullptr;
+    std::string error;
+    const auto set_error = [](void* context, const char*, const char* message) {
+        *static_cast<std::string*>(context) = message;
+    };
+    if (torch.api->allocate(&prototype, &made, &error, set_error) != 0)
+        throw std::runtime_error("sdfast: torch cannot allocate: " + error);
+    auto* data = reinterpret_cast<T*>(data_of(made->tensor));
+    void* object = nullptr;
+    if (torch.api->object_from_managed(made, &object) != 0) throw py::error_already_set();
+    return {py::reinterpret_steal<py::object>(static_cast<PyObject*>(object)), data};
+}
+
 }  // namespace
 
 DType feature_dtype(const dlpack::DataType& t) {
@@ -67,7 +78,8 @@ DType feature_dtype(const dlpack::DataType& t) {
 
 char* data_of(const dlpack::Tensor& t) { return static_cast<char*>(t.data) + t.byte_offset; }
 
-void find_torch() {
+void find_torch(dlpack::DeviceType device) {
+    torch.device = device;
     const py::object type = py::module_::import("torch").attr("Tensor");
     const py::object capsule = py::getattr(type, "__dlpack_c_exchange_api__", py::none());
     if (!PyCapsule_IsValid(capsule.ptr(), "dlpack_exchange_api"))
@@ -79,7 +91,25 @@ void find_torch() {
     torch.tensor_type = reinterpret_cast<PyTypeObject*>(type.inc_ref().ptr());
 }
 
-dlpack::Tensor view(py::handle tensor) { return describe(tensor); }
+dlpack::Tensor view(py::handle tensor) {
+    if (!PyObject_TypeCheck(tensor.ptr(), torch.tensor_type)) refuse();
+    dlpack::Tensor view;
+    if (torch.api->tensor_from_object(tensor.ptr(), &view) != 0) {
+        PyErr_Clear();
+        refuse();
+    }
+    if (view.device.type != torch.device && torch.device == dlpack::kCUDA)
+        throw py::value_error("sdfast kernel: expected tensors on a CUDA device, got one elsewhere");
+    if (view.device.type != torch.device || view.ndim > cpu::kMaxDims) refuse();
+    return view;
+}
+
+void* current_stream(const dlpack::Device& device) {
+    void* stream = nullptr;
+    if (device.type == dlpack::kCPU) return stream;
+    if (torch.api->current_stream(device.type, device.index, &stream) != 0) throw py::error_already_set();
+    return stream;
+}
 
 Output<double> empty_float64(std::initializer_list<std::int64_t> shape) { return empty<double>(shape, dlpack::kFloat); }
 
@@ -87,10 +117,23 @@ Output<std::int64_t> empty_int64(std::initializer_list<std::int64_t> shape) {
     return empty<std::int64_t>(shape, dlpack::kInt);
 }
 
+Output<double> empty_float64(std::initializer_list<std::int64_t> shape, const dlpack::Device& device) {
+    return empty<double>(shape, dlpack::kFloat, device);
+}
+
+Output<float> empty_float32(std::initializer_list<std::int64_t> shape, const dlpack::Device& device) {
+    return empty<float>(shape, dlpack::kFloat, device);
+}
+
+Output<std::int64_t> empty_int64(std::initializer_list<std::int64_t> shape, const dlpack::Device& device) {
+    return empty<std::int64_t>(shape, dlpack::kInt, device);
+}
+
 cpu::FeaturePair feature_pair(py::handle feats_a, py::handle feats_b, std::int64_t channel_dim) {
     const dlpack::Tensor a = view(feats_a), b = view(feats_b);
     if (channel_dim < 0) channel_dim += a.ndim;
-    if (a.ndim < 2 || a.ndim != b.ndim || channel_dim < 1 || channel_dim >= a.ndim) refuse();
+    if (a.device.index != b.device.index || a.ndim < 2 || a.ndim != b.ndim || channel_dim < 1 || channel_dim >= a.ndim)
+        refuse();
     const DType dtype = feature_dtype(a.dtype);
     if (feature_dtype(b.dtype) != dtype) refuse();
     for (std::int32_t d = 0; d < a.ndim; ++d)
@@ -113,10 +156,7 @@ cpu::Labels factor_labels(py::handle factor, std::int64_t batch, std::int64_t nu
     const dlpack::Tensor labels = view(factor);
     const bool is_int64 = labels.dtype.code == dlpack::kInt && labels.dtype.bits == 64 && labels.dtype.lanes == 1;
     if (!is_int64 || labels.ndim != 1 || labels.shape[0] != batch) refuse();
-    const cpu::Labels values{reinterpret_cast<const std::int64_t*>(data_of(labels)), labels.strides[0]};
-    for (std::int64_t n = 0; n < batch; ++n)
-        if (values[n] < 0 || values[n] >= num_factors) refuse();
-    return values;
+    return {reinterpret_cast<const std::int64_t*>(data_of(labels)), labels.strides[0]};
 }
 
 }  // namespace sdfast

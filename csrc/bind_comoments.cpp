@@ -19,10 +19,18 @@ void run(cpu::FeaturePair pair, cpu::Labels factor, std::int64_t num_factors, bo
     cpu::comoments(std::move(pair), factor, num_factors, pool, omp_get_max_threads(), out);
 }
 
+// Refuses labels outside of [0, num_factors).
+cpu::Labels checked_labels(py::handle factor, std::int64_t batch, std::int64_t num_factors) {
+    const cpu::Labels labels = factor_labels(factor, batch, num_factors);
+    for (std::int64_t n = 0; labels && n < batch; ++n)
+        if (labels[n] < 0 || labels[n] >= num_factors) refuse();
+    return labels;
+}
+
 py::object comoments(py::handle feats_a, py::handle feats_b, py::handle factor, std::int64_t num_factors,
                      std::int64_t channel_dim, bool pool) {
     cpu::FeaturePair pair = feature_pair(feats_a, feats_b, channel_dim);
-    const cpu::Labels labels = factor_labels(factor, pair.batch.size, num_factors);
+    const cpu::Labels labels = checked_labels(factor, pair.batch.size, num_factors);
     Output<double> out = empty_float64({6, num_factors, pair.channel.size});
     run(std::move(pair), labels, num_factors, pool, out.data);
     return std::move(out.tensor);
@@ -31,7 +39,7 @@ py::object comoments(py::handle feats_a, py::handle feats_b, py::handle factor, 
 py::tuple channel_bias(py::handle feats_a, py::handle feats_b, py::handle factor, std::int64_t num_factors,
                        std::int64_t channel_dim, bool pool, bool pearson) {
     cpu::FeaturePair pair = feature_pair(feats_a, feats_b, channel_dim);
-    const cpu::Labels labels = factor_labels(factor, pair.batch.size, num_factors);
+    const cpu::Labels labels = checked_labels(factor, pair.batch.size, num_factors);
     const std::int64_t channels = pair.channel.size, row = num_factors * channels;
     const Kind kind = pearson ? Kind::pearson : Kind::intraclass;
 

@@ -3,7 +3,7 @@
 
 PYBIND11_MODULE(_C, m) {
     m.doc() = "Compiled CPU kernels of sdfast.";
-    sdfast::find_torch();
+    sdfast::find_torch(sdfast::dlpack::kCPU);
     try {
         sdfast::cpu::kernels();  // an unknown SDFAST_ISA should fail here, not in the first call
     } catch (const std::exception& error) {

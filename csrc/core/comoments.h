@@ -2,11 +2,7 @@
 #pragma once
 #include <cmath>
 
-#ifdef __CUDACC__
-#define SDFAST_HOST_DEVICE __host__ __device__
-#else
-#define SDFAST_HOST_DEVICE
-#endif
+#include "core/host_device.h"
 
 namespace sdfast {
 

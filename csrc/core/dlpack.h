@@ -6,7 +6,7 @@
 
 namespace sdfast::dlpack {
 
-enum DeviceType : std::int32_t { kCPU = 1 };
+enum DeviceType : std::int32_t { kCPU = 1, kCUDA = 2 };
 enum TypeCode : std::uint8_t { kInt = 0, kUint = 1, kFloat = 2, kBfloat = 4, kBool = 6 };
 
 struct Device {

@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "core/host_device.h"
+
 namespace sdfast {
 
 enum class DType { f64, f32, f16, bf16 };
@@ -17,14 +19,14 @@ struct BFloat16 {
 
 constexpr std::size_t size_of(DType dtype) { return dtype == DType::f64 ? 8 : dtype == DType::f32 ? 4 : 2; }
 
-inline float to_float(BFloat16 x) {
+SDFAST_HOST_DEVICE inline float to_float(BFloat16 x) {
     const std::uint32_t bits = static_cast<std::uint32_t>(x.bits) << 16;
     float value;
     std::memcpy(&value, &bits, sizeof value);
     return value;
 }
 
-inline float to_float(Half x) {
+SDFAST_HOST_DEVICE inline float to_float(Half x) {
     const std::uint32_t sign = (x.bits & 0x8000u) << 16, magnitude = x.bits & 0x7fffu;
     std::uint32_t bits =
         sign | (magnitude >= 0x7c00u ? 0x7f800000u | magnitude << 13 : (magnitude << 13) + (112u << 23));

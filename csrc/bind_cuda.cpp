@@ -1,0 +1,18 @@
+#include "bind_cuda.h"
+
+namespace sdfast {
+
+cuda::FeaturePair on_gpu(const cpu::FeaturePair& pair) {
+    const auto dim = [](const cpu::Dim& d) { return cuda::Dim{d.size, d.stride_a, d.stride_b}; };
+    cuda::FeaturePair same{pair.a, pair.b, pair.dtype, dim(pair.batch), dim(pair.channel), {}};
+    for (const cpu::Dim& d : pair.positions) same.positions.push_back(dim(d));
+    return same;
+}
+
+void bind_cuda(py::module_& m) {
+    bind_cuda_comoments(m);
+    bind_cuda_dropout(m);
+    bind_cuda_pairwise(m);
+}
+
+}  // namespace sdfast

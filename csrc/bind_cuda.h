@@ -1,0 +1,17 @@
+// The module sdfast._cuda: tensors of one GPU in, launches on torch's stream.
+#pragma once
+#include "bind.h"
+#include "cuda/layout.h"
+#include "cuda/runtime.h"
+
+namespace sdfast {
+
+// The same features as the kernels on GPUs take them.
+cuda::FeaturePair on_gpu(const cpu::FeaturePair& pair);
+
+void bind_cuda(py::module_& m);
+void bind_cuda_comoments(py::module_& m);
+void bind_cuda_dropout(py::module_& m);
+void bind_cuda_pairwise(py::module_& m);
+
+}  // namespace sdfast
