@@ -1,0 +1,52 @@
+"""What compiled kernels say of themselves: registers that did not suffice, and how wide they load."""
+
+import re
+import subprocess
+import tempfile
+from pathlib import Path
+
+import triton
+
+CUOBJDUMP = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
+LOAD = re.compile(r"\b(?:ld\.global|(?:global|buffer|flat)_load)\S*")
+WIDE = re.compile(r"\.v4\.b32|\.v2\.b64|_dwordx4")  # 128 bits a thread
+
+
+def assembly(kernel) -> str:
+    return kernel.asm.get("ptx") or kernel.asm["amdgcn"]
+
+
+def spilled(kernel) -> int:
+    """Return the bytes of memory that stand in for registers in the machine code, and of all other memory a thread."""
+    if "ptx" not in kernel.asm:
+        # Scalar registers go over to vector registers, not to memory.
+        counts = re.findall(r"\.(?:vgpr_spill_count|private_segment_fixed_size):\s+(\d+)", assembly(kernel))
+        assert len(counts) == 2
+        return sum(map(int, counts))
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(kernel.asm["cubin"])
+        file.flush()
+        done = subprocess.run([CUOBJDUMP, "-res-usage", file.name], capture_output=True, text=True, check=True)
+    (usage,) = re.findall(r"REG:\d+ STACK:(\d+) .*LOCAL:(\d+)", done.stdout + done.stderr)
+    return sum(map(int, usage))
+
+
+def loads(kernel) -> list[str]:
+    """Return all instructions that load from memory."""
+    return LOAD.findall(assembly(kernel))
+
+
+def loads_in_loops(kernel) -> list[str]:
+    """Return the instructions inside of loops that load from memory: between a label and a jump back to it."""
+    lines = assembly(kernel).splitlines()
+    labels, inside = {}, set()
+    for i, line in enumerate(lines):
+        if label := re.match(r"\s*(\$L\w+|\.L\w+):", line):
+            labels[label[1]] = i
+        elif jump := re.search(r"\b(?:bra|s_cbranch_\w+|s_branch)(?:\.\w+)*\s+(\$L\w+|\.L\w+)", line):
+            inside.update(range(labels.get(jump[1], i), i))
+    return LOAD.findall("\n".join(lines[i] for i in sorted(inside)))
+
+
+def narrow(instructions: list[str]) -> list[str]:
+    return [instruction for instruction in instructions if not WIDE.search(instruction)]
