@@ -10,7 +10,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from sdfast.kernels.layout import Layout, join, offset_of, positions, processors, warps
+from sdfast.kernels.layout import THREADS, Layout, join, offset_of, positions, processors, warps
 from sdfast.kernels.moments import INTRACLASS, MOMENTS, PEARSON, merge, write
 from sdfast.kernels.pooling import pool_positions, splits_of
 from sdfast.kernels.samples import around, lanes, position_sums, shift_of, tile_of
@@ -19,7 +19,6 @@ TILE = 4096  # bytes of one tensor that a program loads at once
 PROGRAMS = 16  # for each multiprocessor: several run at once, and the last to finish do not wait long
 FEW_TILES = 8  # one program does these faster than a second kernel would merge them
 HALF_STEPS = 32  # tiles summed in float32 before the sum goes on in float64
-FOLD = 2  # tiles of a pooled sample that are loaded and summed in float32 at once; in float64 one holds as much
 LABELS = 128  # read at once
 
 
@@ -27,20 +26,6 @@ LABELS = 128  # read at once
 def _total(lanes):
     """Sum lanes (n, p, c) to (c,) float64."""
     return tl.sum(tl.sum(lanes.to(tl.float64), axis=0), axis=0)
-
-
-@triton.jit
-def _pooled_mean(means, counts, count):
-    """Return the mean of all samples, (1, 1, c), around that of one lane: exactly that one where all are equal."""
-    pivot = tl.max(tl.max(tl.where(counts > 0, means, float("-inf")), axis=0), axis=0)[None, None, :]
-    pivot = tl.where(pivot > float("-inf"), pivot, 0)
-    return pivot + _total(tl.where(counts > 0, counts * (means - pivot), 0))[None, None, :] / count
-
-
-@triton.jit
-def _centred(sum_xy, sum_x, sum_y, counts, gap_x, gap_y):
-    """Return the centred sum of products of all lanes, (c,): within each lane and between their means."""
-    return _total(sum_xy - sum_x * sum_y / tl.maximum(counts, 1) + counts * gap_x * gap_y)
 
 
 @triton.jit
@@ -77,7 +62,6 @@ def partial_comoments(
     LABELLED: tl.constexpr,
     POOL: tl.constexpr,
     LANE: tl.constexpr,
-    FOLD: tl.constexpr,
     P_VECTOR: tl.constexpr,
     C_VECTOR: tl.constexpr,
     N_TIMES: tl.constexpr,
@@ -88,9 +72,10 @@ def partial_comoments(
     BLOCK_L: tl.constexpr,
 ):
     """Write the co-moments of one chunk of tiles, one factor and one block of channels."""
-    channels *= C_VECTOR
-    size *= P_VECTOR
     program = tl.program_id(0)
+    zero = program.to(tl.int64) * 0  # whatever is multiplied below is 64 bits wide first
+    channels *= C_VECTOR
+    size = (zero + size) * P_VECTOR
     blocks = (channels + BLOCK_C - 1) // BLOCK_C
     factor = program % factors
     block = program // factors % blocks
@@ -100,20 +85,20 @@ def partial_comoments(
     p_lane = tl.arange(0, BLOCK_P)[None, :, None]
     c = block.to(tl.int64) * BLOCK_C + tl.arange(0, BLOCK_C)[None, None, :]
     in_c = c < channels
-    a += c * (a_c * P_VECTOR)
-    b += c * (b_c * P_VECTOR)
-    a_n = a_n * (P_VECTOR * C_VECTOR)
-    b_n = b_n * (P_VECTOR * C_VECTOR)
+    a += c * a_c * P_VECTOR
+    b += c * b_c * P_VECTOR
+    a_n = (zero + a_n) * (P_VECTOR * C_VECTOR)
+    b_n = (zero + b_n) * (P_VECTOR * C_VECTOR)
 
     n_tiles = (batch + BLOCK_N - 1) // BLOCK_N
-    p_tiles = (size + BLOCK_P - 1) // BLOCK_P
+    p_tiles = ((size + BLOCK_P - 1) // BLOCK_P).to(tl.int32)
     n_steps = 1 if POOL else p_tiles  # tiles of the same pairs
     first = (chunk * steps).to(tl.int32)
     last = tl.minimum(first + steps, n_tiles * n_steps).to(tl.int32)
 
     # Three samples of this factor, as far apart as the chunk has them.
-    n_0 = (first // n_steps).to(tl.int64) * BLOCK_N
-    n_2 = tl.minimum(((last - 1) // n_steps).to(tl.int64) * BLOCK_N + BLOCK_N, batch) - 1
+    n_0 = (zero + first // n_steps) * BLOCK_N
+    n_2 = tl.minimum((zero + (last - 1) // n_steps) * BLOCK_N + BLOCK_N, batch) - 1
     n_1 = (n_0 + n_2) // 2
     if LABELLED:
         low, middle, high = n_2, n_2, n_0
@@ -124,8 +109,7 @@ def partial_comoments(
             middle = tl.minimum(middle, tl.min(tl.where(found & (index >= n_1), index, n_2), axis=0))
             high = tl.maximum(high, tl.max(tl.where(found, index, n_0), axis=0))
         n_0, n_1, n_2 = low, tl.minimum(middle, high), high
-    zero = n_0 * 0  # int64
-    middle_p, last_p = zero + size // 2, zero + size - 1
+    middle_p, last_p = size // 2, size - 1
     middle_a = n_1 * a_n + offset_of(middle_p, sizes, strides_a) * C_VECTOR
     middle_b = n_1 * b_n + offset_of(middle_p, sizes, strides_b) * C_VECTOR
     last_a = n_2 * a_n + offset_of(last_p, sizes, strides_a) * C_VECTOR
@@ -133,18 +117,17 @@ def partial_comoments(
     shift_a = shift_of(a, n_0 * a_n, middle_a, last_a, in_c, LANE)
     shift_b = shift_of(b, n_0 * b_n, middle_b, last_b, in_c, LANE)
 
-    # Pooled samples are lanes (n, 1, c) in float64; positions are summed to as many lanes as there are threads.
+    # Sums of as many lanes as there are threads: of pooled samples in float64.
     WIDE: tl.constexpr = tl.float64 if POOL else LANE
-    N: tl.constexpr = BLOCK_N if POOL else BLOCK_N // N_TIMES
     P: tl.constexpr = 1 if POOL else BLOCK_P // (P_TIMES * P_VECTOR)
     counts = tl.full([BLOCK_N, 1, 1], 0, tl.int32)
-    sum_a = tl.full([N, P, BLOCK_C], 0, WIDE)
-    sum_b = tl.full([N, P, BLOCK_C], 0, WIDE)
-    sum_aa = tl.full([N, P, BLOCK_C], 0, WIDE)
-    sum_bb = tl.full([N, P, BLOCK_C], 0, WIDE)
-    sum_ab = tl.full([N, P, BLOCK_C], 0, WIDE)
-    origin_a = tl.full([BLOCK_N if POOL else 1, 1, BLOCK_C if POOL else 1], 0, tl.float64)
-    origin_b = tl.full([BLOCK_N if POOL else 1, 1, BLOCK_C if POOL else 1], 0, tl.float64)
+    sum_a = tl.full([BLOCK_N // N_TIMES, P, BLOCK_C], 0, WIDE)
+    sum_b = tl.full([BLOCK_N // N_TIMES, P, BLOCK_C], 0, WIDE)
+    sum_aa = tl.full([BLOCK_N // N_TIMES, P, BLOCK_C], 0, WIDE)
+    sum_bb = tl.full([BLOCK_N // N_TIMES, P, BLOCK_C], 0, WIDE)
+    sum_ab = tl.full([BLOCK_N // N_TIMES, P, BLOCK_C], 0, WIDE)
+    origin_a = tl.full([1, 1, BLOCK_C], 0, tl.float64)
+    origin_b = tl.full([1, 1, BLOCK_C], 0, tl.float64)
     for tile in range(first, last):
         n = (zero + tile // n_steps) * BLOCK_N + n_lane
         member = n < batch
@@ -166,24 +149,24 @@ def partial_comoments(
                 C_VECTOR,
                 P_VECTOR,
                 P_TIMES,
-                FOLD,
                 BLOCK_N,
                 BLOCK_P,
                 BLOCK_C,
             )
             da /= size
             db /= size
-            # Pooled samples may be constant though the positions are not: a second shift, the lane's first sample.
-            origin_a = tl.where(member & (counts == 0), da, origin_a)
-            origin_b = tl.where(member & (counts == 0), db, origin_b)
+            # Pooled samples may be constant though the positions are not: a second shift, one of the first samples.
+            if tile == n_0 // BLOCK_N:
+                origin_a = tl.max(tl.where(member, da, float("-inf")), axis=0)[None, :, :]
+                origin_b = tl.max(tl.where(member, db, float("-inf")), axis=0)[None, :, :]
             da = tl.where(member, da - origin_a, 0)
             db = tl.where(member, db - origin_b, 0)
             counts += member.to(tl.int32)
-            sum_a += da
-            sum_b += db
-            sum_aa += da * da
-            sum_bb += db * db
-            sum_ab += da * db
+            sum_a += lanes(da, N_TIMES, 1, 1)
+            sum_b += lanes(db, N_TIMES, 1, 1)
+            sum_aa += lanes(da * da, N_TIMES, 1, 1)
+            sum_bb += lanes(db * db, N_TIMES, 1, 1)
+            sum_ab += lanes(da * db, N_TIMES, 1, 1)
         else:
             start = (zero + tile % n_steps) * BLOCK_P
             p = start + p_lane
@@ -199,25 +182,13 @@ def partial_comoments(
 
     count = tl.sum(tl.sum(tl.sum(counts.to(tl.int64), axis=0), axis=0), axis=0).to(tl.float64)
     samples = tl.maximum(count, 1)
-    if POOL:
-        counts = counts.to(tl.float64)
-        lane_a = origin_a + sum_a / tl.maximum(counts, 1)
-        lane_b = origin_b + sum_b / tl.maximum(counts, 1)
-        mean_a = _pooled_mean(lane_a, counts, samples)
-        mean_b = _pooled_mean(lane_b, counts, samples)
-        m2_a = _centred(sum_aa, sum_a, sum_a, counts, lane_a - mean_a, lane_a - mean_a)
-        m2_b = _centred(sum_bb, sum_b, sum_b, counts, lane_b - mean_b, lane_b - mean_b)
-        c_ab = _centred(sum_ab, sum_a, sum_b, counts, lane_a - mean_a, lane_b - mean_b)
-        mean_a = tl.reshape(shift_a + mean_a, [BLOCK_C])
-        mean_b = tl.reshape(shift_b + mean_b, [BLOCK_C])
-    else:
-        total_a = _total(sum_a)
-        total_b = _total(sum_b)
-        m2_a = _total(sum_aa) - total_a * total_a / samples
-        m2_b = _total(sum_bb) - total_b * total_b / samples
-        c_ab = _total(sum_ab) - total_a * total_b / samples
-        mean_a = tl.reshape(shift_a.to(tl.float64), [BLOCK_C]) + total_a / samples
-        mean_b = tl.reshape(shift_b.to(tl.float64), [BLOCK_C]) + total_b / samples
+    total_a = _total(sum_a)
+    total_b = _total(sum_b)
+    m2_a = _total(sum_aa) - total_a * total_a / samples
+    m2_b = _total(sum_bb) - total_b * total_b / samples
+    c_ab = _total(sum_ab) - total_a * total_b / samples
+    mean_a = tl.reshape(shift_a + origin_a, [BLOCK_C]) + total_a / samples
+    mean_b = tl.reshape(shift_b + origin_b, [BLOCK_C]) + total_b / samples
 
     c = block.to(tl.int64) * BLOCK_C + tl.arange(0, BLOCK_C)
     in_c = c < channels
@@ -244,10 +215,10 @@ def partial_comoments(
     )
 
 
-def chunk_steps(n_tiles: int, p_tiles: int, programs: int, pool: bool, half: bool) -> tuple[int, int]:
+def chunk_steps(n_tiles: int, p_tiles: int, programs: int, few: int, pool: bool, half: bool) -> tuple[int, int]:
     """Return how many tiles a program takes and how many chunks that makes; `programs` are wanted for each channel."""
     tiles = n_tiles if pool else n_tiles * p_tiles
-    few = triton.cdiv(FEW_TILES, p_tiles) if pool else FEW_TILES
+    few = triton.cdiv(few, p_tiles) if pool else few
     steps = max(triton.cdiv(tiles, max(programs, 1)), few)
     if half and not pool:
         steps = min(steps, HALF_STEPS)
@@ -268,26 +239,30 @@ def _launch(feats_a, feats_b, layout: Layout, factor, num_factors, pool, outputs
     """Run the kernels that write `outputs`."""
     width = feats_a.element_size()
     p_vector, c_vector = layout.vectors(feats_a, feats_b)
-    tile = tile_of(layout.near(), layout.size, layout.channels, TILE // width, p_vector * c_vector)
-    n_tiles, p_tiles = triton.cdiv(layout.batch, tile.n), triton.cdiv(layout.size, tile.p)
-    constants = dict(
-        LANE=tl.float32 if width == 2 else tl.float64,
-        FOLD=min(FOLD, p_tiles) if width == 2 else 1,
-        P_VECTOR=p_vector,
-        C_VECTOR=c_vector,
-        num_warps=warps(feats_a),
-    )
-    programs = PROGRAMS * processors(feats_a)
     pool = pool and layout.size > 1
+    # Without vectors a thread has enough to hold with eight elements.
+    elements, few = min(TILE // width, 8 * THREADS * p_vector * c_vector), FEW_TILES
+    if pool and layout.near() == "p" and elements // 4 < layout.size <= elements // 2:
+        # Two samples fit. With four, all threads wait for each other's sums half as often.
+        elements, few = 2 * elements, FEW_TILES // 2
+    programs = PROGRAMS * processors(feats_a)
+    tile = tile_of(layout.near(), layout.size, layout.channels, elements, p_vector * c_vector)
+    constants = {
+        "LANE": tl.float32 if width == 2 else tl.float64,
+        "P_VECTOR": p_vector,
+        "C_VECTOR": c_vector,
+        "num_warps": warps(feats_a),
+    }
     if pool and base is None:
-        splits, steps = splits_of(tile, layout, programs, FEW_TILES)
+        splits, steps = splits_of(tile, layout, programs, few)
         if splits > 1:
             a, b, base = pool_positions(feats_a, feats_b, layout, tile, splits, steps, **constants)
             layout = layout_of(a, b, 1)
             return _launch(a, b, layout, factor, num_factors, True, outputs, kind, base)
 
+    n_tiles, p_tiles = triton.cdiv(layout.batch, tile.n), triton.cdiv(layout.size, tile.p)
     columns = triton.cdiv(layout.channels, tile.c) * num_factors
-    steps, chunks = chunk_steps(n_tiles, p_tiles, programs // columns, pool, width == 2)
+    steps, chunks = chunk_steps(n_tiles, p_tiles, programs // columns, few, pool, width == 2)
     parts = None
     if chunks > 1:
         shape = (chunks, 6, num_factors, layout.channels)

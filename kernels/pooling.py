@@ -32,7 +32,6 @@ def pool_stretches(
     splits,
     steps,
     LANE: tl.constexpr,
-    FOLD: tl.constexpr,
     P_VECTOR: tl.constexpr,
     C_VECTOR: tl.constexpr,
     P_TIMES: tl.constexpr,
@@ -41,9 +40,10 @@ def pool_stretches(
     BLOCK_C: tl.constexpr,
 ):
     """Write the sums of one stretch of positions, some samples and a block of channels."""
-    channels *= C_VECTOR
-    size *= P_VECTOR
     program = tl.program_id(0)
+    zero = program.to(tl.int64) * 0  # whatever is multiplied below is 64 bits wide first
+    channels *= C_VECTOR
+    size = (zero + size) * P_VECTOR
     blocks = (channels + BLOCK_C - 1) // BLOCK_C
     split = program % splits
     block = program // splits % blocks
@@ -53,29 +53,27 @@ def pool_stretches(
     c = block.to(tl.int64) * BLOCK_C + tl.arange(0, BLOCK_C)[None, None, :]
     in_c = c < channels
     member = (n < batch) & in_c
-    a += c * (a_c * P_VECTOR)
-    b += c * (b_c * P_VECTOR)
-    a_n = a_n * (P_VECTOR * C_VECTOR)
-    b_n = b_n * (P_VECTOR * C_VECTOR)
+    a += c * a_c * P_VECTOR
+    b += c * b_c * P_VECTOR
+    a_n = (zero + a_n) * (P_VECTOR * C_VECTOR)
+    b_n = (zero + b_n) * (P_VECTOR * C_VECTOR)
 
-    first = n_tile * 0
-    middle = first + batch // 2
-    last = first + batch - 1
-    middle_p, last_p = first + size // 2, first + size - 1
+    middle, last = batch // 2, batch - 1
+    middle_p, last_p = size // 2, size - 1
     middle_a = middle * a_n + offset_of(middle_p, sizes, strides_a) * C_VECTOR
     middle_b = middle * b_n + offset_of(middle_p, sizes, strides_b) * C_VECTOR
     last_a = last * a_n + offset_of(last_p, sizes, strides_a) * C_VECTOR
     last_b = last * b_n + offset_of(last_p, sizes, strides_b) * C_VECTOR
-    shift_a = shift_of(a, first, middle_a, last_a, in_c, LANE)
-    shift_b = shift_of(b, first, middle_b, last_b, in_c, LANE)
+    shift_a = shift_of(a, zero, middle_a, last_a, in_c, LANE)
+    shift_b = shift_of(b, zero, middle_b, last_b, in_c, LANE)
 
     p_tiles = (size + BLOCK_P - 1) // BLOCK_P
     sum_a, sum_b = position_sums(
         a + n * a_n,
         b + n * b_n,
         member,
-        first + split * steps,
-        tl.minimum(first + split * steps + steps, p_tiles),
+        zero + split * steps,
+        tl.minimum(zero + split * steps + steps, p_tiles),
         size,
         sizes,
         strides_a,
@@ -85,7 +83,6 @@ def pool_stretches(
         C_VECTOR,
         P_VECTOR,
         P_TIMES,
-        FOLD,
         BLOCK_N,
         BLOCK_P,
         BLOCK_C,

@@ -52,7 +52,6 @@ def position_sums(
     C_VECTOR: tl.constexpr,
     P_VECTOR: tl.constexpr,
     P_TIMES: tl.constexpr,
-    FOLD: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_P: tl.constexpr,
     BLOCK_C: tl.constexpr,
@@ -62,18 +61,13 @@ def position_sums(
     p_lane = tl.arange(0, BLOCK_P)[None, :, None]
     sum_a = tl.full([BLOCK_N, P, BLOCK_C], 0, tl.float64)
     sum_b = tl.full([BLOCK_N, P, BLOCK_C], 0, tl.float64)
-    for tile in range(first, last, FOLD):
-        part_a = tl.full([BLOCK_N, P, BLOCK_C], 0, shift_a.dtype)
-        part_b = tl.full([BLOCK_N, P, BLOCK_C], 0, shift_b.dtype)
-        for i in tl.static_range(FOLD):
-            p = (tile + i) * BLOCK_P + p_lane
-            inside = member & (p < size) & (tile + i < last)
-            at_a = a + offset_of(p, sizes, strides_a) * C_VECTOR
-            at_b = b + offset_of(p, sizes, strides_b) * C_VECTOR
-            part_a += lanes(around(at_a, inside, shift_a), 1, P_TIMES, P_VECTOR)
-            part_b += lanes(around(at_b, inside, shift_b), 1, P_TIMES, P_VECTOR)
-        sum_a += part_a.to(tl.float64)
-        sum_b += part_b.to(tl.float64)
+    for tile in range(first, last):
+        p = tile * BLOCK_P + p_lane
+        inside = member & (p < size)
+        da = around(a + offset_of(p, sizes, strides_a) * C_VECTOR, inside, shift_a)
+        db = around(b + offset_of(p, sizes, strides_b) * C_VECTOR, inside, shift_b)
+        sum_a += lanes(da, 1, P_TIMES, P_VECTOR).to(tl.float64)
+        sum_b += lanes(db, 1, P_TIMES, P_VECTOR).to(tl.float64)
     return tl.sum(sum_a, axis=1)[:, None, :], tl.sum(sum_b, axis=1)[:, None, :]
 
 

@@ -103,10 +103,10 @@ def drop(
     BLOCK_P: tl.constexpr,
 ):
     """Write one tile of one sample."""
-    channels *= C_VECTOR
-    size *= P_VECTOR
-    VECTOR: tl.constexpr = P_VECTOR * C_VECTOR
     program = tl.program_id(0)
+    channels *= C_VECTOR
+    size = (program.to(INDEX) * 0 + size) * P_VECTOR
+    VECTOR: tl.constexpr = P_VECTOR * C_VECTOR
     p_tiles = (size + BLOCK_P - 1) // BLOCK_P
     c_tiles = (channels + BLOCK_C - 1) // BLOCK_C
     p_tile = program % p_tiles
@@ -142,8 +142,8 @@ def drop(
             draw = _draw_at(key, n * channels + c)
         else:
             draw = _draw_at(key, n + c * 0)
-        at_x = x + n * (x_n * VECTOR) + c * (x_c * P_VECTOR) + offset_of(p, sizes, strides_x) * C_VECTOR
-        at_out = out + n * (out_n * VECTOR) + c * (out_c * P_VECTOR) + offset_of(p, sizes, strides_out) * C_VECTOR
+        at_x = x + n * x_n * VECTOR + c * x_c * P_VECTOR + offset_of(p, sizes, strides_x) * C_VECTOR
+        at_out = out + n * out_n * VECTOR + c * out_c * P_VECTOR + offset_of(p, sizes, strides_out) * C_VECTOR
         value = tl.load(at_x, mask=inside, other=0)
         if RESCALE:
             factor = tl.div_rn(65536.0, (65536 - threshold).to(tl.float32))

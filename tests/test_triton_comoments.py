@@ -7,15 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-import sdfast
 from sdfast import _backend, functional, reference
 from tests.test_comoments import LAYOUTS, assert_moments, contiguous, feature_pair, large_mean, transposed, truth
 from tests.tolerances import CORRELATION, MOMENTS
-from tests.triton_modes import compiling_for, interpreted
+from tests.triton_modes import compiling_for, interpreted, launching
 
-SHAPES = [(1, 1), (2, 1), (7, 18), (200, 2), (5, 3, 1), (9, 2, 17), (3, 1, 300), (2, 2, 2, 3, 5)]
+SHAPES = [(1, 1), (2, 1), (7, 10), (100, 2), (5, 3, 1), (9, 2, 17), (3, 1, 150), (2, 2, 2, 3, 5)]
 _C = _backend.load("cpu")
-needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
 
 @pytest.fixture
@@ -24,7 +22,7 @@ def kernels():
     with interpreted() as modules, pytest.MonkeyPatch.context() as patch:
         for name, value in (("TILE", 256), ("PROGRAMS", 1), ("FEW_TILES", 2)):
             patch.setattr(modules["comoments"], name, value)
-        for name, value in (("CHANNELS", 16), ("NEAR", 16), ("THREADS", 8)):
+        for name, value in (("CHANNELS", 8), ("NEAR", 16), ("THREADS", 8)):
             patch.setattr(modules["samples"], name, value)
         patch.setattr(modules["moments"], "MERGED", 4)
         yield modules["comoments"]
@@ -34,8 +32,9 @@ def run(kernels, a, b, factor=None, num_factors=2, channel_dim=1, pool=True):
     return kernels.comoments(a, b, factor, 1 if factor is None else num_factors, channel_dim, pool)
 
 
-@pytest.mark.parametrize("pool", [True, False])
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize(
+    ("shape", "pool"), [(shape, pool) for shape in SHAPES for pool in (True, False)[: len(shape) - 1]], ids=str
+)
 def test_interpreted_equals_numpy(kernels, shape, pool):
     """Each dtype and layout, with labels and without, in turn."""
     for i, (dtype, layout) in enumerate(itertools.product(MOMENTS, LAYOUTS)):
@@ -156,11 +155,11 @@ def finished(kernels, a, b, factor, pearson, num_factors=2, pool=True):
 
 @pytest.mark.filterwarnings("ignore:(divide by zero|invalid value|overflow):RuntimeWarning")  # NumPy's
 @pytest.mark.parametrize("pearson", [True, False])
-@pytest.mark.parametrize("shape", [(1, 3), (8, 9), (300, 9), (30, 9, 7)], ids=str)
+@pytest.mark.parametrize("shape", [(1, 3), (8, 7), (100, 7), (20, 7, 6)], ids=str)
 def test_finished_results_are_those_of_the_cpu(kernels, shape, pearson):
     """In one kernel and after a merge: constants, NaN, equal features, opposite ones, one pair, no pair."""
     a, b, labels = feature_pair(shape, torch.float64)
-    if shape[1] == 9:
+    if shape[1] == 7:
         a[:, 0], b[:, 1], b[:, 2], a[0, 3] = 1.0, a[:, 1], -4 * a[:, 2], torch.nan
         a[:, 4], b[0, 4] = 1.0, torch.nan
         a[:, 5], b[:, 5] = 0.0, 0.0
@@ -191,21 +190,55 @@ def test_finished_moments_equal_the_reference_to_the_last_digits(kernels, pearso
     assert outputs["number"].item() == 10
 
 
-def launches(function, *args):
-    with compiling_for("sm_90") as compiled:
-        function(*args)
-    return [kernel.name for kernel in compiled]
+@pytest.fixture
+def launches(monkeypatch):
+    """What would be launched on a GPU of 132 multiprocessors."""
+    monkeypatch.setattr(sys.modules["sdfast.kernels.comoments"], "processors", lambda x: 132)
+    with launching() as launches:
+        yield launches
 
 
-def test_small_inputs_take_one_launch(monkeypatch):
+def on_meta(shape, dtype=torch.float32, layout=contiguous):
+    return layout(torch.empty(shape, dtype=dtype, device="meta"))
+
+
+@pytest.mark.parametrize("shape", [(32, 512), (8, 64), (32, 64, 4, 7, 7), (16, 512, 49)], ids=str)
+def test_small_inputs_take_one_launch(launches, shape):
     from sdfast import kernels
 
-    monkeypatch.setattr(sys.modules["sdfast.kernels.comoments"], "processors", lambda x: 132)
-    a, b, labels = feature_pair((32, 512), torch.float32)
-    for factor in (None, labels):
-        assert launches(kernels.channel_bias, a, b, factor, 2, 1, True, True) == ["partial_comoments"]
-    a, b, _ = feature_pair((32, 64, 4, 7, 7), torch.float32)
-    assert launches(kernels.channel_bias, a, b, None, 1, 1, True, True) == ["partial_comoments"]
+    x = on_meta(shape)
+    for factor in (None, torch.empty(shape[0], dtype=torch.int64, device="meta")):
+        launches.clear()
+        kernels.channel_bias(x, x, factor, 2, 1, True, True)
+        assert [name for name, _ in launches] == ["partial_comoments"]
+
+
+LARGE = [
+    (1, 1, 10**8),
+    (1, 64, 10**6),
+    (2, 3, 10**7),
+    (8, 64, 16, 112, 112),
+    (64, 3, 10**6),
+    (32, 512, 8, 14, 14),
+    (1024, 512, 49),
+    (10**6, 3, 7),
+    (10**7, 2),
+    (4 * 10**5, 64),
+    (64, 10**6),
+]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS[:3])
+@pytest.mark.parametrize("shape", LARGE, ids=str)
+def test_large_inputs_keep_all_multiprocessors_busy_in_few_launches(launches, shape, layout):
+    from sdfast import kernels
+
+    for dtype, pool in itertools.product((torch.float32, torch.bfloat16), (True, False)):
+        x = on_meta(shape, dtype, layout)
+        launches.clear()
+        kernels.channel_bias(x, x, None, 1, 1, pool, True)
+        assert launches[0][1] >= 3 * 132, (dtype, pool, launches)
+        assert len(launches) <= 4, (dtype, pool, launches)
 
 
 def test_work_is_split_into_bounded_chunks():
@@ -213,7 +246,7 @@ def test_work_is_split_into_bounded_chunks():
     for n_tiles, p_tiles, programs, pool, half in itertools.product(
         (1, 7, 5000), (1, 30), (0, 1, 40), (True, False), (True, False)
     ):
-        steps, chunks = comoments.chunk_steps(n_tiles, p_tiles, programs, pool, half)
+        steps, chunks = comoments.chunk_steps(n_tiles, p_tiles, programs, 8, pool, half)
         tiles = n_tiles if pool else n_tiles * p_tiles
         assert (chunks - 1) * steps < tiles <= chunks * steps, "no chunk is empty"
         assert pool or not half or steps <= comoments.HALF_STEPS
@@ -228,32 +261,3 @@ def test_another_batch_size_needs_no_other_kernel():
             kernels.comoments(a, b, labels, 2, 1, False)
             kernels.channel_bias(a, b, labels, 2, 1, False, True)
     assert len(compiled) == 12 and len({kernel.hash for kernel in compiled}) == 3
-
-
-@needs_gpu
-@pytest.mark.parametrize("dtype", MOMENTS, ids=str)
-@pytest.mark.parametrize("pool", [True, False])
-def test_a_gpu_equals_numpy(dtype, pool):
-    for shape in [(32, 512), (64, 70, 4, 7, 7), (3, 2, 30000)]:
-        a, b, labels = feature_pair(shape, dtype)
-        for layout, factor in itertools.product(LAYOUTS, (None, labels)):
-            on_gpu = [None if x is None else x.cuda() for x in (layout(a), layout(b), factor)]
-            moments = sdfast.ops.comoments.comoments(*on_gpu, pool=pool)
-            assert_moments(moments.cpu(), truth(a, b, factor, pool=pool), MOMENTS[dtype])
-
-
-@needs_gpu
-def test_a_gpu_is_not_waited_for_and_a_graph_captures_it():
-    a, b, labels = (x.cuda() for x in feature_pair((64, 70, 500), torch.float32))
-    comoments = sdfast.ops.comoments.comoments
-    eager = comoments(a, b, labels)
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        comoments(a, b, labels)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        captured = comoments(a, b, labels)
-    graph.replay()
-    assert torch.equal(captured, eager)

@@ -5,7 +5,6 @@ import itertools
 import pytest
 import torch
 
-import sdfast
 from sdfast import _backend
 from tests.test_comoments import LAYOUTS
 from tests.test_static_dropout import DTYPES, SEED, features, grid_mask
@@ -15,7 +14,6 @@ _C = _backend.load("cpu")
 # No positions, one, a run that is no multiple of eight draws, several dimensions, several tiles.
 SHAPES = [(5, 19), (3, 9, 1), (2, 3, 50), (2, 3, 2, 5, 3), (2, 1, 2100)]
 GUIDES = list(itertools.product((None, "coarse", "fine", "bool", "uint8", "double"), (False, True)))
-needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
 
 @pytest.fixture
@@ -70,32 +68,3 @@ def test_channels_may_be_last(kernels):
         _C.static_dropout(x, expected, *args)
         kernels.static_dropout(x, out, *args)
         assert torch.equal(out, expected)
-
-
-@needs_gpu
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_a_gpu_equals_the_cpu_bit_by_bit(dtype):
-    for shape, granularity, rescale in itertools.product([(5, 37), (2, 70, 4, 7, 7)], (0, 1, 2), (False, True)):
-        for (kind, weighted), layout in itertools.product(GUIDES, LAYOUTS):
-            x = features(shape, dtype)
-            weight = torch.rand(shape[1]) if weighted else None
-            mask = None if kind is None else grid_mask(shape, kind)
-            expected = torch.empty_like(x)
-            _C.static_dropout(x, expected, torch.tensor(SEED), 0.7, mask, weight, granularity, rescale, 1)
-            on_gpu = [None if t is None else t.cuda() for t in (mask, weight)]
-            y = layout(x).cuda()
-            _backend.load("triton").static_dropout(
-                y, y, torch.tensor(SEED).cuda(), 0.7, *on_gpu, granularity, rescale, 1
-            )
-            assert torch.equal(y.cpu(), expected)
-
-
-@needs_gpu
-def test_a_gpu_is_not_waited_for():
-    x, mask = features((4, 6, 50)).cuda().requires_grad_(), torch.ones(4, 50).cuda()
-    sdfast.static_dropout(x, mask=mask).sum().backward()
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        sdfast.static_dropout(x, mask=mask).sum().backward()
-    finally:
-        torch.cuda.set_sync_debug_mode("default")

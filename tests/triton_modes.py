@@ -102,3 +102,17 @@ def compiling_for(name):
         patch.setattr(JITFunction, "run", compile_only)
         patch.setattr(triton.runtime.driver, "_active", _Absent(TARGETS[name]))
         yield compiled
+
+
+@contextmanager
+def launching():
+    """Launch nothing; yields the list of what would be: names and numbers of programs. Meta tensors will do."""
+    launches = []
+
+    def record(self, *args, grid, **kwargs):
+        launches.append((self.fn.__name__, grid[0]))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(JITFunction, "run", record)
+        patch.setattr(triton.runtime.driver, "_active", _Absent(TARGETS["sm_90"]))
+        yield launches
