@@ -16,6 +16,14 @@ def assembly(kernel) -> str:
     return kernel.asm.get("ptx") or kernel.asm["amdgcn"]
 
 
+def _dump(kernel, what: str) -> str:
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(kernel.asm["cubin"])
+        file.flush()
+        done = subprocess.run([CUOBJDUMP, what, file.name], capture_output=True, text=True, check=True)
+    return done.stdout + done.stderr
+
+
 def spilled(kernel) -> int:
     """Return the bytes of memory that stand in for registers in the machine code, and of all other memory a thread."""
     if "ptx" not in kernel.asm:
@@ -23,12 +31,21 @@ def spilled(kernel) -> int:
         counts = re.findall(r"\.(?:vgpr_spill_count|private_segment_fixed_size):\s+(\d+)", assembly(kernel))
         assert len(counts) == 2
         return sum(map(int, counts))
-    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
-        file.write(kernel.asm["cubin"])
-        file.flush()
-        done = subprocess.run([CUOBJDUMP, "-res-usage", file.name], capture_output=True, text=True, check=True)
-    (usage,) = re.findall(r"REG:\d+ STACK:(\d+) .*LOCAL:(\d+)", done.stdout + done.stderr)
+    (usage,) = re.findall(r"REG:\d+ STACK:(\d+) .*LOCAL:(\d+)", _dump(kernel, "-res-usage"))
     return sum(map(int, usage))
+
+
+def spilled_in_loops(kernel) -> int:
+    """Return how many instructions inside of loops move registers to or from memory."""
+    if spilled(kernel) == 0:
+        return 0
+    assert "ptx" in kernel.asm, "there are only these of AMD's that do not spill at all"
+    code = re.findall(r"/\*([0-9a-f]{4,})\*/\s+(.*?);", _dump(kernel, "-sass"))
+    jumps = [(int(at, 16), re.search(r"\bBRA\b.*?(0x[0-9a-f]+)", text)) for at, text in code]
+    loops = [(int(to[1], 16), at) for at, to in jumps if to and int(to[1], 16) < at]
+    places = [int(at, 16) for at, text in code if re.search(r"\b(?:LDL|STL)\b", text)]
+    assert code and places and loops
+    return sum(any(start <= place <= end for start, end in loops) for place in places)
 
 
 def loads(kernel) -> list[str]:
