@@ -140,13 +140,16 @@ def test_labels_of_no_factor_count_nowhere(kernels, pool):
     assert_moments(moments, truth(a[known], b[known], labels[known], pool=pool), 1e-12)
 
 
-def test_sorted_labels_leave_constants_without_variance(kernels):
-    """The first chunks have no sample of the second factor; what stands for their mean must not matter."""
-    a, b, _ = feature_pair((400, 1, 6), torch.float32)
-    labels = (torch.arange(400) >= 300).long()
-    a[labels == 0], a[labels == 1] = 0.1, 1e5 + 0.1
-    moments = run(kernels, a, b, labels, pool=False)
-    assert (moments[[3, 5]] == 0).all()
+def test_a_merge_of_equal_means_has_no_variance(kernels):
+    """Whatever the counts, and whatever stands for the mean of chunks without samples."""
+    counts = torch.randint(1, 1000, (50, 1, 1, 40), generator=torch.Generator().manual_seed(0)).double()
+    counts[:7, :, :, :5] = 0
+    means = torch.linspace(0.1, 1e5, 40, dtype=torch.float64).expand(50, 2, 1, 40).clone()
+    means[(counts == 0).expand_as(means)] = -3.7
+    out = torch.empty(6, 1, 40, dtype=torch.float64)
+    partials = torch.cat([counts, means, torch.zeros(50, 3, 1, 40)], dim=1)
+    kernels.merge(partials, 40, {"out": out, "mi": None, "corr": None, "number": None}, 0)
+    assert (out[3:] == 0).all() and torch.equal(out[1:3], means[-1]) and torch.equal(out[0], counts.sum(0)[0])
 
 
 def finished(kernels, a, b, factor, pearson, num_factors=2, pool=True):
