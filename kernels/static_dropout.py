@@ -10,9 +10,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from sdfast.kernels.layout import offset_of, positions
+from sdfast.kernels.layout import Layout, join, offset_of, positions, warps
 
-TILE = 1024
+TILE = 2048  # elements: two counters a thread, whose work hides that of finding the tile
 CHANNELS = 64  # of a tile whose channels lie side by side
 MASKED_RUN = 128  # positions of a tile: where a mask is sampled once for several channels
 ELEMENT, CHANNEL, REGION = 0, 1, 2
@@ -86,6 +86,7 @@ def drop(
     x_c,
     out_n,
     out_c,
+    mask_sizes,  # those of the positions again: what lies end to end in the features need not in the mask
     grid,
     mask_strides,
     mask_n,
@@ -96,11 +97,16 @@ def drop(
     RESCALE: tl.constexpr,
     IN_PLACE: tl.constexpr,
     INDEX: tl.constexpr,
+    P_VECTOR: tl.constexpr,
+    C_VECTOR: tl.constexpr,
     BLOCK_C: tl.constexpr,
     BLOCK_P: tl.constexpr,
 ):
     """Write one tile of one sample."""
     program = tl.program_id(0)
+    channels *= C_VECTOR
+    size = (program.to(INDEX) * 0 + size) * P_VECTOR
+    VECTOR: tl.constexpr = P_VECTOR * C_VECTOR
     p_tiles = (size + BLOCK_P - 1) // BLOCK_P
     c_tiles = (channels + BLOCK_C - 1) // BLOCK_C
     p_tile = program % p_tiles
@@ -119,7 +125,7 @@ def drop(
             threshold *= tl.load(weight + c, mask=c < channels, other=0)
     threshold *= 65536
     if MASKED:
-        threshold = threshold * _sampled(mask + n * mask_n, tl.minimum(p, size - 1), sizes, grid, mask_strides)
+        threshold = threshold * _sampled(mask + n * mask_n, tl.minimum(p, size - 1), mask_sizes, grid, mask_strides)
     threshold = ((threshold + 8388608.0) - 8388608.0).to(tl.int32)  # 2^23: no fraction is left, halves went to even
 
     needed = True
@@ -136,8 +142,8 @@ def drop(
             draw = _draw_at(key, n * channels + c)
         else:
             draw = _draw_at(key, n + c * 0)
-        at_x = x + n * x_n + c * x_c + offset_of(p, sizes, strides_x)
-        at_out = out + n * out_n + c * out_c + offset_of(p, sizes, strides_out)
+        at_x = x + n * x_n * VECTOR + c * x_c * P_VECTOR + offset_of(p, sizes, strides_x) * C_VECTOR
+        at_out = out + n * out_n * VECTOR + c * out_c * P_VECTOR + offset_of(p, sizes, strides_out) * C_VECTOR
         value = tl.load(at_x, mask=inside, other=0)
         if RESCALE:
             factor = tl.div_rn(65536.0, (65536 - threshold).to(tl.float32))
@@ -164,25 +170,28 @@ def static_dropout(
         return
     batch, channels = x.shape[0], x.shape[channel_dim]
     places = positions(x, channel_dim)
-    grid = [1] * len(places)
-    mask_strides, mask_n = [0] * len(places), 0
+    sizes, strides_x, strides_out = zip(
+        *(join([(x.shape[d], x.stride(d), out.stride(d)) for d in places]) or [(1, 0, 0)]), strict=True
+    )
+    size = x[0].numel() // channels
+    x_c, out_c = x.stride(channel_dim), out.stride(channel_dim)
+    masked = [(1, 1, 0)]
     if mask is not None:
         mask = mask.squeeze(1) if mask.ndim > 1 + len(places) else mask
         mask = mask.view(torch.uint8) if mask.dtype == torch.bool else mask
-        grid, mask_strides, mask_n = mask.shape[1:], mask.stride()[1:], mask.stride(0)
-    dims = [(x.shape[d], x.stride(d), out.stride(d), g, s) for d, g, s in zip(places, grid, mask_strides, strict=True)]
-    dims = join_masked(dims) or [(1, 0, 0, 1, 0)]
-    sizes, strides_x, strides_out, grid, mask_strides = zip(*dims, strict=True)
-    size = x[0].numel() // channels
-    x_c, out_c = x.stride(channel_dim), out.stride(channel_dim)
+        masked = join_masked([(x.shape[d], mask.shape[i], mask.stride(i)) for i, d in enumerate(places, 1)]) or masked
 
     swapped = size == 1 and granularity == ELEMENT
     if swapped:  # the channels take the place of the positions; the mask has one value a sample
         if mask is not None:
             mask = mask[(slice(None), *(g // 2 for g in mask.shape[1:]))]
-        sizes, strides_x, strides_out, grid, mask_strides = (channels,), (x_c,), (out_c,), (1,), (0,)
+        masked = [(channels, 1, 0)]
+        sizes, strides_x, strides_out = (channels,), (x_c,), (out_c,)
         size, channels, x_c, out_c = channels, 1, 0, 0
+    mask_sizes, grid, mask_strides = zip(*masked, strict=True)
 
+    layout = Layout(batch, channels, size, sizes, ((x.stride(0), x_c, strides_x), (out.stride(0), out_c, strides_out)))
+    p_vector, c_vector = layout.vectors(x, out)
     block_c, block_p = tile_shape(channels, size, x_c, strides_x[-1], mask is not None)
     wide = 2 * size * max(grid) >= 2**31
     with torch.cuda.device_of(x):
@@ -193,18 +202,13 @@ def static_dropout(
             float(p),
             mask,
             channel_weight,
-            channels,
-            size,
-            sizes,
-            strides_x,
-            strides_out,
-            x.stride(0),
-            x_c,
-            out.stride(0),
-            out_c,
+            channels // c_vector,
+            size // p_vector,
+            *layout.in_vectors(p_vector, c_vector),
+            mask_sizes,
             grid,
             mask_strides,
-            mask_n,
+            0 if mask is None else mask.stride(0),
             MASKED=mask is not None,
             WEIGHTED=channel_weight is not None,
             WEIGHT_OF_POSITION=swapped,
@@ -212,30 +216,32 @@ def static_dropout(
             RESCALE=rescale,
             IN_PLACE=out is x and (mask is not None or channel_weight is not None),
             INDEX=tl.int64 if wide else tl.int32,
+            P_VECTOR=p_vector,
+            C_VECTOR=c_vector,
             BLOCK_C=block_c,
             BLOCK_P=block_p,
-            num_warps=4,
+            num_warps=warps(x),
             **NO_FUSION,
         )
 
 
-def join_masked(dims: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
-    """Return dimensions (size, stride of x, of out, grid, stride of the mask), those that can be read as one joined.
+def join_masked(dims: list[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
+    """Return dimensions (size, grid, stride of the mask), those joined that the mask can be read along as one.
 
-    They can where all memory lies end to end and the mask has one value for both or one for each position.
+    It can where it has one value for both, or one for each position and these lie end to end.
     """
     joined = []
-    for size, x, out, grid, mask in dims:
+    for size, grid, stride in dims:
         if size == 1 and grid == 1:
             continue
         if joined:
-            outer = joined[-1]
-            one = grid == 1 and outer[3] == 1
-            each = grid == size and outer[3] == outer[0] and outer[4] == mask * size
-            if outer[1] == x * size and outer[2] == out * size and (one or each):
-                joined[-1] = (outer[0] * size, x, out, outer[3] * grid, mask)
+            outer_size, outer_grid, outer_stride = joined[-1]
+            one = grid == 1 and outer_grid == 1
+            each = grid == size and outer_grid == outer_size and outer_stride == stride * size
+            if one or each:
+                joined[-1] = (outer_size * size, outer_grid * grid, stride)
                 continue
-        joined.append((size, x, out, grid, mask))
+        joined.append((size, grid, stride))
     return joined
 
 

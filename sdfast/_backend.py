@@ -13,11 +13,27 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 # One module a backend; each has a function of the operation's name and signature.
-_MODULES = {"cpu": "sdfast._C", "triton": "sdfast.kernels", "reference": "sdfast.torch_reference"}
-_BY_DEVICE = {"cpu": "cpu", "cuda": "triton"}  # torch calls AMD GPUs cuda too
+_MODULES = {
+    "cpu": "sdfast._C",
+    "triton": "sdfast.kernels",
+    "cuda": "sdfast._cuda",
+    "reference": "sdfast.torch_reference",
+}
+_RUNS_ON = {"cpu": "cpu", "triton": "cuda", "cuda": "cuda"}  # torch calls AMD's GPUs cuda, too
+# Which backend serves an operation on a device. On GPUs it is Triton throughout: the same kernels serve those of AMD.
+_SERVES = {
+    "cpu": {"comoments": "cpu", "channel_bias": "cpu", "pairwise_correlation": "cpu", "static_dropout": "cpu"},
+    "cuda": {
+        "comoments": "triton",
+        "channel_bias": "triton",
+        "pairwise_correlation": "triton",
+        "static_dropout": "triton",
+    },
+}
 _HOW_TO_GET = {
     "cpu": "the compiled extension sdfast._C is missing; reinstall sdfast (a source install needs a C++17 compiler)",
     "triton": "the GPU kernels need triton: pip install triton",
+    "cuda": "its kernels are not compiled in; install sdfast from source with a CUDA toolkit and SDFAST_CUDA=ON",
 }
 
 _DIRECT = (None, "cpu")
@@ -54,10 +70,12 @@ def use_backend(name: str) -> Iterator[None]:
     """Force one backend inside the `with` block; `SDFAST_BACKEND` does the same for a process.
 
     Args:
-        name: "cpu" (compiled kernels), "triton" (GPUs) or "reference" (pure torch, any device).
+        name: "cpu" (compiled kernels), "triton" (GPUs), "cuda" (compiled kernels for NVIDIA GPUs) or "reference"
+            (pure torch, any device).
 
     Raises:
-        BackendError: the backend is unknown or cannot be loaded.
+        BackendError: the backend is unknown or cannot be loaded. Operations raise it for tensors on a device that the
+            backend does not run on.
 
     >>> import torch, sdfast
     >>> a = torch.tensor([[0.0], [1.0], [2.0]])
@@ -73,37 +91,61 @@ def use_backend(name: str) -> Iterator[None]:
         _forced.reset(token)
 
 
-def chosen(device_type: str) -> str:
-    """Return the name of the backend that serves a device, or the forced one."""
-    name = _forced.get() or _BY_DEVICE.get(device_type)
+def chosen(device_type: str, op: str = "comoments") -> str:
+    """Return the name of the backend that serves an operation on a device, or the forced one."""
+    forced = _forced.get()
+    if forced is None and device_type == "cpu":
+        return _SERVES["cpu"][op]
+    name = forced or _SERVES.get(device_type, {}).get(op)
     if name is None:
         raise BackendError(
             f"device {device_type!r}: this version has no kernels for it; "
             "SDFAST_BACKEND=reference runs the pure torch formulas there"
         )
-    if name == "triton" and device_type == "cpu" and os.environ.get("TRITON_INTERPRET", "0") == "0":
-        raise BackendError("backend 'triton': its kernels run on GPUs, got tensors on the CPU")
+    if name == "cuda" and torch.version.hip:
+        if forced:
+            raise BackendError("backend 'cuda': its kernels run on NVIDIA GPUs; 'triton' runs on those of AMD")
+        return "triton"
+    if forced and not _fits(name, device_type):
+        where = "the CPU" if device_type == "cpu" else device_type
+        needs = "the CPU" if _RUNS_ON[name] == "cpu" else "GPUs"
+        raise BackendError(f"backend {name!r}: its kernels run on {needs}, got tensors on {where}")
     return name
+
+
+def _fits(name: str, device_type: str) -> bool:
+    """Tell whether a backend runs on a device; triton's interpreter, made for debugging, runs on the CPU."""
+    if _RUNS_ON.get(name, device_type) == device_type:
+        return True
+    return name == "triton" and device_type == "cpu" and os.environ.get("TRITON_INTERPRET", "0") != "0"
 
 
 def select(op: str, device: torch.device) -> Callable:
     """Return the implementation of an operation for tensors on a device."""
-    return getattr(load(chosen(device.type)), op)
+    return getattr(load(chosen(device.type, op)), op)
 
 
-def takes_direct_route(feats_a: torch.Tensor, feats_b: torch.Tensor, labels: torch.Tensor | None) -> bool:
-    """Tell whether the compiled kernel may be called without torch's dispatcher.
+def find(op: str, name: str | None) -> Callable | None:
+    """Return a backend's implementation of an operation, or None where there is no backend or it has none."""
+    return None if name is None else getattr(load(name), op, None)
 
-    True for plain CPU tensors outside of autograd, functorch, dispatch modes and tracing. What it leaves open
-    (shapes, dtypes, a second device) the kernel refuses by itself.
+
+def direct(op: str, feats_a: Tensor, feats_b: Tensor, labels: Tensor | None) -> str | None:
+    """Return the name of the backend that may be called without torch's dispatcher; None where that is the way.
+
+    It may for plain tensors outside of autograd, functorch, dispatch modes and tracing, on a device with kernels. What
+    that leaves open (shapes, dtypes, a second device) the compiled kernels of the CPU refuse by themselves.
     """
-    return (
-        type(feats_b) is Tensor
-        and is_eager(feats_a, feats_b, labels)
-        and feats_a.is_cpu
-        and not (torch.is_grad_enabled() and (feats_a.requires_grad or feats_b.requires_grad))
-        and _forced.get() in _DIRECT
-    )
+    if (
+        type(feats_b) is not Tensor
+        or not is_eager(feats_a, feats_b, labels)
+        or (torch.is_grad_enabled() and (feats_a.requires_grad or feats_b.requires_grad))
+    ):
+        return None
+    if feats_a.is_cpu and _forced.get() in _DIRECT:
+        return "cpu"
+    device_type = feats_a.device.type
+    return chosen(device_type, op) if device_type in _SERVES else None
 
 
 def is_eager(first: torch.Tensor, second: torch.Tensor | None, third: torch.Tensor | None) -> bool:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sdfast._backend import load, takes_direct_route
+from sdfast._backend import direct, find, load
 from sdfast.ops.checks import check_features, check_same_kind
 from sdfast.ops.comoments import check_arguments, comoments
 
@@ -41,7 +41,8 @@ def channel_bias(
         feats_a: features of the first clips, (N, C) or (N, C, ...); float64, float32, float16 or bfloat16,
             torch on any device or NumPy, any strides.
         feats_b: features of the second clips; like feats_a.
-        factor: which factor each pair shares, (N,) int64 in [0, num_factors), or None for one group of pairs.
+        factor: which factor each pair shares, (N,) int64 in [0, num_factors), or None for one group of pairs. Other
+            labels are an error on the CPU; on a GPU, where looking for them would wait for it, such pairs are left out.
         num_factors: how many factors there are. Used only with `factor`.
         channel_dim: the dimension of the channels; the others but 0 are positions.
         pool: average over positions first, so that a pair is one sample (the paper's measure);
@@ -55,6 +56,7 @@ def channel_bias(
     Raises:
         ValueError: shapes, devices or labels do not fit, or there is no pair.
         TypeError: the dtypes differ or are not floating point.
+        BackendError: no kernels for the device, or the forced backend does not run there.
 
     Source: Kowal et al., TPAMI 2024: mutual information as the Gaussian lower bound -log(1 - corr^2) / 2.
 
@@ -66,7 +68,8 @@ def channel_bias(
     """
     if factor is None:
         num_factors = 1
-    if kind in KINDS and takes_direct_route(feats_a, feats_b, factor):
+    backend = direct("channel_bias", feats_a, feats_b, factor)
+    if backend == "cpu" and kind in KINDS:
         try:
             kernel = load("cpu").channel_bias
             return _new(kernel(feats_a, feats_b, factor, num_factors, channel_dim, pool, kind == "pearson"))
@@ -76,6 +79,10 @@ def channel_bias(
     check_kind(kind)
     if isinstance(feats_a, np.ndarray):
         return _from_numpy(feats_a, feats_b, factor, num_factors, channel_dim, pool, kind)
+    kernel = find("channel_bias", backend)
+    if kernel is not None:
+        check_arguments(feats_a, feats_b, factor, num_factors, channel_dim, pool, values=feats_a.is_cpu)
+        return _new(kernel(feats_a, feats_b, factor, num_factors, channel_dim, pool, kind == "pearson"))
     moments = comoments(feats_a, feats_b, factor, num_factors, channel_dim, pool)
     corr = correlation(moments, kind)
     bias = ChannelBias(mutual_information(corr), corr, moments[0, :, 0].long())
@@ -116,6 +123,9 @@ def pairwise_correlation(feats_a: Tensor, feats_b: Tensor, *, channel_dim: int =
         raise ValueError(f"feats_b: expected {len(a)} samples like feats_a, got {len(b)}")
     if len(a) < 2:
         return a.new_full((a.shape[1], b.shape[1]), torch.nan)
+    kernel = find("pairwise_correlation", direct("pairwise_correlation", a, b, None))
+    if kernel is not None:
+        return kernel(a, b)
     return (_standardized(a).T @ _standardized(b)).clamp(-1, 1)
 
 

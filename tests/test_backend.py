@@ -26,9 +26,53 @@ def test_forced_backend_nests_and_ends():
     assert _backend.chosen("cpu") == "cpu"
 
 
+def test_each_operation_has_a_backend_on_each_device():
+    for table in _backend._SERVES.values():
+        assert set(table) == {"comoments", "channel_bias", "pairwise_correlation", "static_dropout"}
+        assert set(table.values()) <= set(_backend.names())
+    assert _backend.chosen("cuda", "static_dropout") == "triton"
+
+
+@pytest.mark.parametrize("name", ["triton", "cuda"])
+def test_a_gpu_backend_refuses_the_cpu(monkeypatch, name):
+    monkeypatch.setattr(_backend, "load", lambda name: None)
+    x = torch.ones(3, 2)
+    calls = (
+        lambda: sdfast.channel_bias(x, x),
+        lambda: sdfast.channel_bias(x.requires_grad_(), x),
+        lambda: sdfast.pairwise_correlation(x.detach(), x.detach()),
+        lambda: sdfast.static_dropout(x.detach()),
+    )
+    with sdfast.use_backend(name):
+        for call in calls:
+            with pytest.raises(sdfast.BackendError, match=f"'{name}': its kernels run on GPUs, got tensors on the CPU"):
+                call()
+        assert _backend.chosen("cuda") == name
+
+
+def test_the_cpu_backend_refuses_a_gpu():
+    with sdfast.use_backend("cpu"), pytest.raises(sdfast.BackendError, match="run on the CPU, got tensors on cuda"):
+        _backend.chosen("cuda")
+
+
+def test_gpus_of_amd_are_served_by_triton(monkeypatch):
+    monkeypatch.setattr(torch.version, "hip", "6.4")
+    monkeypatch.setitem(_backend._SERVES, "cuda", {"comoments": "cuda"})
+    monkeypatch.setattr(_backend, "load", lambda name: None)
+    assert _backend.chosen("cuda") == "triton"
+    with sdfast.use_backend("cuda"), pytest.raises(sdfast.BackendError, match="NVIDIA GPUs; 'triton' runs on those of"):
+        _backend.chosen("cuda")
+
+
+def test_missing_cuda_kernels_say_how_to_get_them():
+    code = "import sys, sdfast\nsys.modules['sdfast._cuda'] = None\nwith sdfast.use_backend('cuda'):\n    pass"
+    result = run(code)
+    assert result.returncode != 0 and "from source with a CUDA toolkit and SDFAST_CUDA=ON" in result.stderr
+
+
 def test_unknown_backend_is_an_error():
     with (
-        pytest.raises(sdfast.BackendError, match="expected one of cpu, triton, reference, got 'cuda9'"),
+        pytest.raises(sdfast.BackendError, match="expected one of cpu, triton, cuda, reference, got 'cuda9'"),
         sdfast.use_backend("cuda9"),
     ):
         pass

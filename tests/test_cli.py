@@ -178,7 +178,7 @@ def test_a_broken_file_among_sound_ones_is_skipped_with_one_warning(toy, video_f
 def test_a_backend_that_there_is_not_is_bad_input(command, video_folder):
     done = command(*small(video_folder), SDFAST_BACKEND="abacus")
     assert done.returncode == 2
-    assert_one_line(done.stderr, "backend: expected one of cpu, triton, reference, got 'abacus'")
+    assert_one_line(done.stderr, "backend: expected one of cpu, triton, cuda, reference, got 'abacus'")
 
 
 def test_one_pair_has_no_correlation_and_the_report_says_so(toy, video_folder, capsys):

@@ -1,27 +1,30 @@
-"""The Triton co-moments: NumPy's numbers in the interpreter, machine code for GPUs not there, and real launches."""
+"""The Triton co-moments and what follows from them: NumPy's numbers in the interpreter, and how they are launched."""
 
 import itertools
+import sys
 
 import numpy as np
 import pytest
 import torch
 
-import sdfast
-from sdfast import _backend, reference
+from sdfast import _backend, functional, reference
 from tests.test_comoments import LAYOUTS, assert_moments, contiguous, feature_pair, large_mean, transposed, truth
 from tests.tolerances import CORRELATION, MOMENTS
-from tests.triton_modes import TARGETS, compiling_for, interpreted
+from tests.triton_modes import compiling_for, interpreted, launching
 
-SHAPES = [(1, 1), (2, 1), (7, 18), (200, 2), (5, 3, 1), (9, 2, 17), (3, 1, 300), (2, 2, 2, 3, 5)]
-needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+SHAPES = [(1, 1), (2, 1), (7, 10), (100, 2), (5, 3, 1), (9, 2, 17), (3, 1, 150), (2, 2, 2, 3, 5)]
+_C = _backend.load("cpu")
 
 
 @pytest.fixture
 def kernels():
     """The interpreted kernels, with tiles so small that small features make many chunks."""
     with interpreted() as modules, pytest.MonkeyPatch.context() as patch:
-        for name, value in (("TILE", 64), ("CHANNELS", 16), ("PROGRAMS", 1), ("FEW_TILES", 2)):
+        for name, value in (("TILE", 256), ("PROGRAMS", 1), ("FEW_TILES", 2)):
             patch.setattr(modules["comoments"], name, value)
+        for name, value in (("CHANNELS", 8), ("NEAR", 16), ("THREADS", 8)):
+            patch.setattr(modules["samples"], name, value)
+        patch.setattr(modules["moments"], "MERGED", 4)
         yield modules["comoments"]
 
 
@@ -29,8 +32,9 @@ def run(kernels, a, b, factor=None, num_factors=2, channel_dim=1, pool=True):
     return kernels.comoments(a, b, factor, 1 if factor is None else num_factors, channel_dim, pool)
 
 
-@pytest.mark.parametrize("pool", [True, False])
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize(
+    ("shape", "pool"), [(shape, pool) for shape in SHAPES for pool in (True, False)[: len(shape) - 1]], ids=str
+)
 def test_interpreted_equals_numpy(kernels, shape, pool):
     """Each dtype and layout, with labels and without, in turn."""
     for i, (dtype, layout) in enumerate(itertools.product(MOMENTS, LAYOUTS)):
@@ -59,7 +63,7 @@ def test_channel_dim_and_many_factors(kernels, pool):
 def test_large_means_lose_nothing(kernels, outlier_first):
     a, b = (x[:, :2] for x in large_mean(torch.float32, outlier_first))
     expected = reference.correlation(truth(a, b))
-    kernels.TILE = 1024
+    kernels.TILE = 4096
     for layout in (contiguous, transposed):
         corr = reference.correlation(run(kernels, layout(a), layout(b)).numpy())
         np.testing.assert_allclose(corr, expected, rtol=0, atol=1e-9)
@@ -69,7 +73,7 @@ def test_large_means_lose_nothing(kernels, outlier_first):
 def test_an_outlier_first_does_not_spoil_halves(kernels, dtype):
     a, b, _ = feature_pair((20000, 2), dtype, seed=2)
     a[0], b[0] = 400, -400
-    kernels.TILE = 1024
+    kernels.TILE = 4096
     corr = reference.correlation(run(kernels, a, b, pool=False).numpy())
     np.testing.assert_allclose(corr, reference.correlation(truth(a, b)), rtol=0, atol=CORRELATION[dtype])
 
@@ -108,83 +112,155 @@ def test_equal_features_correlate_exactly_and_runs_repeat(kernels):
     assert torch.equal(run(kernels, a, b), run(kernels, a, b))
 
 
-def test_work_is_split_into_bounded_chunks_and_small_inputs_are_not():
-    comoments = pytest.importorskip("sdfast.kernels.comoments")
-    assert comoments.tile_shape(1, 512, {"n": 512, "c": 1}) == (16, 1, 64)
-    assert comoments.chunk_steps(2, 1, 1000, True, False) == (8, 1), "one launch for (32, 512)"
+@pytest.mark.parametrize("layout", LAYOUTS[:2])
+def test_positions_without_end_are_shared(kernels, monkeypatch, layout):
+    """Few samples and channels: the positions of a sample are split, and nothing is lost by that."""
+    splits = []
+    pool = kernels.pool_positions
+    monkeypatch.setattr(kernels, "PROGRAMS", 8)
+    monkeypatch.setattr(
+        kernels, "pool_positions", lambda *args, **kwargs: splits.append(args[4]) or pool(*args, **kwargs)
+    )
+    for dtype, shape in ((torch.float32, (2, 2, 700)), (torch.bfloat16, (3, 2, 25, 32))):
+        a, b, labels = feature_pair(shape, dtype)
+        a[:, 0] = a[0, 0]  # a pattern of positions that all samples share
+        for factor in (None, labels):
+            moments = run(kernels, layout(a), layout(b), factor)
+            assert_moments(moments, truth(a, b, factor), MOMENTS[dtype])
+            assert (moments[[3, 5], :, 0] == 0).all()
+    assert len(splits) == 4 and min(splits) >= 4
+
+
+@pytest.mark.parametrize("pool", [True, False])
+def test_labels_of_no_factor_count_nowhere(kernels, pool):
+    a, b, _ = feature_pair((20, 3, 5), torch.float32)
+    labels = torch.arange(20) % 4 - 1
+    known = (labels == 0) | (labels == 1)
+    moments = run(kernels, a, b, labels, 2, pool=pool)
+    assert_moments(moments, truth(a[known], b[known], labels[known], pool=pool), 1e-12)
+
+
+def test_a_merge_of_equal_means_has_no_variance(kernels):
+    """Whatever the counts, and whatever stands for the mean of chunks without samples."""
+    counts = torch.randint(1, 1000, (50, 1, 1, 40), generator=torch.Generator().manual_seed(0)).double()
+    counts[:7, :, :, :5] = 0
+    means = torch.linspace(0.1, 1e5, 40, dtype=torch.float64).expand(50, 2, 1, 40).clone()
+    means[(counts == 0).expand_as(means)] = -3.7
+    out = torch.empty(6, 1, 40, dtype=torch.float64)
+    partials = torch.cat([counts, means, torch.zeros(50, 3, 1, 40)], dim=1)
+    kernels.merge(partials, 40, {"out": out, "mi": None, "corr": None, "number": None}, 0)
+    assert (out[3:] == 0).all() and torch.equal(out[1:3], means[-1]) and torch.equal(out[0], counts.sum(0)[0])
+
+
+def finished(kernels, a, b, factor, pearson, num_factors=2, pool=True):
+    return kernels.channel_bias(a, b, factor, 1 if factor is None else num_factors, 1, pool, pearson)
+
+
+@pytest.mark.filterwarnings("ignore:(divide by zero|invalid value|overflow):RuntimeWarning")  # NumPy's
+@pytest.mark.parametrize("pearson", [True, False])
+@pytest.mark.parametrize("shape", [(1, 3), (8, 7), (100, 7), (20, 7, 6)], ids=str)
+def test_finished_results_are_those_of_the_cpu(kernels, shape, pearson):
+    """In one kernel and after a merge: constants, NaN, equal features, opposite ones, one pair, no pair."""
+    a, b, labels = feature_pair(shape, torch.float64)
+    if shape[1] == 7:
+        a[:, 0], b[:, 1], b[:, 2], a[0, 3] = 1.0, a[:, 1], -4 * a[:, 2], torch.nan
+        a[:, 4], b[0, 4] = 1.0, torch.nan
+        a[:, 5], b[:, 5] = 0.0, 0.0
+        a[:, 6], b[:, 6] = a[:, 6] * 1e150, b[:, 6] * 1e-150
+    for factor, num_factors in ((None, 1), (labels, 2), (labels * 0, 3)):
+        expected = _C.channel_bias(a, b, factor, num_factors, 1, True, pearson)
+        actual = finished(kernels, a, b, factor, pearson, num_factors)
+        for x, y in zip(actual, expected, strict=True):
+            assert x.dtype == y.dtype
+            torch.testing.assert_close(x, y, rtol=1e-9, atol=1e-12, equal_nan=True)
+
+
+@pytest.mark.filterwarnings("ignore:divide by zero:RuntimeWarning")
+@pytest.mark.parametrize("pearson", [True, False])
+def test_finished_moments_equal_the_reference_to_the_last_digits(kernels, pearson):
+    """The same moments through the kernel's last stage and the torch formula, correlations down to 1e-9 included."""
+    generator = torch.Generator().manual_seed(0)
+    corr = torch.cat([torch.logspace(-9, 0, 50, dtype=torch.float64), 1 - torch.logspace(-15, -1, 14).double()])
+    m2_a, m2_b = torch.rand(2, 64, dtype=torch.float64, generator=generator) + 0.5
+    moments = torch.stack([torch.full_like(corr, 10), corr, corr, m2_a, m2_b, corr * (m2_a * m2_b).sqrt()])
+    moments = torch.cat([moments, moments * torch.tensor([1, 1, 1, 1, 1, -1])[:, None]], dim=1)[:, None]
+    outputs = {"out": None, "mi": torch.empty(1, 128).double(), "corr": torch.empty(1, 128).double()}
+    outputs["number"] = torch.empty(1, dtype=torch.int64)
+    kernels.merge(moments[None], 128, outputs, 1 if pearson else 2)
+    expected = functional.correlation(moments, "pearson" if pearson else "intraclass")
+    torch.testing.assert_close(outputs["corr"], expected, rtol=1e-12, atol=0)
+    torch.testing.assert_close(outputs["mi"], functional.mutual_information(outputs["corr"]), rtol=1e-12, atol=0)
+    assert outputs["number"].item() == 10
+
+
+@pytest.fixture
+def launches(monkeypatch):
+    """What would be launched on a GPU of 132 multiprocessors."""
+    monkeypatch.setattr(sys.modules["sdfast.kernels.comoments"], "processors", lambda x: 132)
+    with launching() as launches:
+        yield launches
+
+
+def on_meta(shape, dtype=torch.float32, layout=contiguous):
+    return layout(torch.empty(shape, dtype=dtype, device="meta"))
+
+
+@pytest.mark.parametrize("shape", [(32, 512), (8, 64), (32, 64, 4, 7, 7), (16, 512, 49)], ids=str)
+def test_small_inputs_take_one_launch(launches, shape):
+    from sdfast import kernels
+
+    x = on_meta(shape)
+    for factor in (None, torch.empty(shape[0], dtype=torch.int64, device="meta")):
+        launches.clear()
+        kernels.channel_bias(x, x, factor, 2, 1, True, True)
+        assert [name for name, _ in launches] == ["partial_comoments"]
+
+
+LARGE = [
+    (1, 1, 10**8),
+    (1, 64, 10**6),
+    (2, 3, 10**7),
+    (8, 64, 16, 112, 112),
+    (64, 3, 10**6),
+    (32, 512, 8, 14, 14),
+    (1024, 512, 49),
+    (10**6, 3, 7),
+    (10**7, 2),
+    (4 * 10**5, 64),
+    (64, 10**6),
+]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS[:3])
+@pytest.mark.parametrize("shape", LARGE, ids=str)
+def test_large_inputs_keep_all_multiprocessors_busy_in_few_launches(launches, shape, layout):
+    from sdfast import kernels
+
+    for dtype, pool in itertools.product((torch.float32, torch.bfloat16), (True, False)):
+        x = on_meta(shape, dtype, layout)
+        launches.clear()
+        kernels.channel_bias(x, x, None, 1, 1, pool, True)
+        assert launches[0][1] >= 3 * 132, (dtype, pool, launches)
+        assert len(launches) <= 4, (dtype, pool, launches)
+
+
+def test_work_is_split_into_bounded_chunks():
+    comoments = sys.modules["sdfast.kernels.comoments"]
     for n_tiles, p_tiles, programs, pool, half in itertools.product(
         (1, 7, 5000), (1, 30), (0, 1, 40), (True, False), (True, False)
     ):
-        steps, chunks = comoments.chunk_steps(n_tiles, p_tiles, programs, pool, half)
+        steps, chunks = comoments.chunk_steps(n_tiles, p_tiles, programs, 8, pool, half)
         tiles = n_tiles if pool else n_tiles * p_tiles
         assert (chunks - 1) * steps < tiles <= chunks * steps, "no chunk is empty"
         assert pool or not half or steps <= comoments.HALF_STEPS
 
 
-COMPILED = [
-    ((64, 16, 4, 7, 7), torch.float32, contiguous, True),
-    ((64, 16, 4, 7, 7), torch.bfloat16, contiguous, False),
-    ((64, 70, 4, 8, 8), torch.float16, LAYOUTS[1], True),
-    ((640, 512), torch.float64, contiguous, True),
-    ((40, 6, 5, 3, 4), torch.float32, LAYOUTS[3], False),
-    ((3, 1), torch.float32, contiguous, True),
-]
-
-
-@pytest.mark.parametrize("target", TARGETS)
-def test_kernels_compile_as_they_are_launched(target):
-    comoments = pytest.importorskip("sdfast.kernels.comoments")
-    with compiling_for(target) as compiled:
-        for i, (shape, dtype, layout, pool) in enumerate(COMPILED):
-            a, b, labels = feature_pair(shape, dtype)
-            comoments.comoments(layout(a), layout(b), labels if i % 2 else None, 1 + i % 2, 1, pool)
-    assert {kernel.name for kernel in compiled} == {"partial_comoments", "merge_comoments"}
-    assert len(compiled) > 5
-    for kernel in compiled:
-        assert kernel.asm["hsaco" if target.startswith("gfx") else "cubin"]
-
-
 def test_another_batch_size_needs_no_other_kernel():
-    comoments = pytest.importorskip("sdfast.kernels.comoments")
+    from sdfast import kernels
+
     with compiling_for("sm_90") as compiled:
         for batch in (65, 130, 1000):
             a, b, labels = feature_pair((batch, 8, 300), torch.float32)
-            comoments.comoments(a, b, labels, 2, 1, False)
-    assert len(compiled) == 6 and len({kernel.hash for kernel in compiled}) == 2
-
-
-def test_the_triton_backend_serves_gpus():
-    assert _backend.chosen("cuda") == "triton"
-    with sdfast.use_backend("triton"):
-        assert _backend.load("triton").comoments
-        with pytest.raises(sdfast.BackendError, match="'triton': its kernels run on GPUs"):
-            sdfast.channel_bias(torch.ones(3, 2), torch.ones(3, 2))
-
-
-@needs_gpu
-@pytest.mark.parametrize("dtype", MOMENTS, ids=str)
-@pytest.mark.parametrize("pool", [True, False])
-def test_a_gpu_equals_numpy(dtype, pool):
-    for shape in [(32, 512), (64, 70, 4, 7, 7), (3, 2, 30000)]:
-        a, b, labels = feature_pair(shape, dtype)
-        for layout, factor in itertools.product(LAYOUTS, (None, labels)):
-            on_gpu = [None if x is None else x.cuda() for x in (layout(a), layout(b), factor)]
-            moments = sdfast.ops.comoments.comoments(*on_gpu, pool=pool)
-            assert_moments(moments.cpu(), truth(a, b, factor, pool=pool), MOMENTS[dtype])
-
-
-@needs_gpu
-def test_a_gpu_is_not_waited_for_and_a_graph_captures_it():
-    a, b, labels = (x.cuda() for x in feature_pair((64, 70, 500), torch.float32))
-    comoments = sdfast.ops.comoments.comoments
-    eager = comoments(a, b, labels)
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        comoments(a, b, labels)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        captured = comoments(a, b, labels)
-    graph.replay()
-    assert torch.equal(captured, eager)
+            kernels.comoments(a, b, labels, 2, 1, False)
+            kernels.channel_bias(a, b, labels, 2, 1, False, True)
+    assert len(compiled) == 12 and len({kernel.hash for kernel in compiled}) == 3

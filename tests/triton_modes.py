@@ -4,17 +4,21 @@ import importlib.util
 import sys
 from contextlib import contextmanager
 
+import numpy as np
 import pytest
+import torch
 
 triton = pytest.importorskip("triton", reason="the GPU kernels need triton")
 from triton import language as tl  # noqa: E402
 from triton.backends.compiler import GPUTarget  # noqa: E402
+from triton.runtime import interpreter  # noqa: E402
 from triton.runtime.interpreter import InterpretedFunction  # noqa: E402
 from triton.runtime.jit import JITFunction  # noqa: E402
 
 import sdfast.kernels  # noqa: E402, F401  before any interpretation: these are the compiled ones
 
-MODULES = ("layout", "comoments", "static_dropout")
+# In the order of their imports.
+MODULES = ("layout", "samples", "moments", "pooling", "comoments", "pairwise_correlation", "static_dropout")
 TARGETS = {
     "sm_80": GPUTarget("cuda", 80, 32),
     "sm_90": GPUTarget("cuda", 90, 32),
@@ -39,11 +43,23 @@ def _restored():
                     setattr(place, name, names[name])
 
 
+_convert = interpreter._convert_float
+
+
+def _to_nearest(data, from_dtype, to_dtype, rounding):
+    """Convert as GPUs do: the interpreter cuts bfloat16 off where they round to the nearest, halves to even."""
+    if (from_dtype, to_dtype) != (tl.float32, tl.bfloat16):
+        return _convert(data, from_dtype, to_dtype, rounding)
+    rounded = torch.from_numpy(np.ascontiguousarray(data)).to(torch.bfloat16)
+    return rounded.view(torch.int16).numpy().view(np.uint16).reshape(data.shape)
+
+
 @contextmanager
 def interpreted():
     """Load the kernels anew, as functions of the interpreter, which runs them on CPU tensors."""
     with _restored(), pytest.MonkeyPatch.context() as patch:
         patch.setenv("TRITON_INTERPRET", "1")
+        patch.setattr(interpreter, "_convert_float", _to_nearest)
         for name in ("sum", "min", "max", "interleave"):
             function = getattr(tl, name)
             if not isinstance(function, InterpretedFunction):  # made for compilation when triton was imported
@@ -86,3 +102,17 @@ def compiling_for(name):
         patch.setattr(JITFunction, "run", compile_only)
         patch.setattr(triton.runtime.driver, "_active", _Absent(TARGETS[name]))
         yield compiled
+
+
+@contextmanager
+def launching():
+    """Launch nothing; yields the list of what would be: names and numbers of programs. Meta tensors will do."""
+    launches = []
+
+    def record(self, *args, grid, **kwargs):
+        launches.append((self.fn.__name__, grid[0]))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(JITFunction, "run", record)
+        patch.setattr(triton.runtime.driver, "_active", _Absent(TARGETS["sm_90"]))
+        yield launches

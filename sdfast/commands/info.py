@@ -49,7 +49,7 @@ def collect() -> dict[str, Any]:
     for name in _backend.names():
         try:
             _backend.load(name)
-            backends[name] = "ready" if name != "triton" or torch.cuda.is_available() else "ready (no GPU here)"
+            backends[name] = _state(name)
         except _backend.BackendError as error:
             backends[name] = "missing"
             missing[f"backend {name}"] = str(error)
@@ -66,6 +66,14 @@ def collect() -> dict[str, Any]:
         "packages": packages,
         "missing": missing,
     }
+
+
+def _state(name: str) -> str:
+    """Return what a backend that can be loaded can do here."""
+    if name == "cuda" and torch.version.hip:
+        return "not for AMD GPUs"
+    needs_gpu = name in ("triton", "cuda")
+    return "ready (no GPU here)" if needs_gpu and not torch.cuda.is_available() else "ready"
 
 
 def _devices() -> str:

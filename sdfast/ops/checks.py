@@ -49,7 +49,8 @@ def check_features(name: str, feats: Tensor, channel_dim: int, may_be_empty: boo
 def check_factor(factor: Tensor | None, feats_a: Tensor, num_factors: int) -> None:
     """Raise unless factor holds one int64 label a pair, on the device of the features.
 
-    Values are not read here: that would wait for the device. The CPU kernel checks them as it goes.
+    Values are not read here: that would wait for the device. The CPU kernel checks them as it goes; on a GPU pairs of
+    other labels count nowhere.
     """
     if num_factors < 1:
         raise ValueError(f"num_factors: expected at least 1, got {num_factors}")

@@ -22,13 +22,16 @@ def comoments(
     if factor is None:
         num_factors = 1
     args = (feats_a, feats_b, factor, num_factors, channel_dim, pool)
-    if _backend.takes_direct_route(feats_a, feats_b, factor):
+    backend = _backend.direct("comoments", feats_a, feats_b, factor)
+    if backend == "cpu":
         try:
             return _backend.load("cpu").comoments(*args)
         except (TypeError, ValueError):  # the kernel says only that it refuses; the checks below say why
             check_arguments(*args)
             raise
-    check_arguments(*args, values=False)
+    check_arguments(*args, values=backend is not None and feats_a.is_cpu)
+    if backend is not None:
+        return _backend.load(backend).comoments(*args)
     return torch.ops.sdfast.comoments(*args)
 
 
@@ -66,10 +69,12 @@ def _backward(ctx, grad: Tensor):
     layout[ctx.channel_dim] = -1
     positions = tuple(d for d in range(1, feats_a.ndim) if d != ctx.channel_dim % feats_a.ndim)
     size = feats_a[0].numel() // feats_a.shape[ctx.channel_dim]
+    num_factors = moments.shape[1]
+    index = factor if factor is None or factor.is_cpu else factor.clamp(0, num_factors - 1)
 
     def rows(x: Tensor) -> Tensor:
         """Bring (F, C) to the layout of the features, one row a pair."""
-        return x[0].view(layout) if factor is None else x[factor].view([len(factor), *layout[1:]])
+        return x[0].view(layout) if index is None else x[index].view([len(index), *layout[1:]])
 
     def sample(feats: Tensor) -> Tensor:
         feats = feats.double()
@@ -81,6 +86,9 @@ def _backward(ctx, grad: Tensor):
     scale = 1 / size if ctx.pool else 1.0
     grad_a = scale * (g_mean_a / count + 2 * g_m2_a * da + g_c * db)
     grad_b = scale * (g_mean_b / count + 2 * g_m2_b * db + g_c * da)
+    if index is not factor:  # no one has checked the labels: pairs of no factor have no part in anything
+        known = (index == factor).view([-1] + [1] * (feats_a.ndim - 1))
+        grad_a, grad_b = torch.where(known, grad_a, 0), torch.where(known, grad_b, 0)
     return (
         grad_a.to(feats_a.dtype).expand_as(feats_a),
         grad_b.to(feats_b.dtype).expand_as(feats_b),

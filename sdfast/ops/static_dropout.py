@@ -84,7 +84,7 @@ def check_writable(x: Tensor) -> None:
 def _run(x, out, seed, p, mask, channel_weight, granularity, rescale, channel_dim) -> None:
     """Call the kernel of the backend; `out` may be x."""
     args = (seed, p, mask, channel_weight, granularity, rescale, channel_dim)
-    name = _backend.chosen(x.device.type)
+    name = _backend.chosen(x.device.type, "static_dropout")
     if name != "cpu" or mask is not None or channel_weight is not None:  # no kernel reads values to judge them
         check_arguments(x, *args, values=x.is_cpu)
     if channel_weight is not None and not (channel_weight.dtype == torch.float32 and channel_weight.is_contiguous()):

@@ -1,0 +1,166 @@
+"""From co-moments to what is asked for: the merge of partial ones, correlation and mutual information.
+
+Whichever kernel ends the work writes the result, so that a small input takes one launch.
+"""
+
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from sdfast.kernels.layout import warps
+
+MOMENTS = tl.constexpr(0)
+PEARSON = tl.constexpr(1)
+INTRACLASS = tl.constexpr(2)
+
+MERGED = 256  # chunks that a program merges: all loaded at once
+MERGED_COLUMNS = 4  # that lie side by side: 32 bytes, the least that memory gives
+
+
+@triton.jit
+def correlation(count, mean_a, mean_b, m2_a, m2_b, c_ab, KIND: tl.constexpr):
+    """Return NaN below two samples or where a sample was not finite, 0 where the variance is zero."""
+    if KIND == PEARSON:
+        # sqrt(m2_a * m2_b), but neither overflowing nor inexact where a = b.
+        alive = (m2_a != 0) & (m2_b != 0)
+        covariance = c_ab
+        scale = tl.where(alive, tl.sqrt(m2_a / tl.where(alive, m2_b, 1)) * m2_b, 0)
+    else:
+        gap = (mean_a - mean_b) * (mean_a - mean_b) / 4
+        n = tl.maximum(count, 1)
+        covariance = c_ab / n - gap
+        scale = (m2_a + m2_b) / (2 * n) + gap
+    corr = covariance / tl.where(scale == 0, 1, scale)
+    corr = tl.where(corr > 1, 1, tl.where(corr < -1, -1, corr))  # NaN is neither
+    corr = tl.where((scale == 0) & (covariance == covariance), 0, corr)
+    return tl.where(count < 2, float("nan"), corr)
+
+
+@triton.jit
+def mutual_information(corr):
+    """Return -log(1 - corr^2) / 2 in nats, accurate also where corr is tiny."""
+    square = tl.fma(corr, corr, corr * 0)  # rounded by itself, not inside of the difference, as all backends do
+    rest = 1 - square
+    # log(1 - x) from a rounded 1 - x: the rounding cancels in the quotient. 0 / 0 where nothing but 1 is left.
+    lost = tl.where(rest == 1, 1, 1 - rest)
+    log = tl.where(rest == 1, -square, tl.log(rest) * (square / lost))
+    return -0.5 * log
+
+
+@triton.jit
+def write(
+    count,
+    mean_a,
+    mean_b,
+    m2_a,
+    m2_b,
+    c_ab,
+    column,  # factor * channels + channel
+    inside,
+    row,  # factors * channels
+    channels,
+    out,  # (6, row) float64, or None
+    mi,  # (row,) float64, or None
+    corr,  # (row,) float64, or None
+    number,  # (factors,) int64, or None
+    KIND: tl.constexpr,
+):
+    """Write the moments of some columns, or what follows from them."""
+    if KIND == MOMENTS:
+        out += column
+        tl.store(out, count, mask=inside)
+        tl.store(out + row, mean_a, mask=inside)
+        tl.store(out + 2 * row, mean_b, mask=inside)
+        tl.store(out + 3 * row, m2_a, mask=inside)
+        tl.store(out + 4 * row, m2_b, mask=inside)
+        tl.store(out + 5 * row, c_ab, mask=inside)
+    else:
+        r = correlation(count, mean_a, mean_b, m2_a, m2_b, c_ab, KIND)
+        tl.store(corr + column, r, mask=inside)
+        tl.store(mi + column, mutual_information(r), mask=inside)
+        tl.store(number + column // channels, count.to(tl.int64), mask=inside & (column % channels == 0))
+
+
+@triton.jit(do_not_specialize=["chunks", "row", "channels"])
+def merge_comoments(
+    partials,  # (chunks, 6, row)
+    chunks,
+    row,
+    channels,
+    out,  # (groups, 6, row)
+    mi,
+    corr,
+    number,
+    KIND: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """Merge the partial moments of up to BLOCK_K chunks: Chan's formula over all of them at once."""
+    row = row.to(tl.int64)
+    blocks = (row + BLOCK - 1) // BLOCK
+    group = tl.program_id(0) // blocks
+    column = tl.program_id(0) % blocks * BLOCK + tl.arange(0, BLOCK)
+    k = group * BLOCK_K + tl.arange(0, BLOCK_K)[:, None].to(tl.int64)
+    part = partials + k * 6 * row + column[None, :]
+    inside = (k < chunks) & (column < row)[None, :]
+    n = tl.load(part, mask=inside, other=0)
+    mean_a = tl.load(part + row, mask=inside, other=0)
+    mean_b = tl.load(part + 2 * row, mask=inside, other=0)
+    m2_a = tl.load(part + 3 * row, mask=inside, other=0)
+    m2_b = tl.load(part + 4 * row, mask=inside, other=0)
+    c_ab = tl.load(part + 5 * row, mask=inside, other=0)
+
+    count = tl.sum(n, axis=0)
+    merged_a = _merged_mean(mean_a, n, count)
+    merged_b = _merged_mean(mean_b, n, count)
+    gap_a = tl.where(n > 0, mean_a - merged_a[None, :], 0)
+    gap_b = tl.where(n > 0, mean_b - merged_b[None, :], 0)
+    write(
+        count,
+        merged_a,
+        merged_b,
+        tl.sum(m2_a + n * gap_a * gap_a, axis=0),
+        tl.sum(m2_b + n * gap_b * gap_b, axis=0),
+        tl.sum(c_ab + n * gap_a * gap_b, axis=0),
+        column,
+        column < row,
+        row,
+        channels,
+        out if out is None else out + group.to(tl.int64) * 6 * row,
+        mi,
+        corr,
+        number,
+        KIND,
+    )
+
+
+@triton.jit
+def _merged_mean(means, n, count):
+    """Return the mean over all chunks, around one of theirs: equal means have exactly that one. 0 without samples."""
+    pivot = tl.max(tl.where(n > 0, means, float("-inf")), axis=0)
+    pivot = tl.where(pivot > float("-inf"), pivot, 0)
+    return pivot + tl.sum(tl.where(n > 0, n * (means - pivot[None, :]), 0), axis=0) / tl.maximum(count, 1)
+
+
+def merge(partials: Tensor, channels: int, outputs: dict[str, Tensor | None], kind: int) -> None:
+    """Merge partial moments (chunks, 6, F, C) into the outputs of `write`."""
+    nothing = dict.fromkeys(("mi", "corr", "number"))
+    while True:
+        chunks, row = partials.shape[0], partials[0, 0].numel()
+        groups = triton.cdiv(chunks, MERGED)
+        last = groups == 1
+        wanted = outputs if last else {"out": partials.new_empty((groups, *partials.shape[1:])), **nothing}
+        merge_comoments[(groups * triton.cdiv(row, MERGED_COLUMNS),)](
+            partials,
+            chunks,
+            row,
+            channels,
+            **wanted,
+            KIND=kind if last else MOMENTS.value,
+            BLOCK_K=MERGED,
+            BLOCK=MERGED_COLUMNS,
+            num_warps=warps(partials),
+        )
+        if last:
+            return
+        partials = wanted["out"]

@@ -1,0 +1,69 @@
+"""What compiled kernels say of themselves: registers that did not suffice, and how wide they load."""
+
+import re
+import subprocess
+import tempfile
+from pathlib import Path
+
+import triton
+
+CUOBJDUMP = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
+LOAD = re.compile(r"\b(?:ld\.global|(?:global|buffer|flat)_load)\S*")
+WIDE = re.compile(r"\.v4\.b32|\.v2\.b64|_dwordx4")  # 128 bits a thread
+
+
+def assembly(kernel) -> str:
+    return kernel.asm.get("ptx") or kernel.asm["amdgcn"]
+
+
+def _dump(kernel, what: str) -> str:
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(kernel.asm["cubin"])
+        file.flush()
+        done = subprocess.run([CUOBJDUMP, what, file.name], capture_output=True, text=True, check=True)
+    return done.stdout + done.stderr
+
+
+def spilled(kernel) -> int:
+    """Return the bytes of memory that stand in for registers in the machine code, and of all other memory a thread."""
+    if "ptx" not in kernel.asm:
+        # Scalar registers go over to vector registers, not to memory.
+        counts = re.findall(r"\.(?:vgpr_spill_count|private_segment_fixed_size):\s+(\d+)", assembly(kernel))
+        assert len(counts) == 2
+        return sum(map(int, counts))
+    (usage,) = re.findall(r"REG:\d+ STACK:(\d+) .*LOCAL:(\d+)", _dump(kernel, "-res-usage"))
+    return sum(map(int, usage))
+
+
+def spilled_in_loops(kernel) -> int:
+    """Return how many instructions inside of loops move registers to or from memory."""
+    if spilled(kernel) == 0:
+        return 0
+    assert "ptx" in kernel.asm, "there are only these of AMD's that do not spill at all"
+    code = re.findall(r"/\*([0-9a-f]{4,})\*/\s+(.*?);", _dump(kernel, "-sass"))
+    jumps = [(int(at, 16), re.search(r"\bBRA\b.*?(0x[0-9a-f]+)", text)) for at, text in code]
+    loops = [(int(to[1], 16), at) for at, to in jumps if to and int(to[1], 16) < at]
+    places = [int(at, 16) for at, text in code if re.search(r"\b(?:LDL|STL)\b", text)]
+    assert code and places and loops
+    return sum(any(start <= place <= end for start, end in loops) for place in places)
+
+
+def loads(kernel) -> list[str]:
+    """Return all instructions that load from memory."""
+    return LOAD.findall(assembly(kernel))
+
+
+def loads_in_loops(kernel) -> list[str]:
+    """Return the instructions inside of loops that load from memory: between a label and a jump back to it."""
+    lines = assembly(kernel).splitlines()
+    labels, inside = {}, set()
+    for i, line in enumerate(lines):
+        if label := re.match(r"\s*(\$L\w+|\.L\w+):", line):
+            labels[label[1]] = i
+        elif jump := re.search(r"\b(?:bra|s_cbranch_\w+|s_branch)(?:\.\w+)*\s+(\$L\w+|\.L\w+)", line):
+            inside.update(range(labels.get(jump[1], i), i))
+    return LOAD.findall("\n".join(lines[i] for i in sorted(inside)))
+
+
+def narrow(instructions: list[str]) -> list[str]:
+    return [instruction for instruction in instructions if not WIDE.search(instruction)]
