@@ -22,10 +22,10 @@ debias: $(VENV)/.stamp-demo
 test: $(VENV)/.stamp-test
 	$(BIN)/python -m pytest
 
-bench: $(VENV)/.stamp-test
+bench: $(VENV)/.stamp-bench
 	$(BIN)/python -m benchmarks
 
-bench-quick: $(VENV)/.stamp-test
+bench-quick: $(VENV)/.stamp-bench
 	$(BIN)/python -m benchmarks --quick
 
 lint: $(VENV)/.stamp-lint
@@ -63,3 +63,7 @@ $(VENV)/.stamp-demo: $(COMPILED) $(VENV)/.stamp-build
 $(VENV)/.stamp-test: $(COMPILED) $(VENV)/.stamp-build
 	$(INSTALL) -e '.[test]'
 	touch $@ $(VENV)/.stamp-demo
+
+$(VENV)/.stamp-bench: $(COMPILED) $(VENV)/.stamp-build
+	$(INSTALL) -e '.[bench]'
+	touch $@ $(VENV)/.stamp-test $(VENV)/.stamp-demo

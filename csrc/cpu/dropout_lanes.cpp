@@ -160,35 +160,55 @@ struct Elements<double> {
 
 inline bool is_aligned(const void* p) { return reinterpret_cast<std::uintptr_t>(p) % kVectorBytes == 0; }
 
+// Writes outcome(i), of `step` elements from i on, to a whole run. The last vector ends with the run: it is read
+// before, and written after, those that it overlaps.
+template <std::int64_t step, class T, class Outcome>
+inline void write_run(T* out, std::int64_t length, const Decision& d, Outcome outcome) {
+    constexpr std::int64_t item = sizeof(T);
+    const bool past_caches = d.past_caches && is_aligned(out);
+    const auto write = [&](const auto& elements, std::int64_t i, bool aligned) {
+        if (past_caches && aligned)
+            elements.store_past_caches(out + i);
+        else
+            elements.store(out + i);
+    };
+    const std::int64_t last = length - step;
+    fetch_line(d.fetch, last * item);
+    const auto end = outcome(last);
+    for (std::int64_t i = 0; i < last; i += step) {
+        fetch_line(d.fetch, i * item);
+        write(outcome(i), i, true);
+    }
+    write(end, last, is_aligned(out + last));
+}
+
 // The decision comes by value: what is stored could change one behind a reference.
 template <class T, bool kShared, Rates kRates>
 inline void apply_run(const T* x, T* out, std::int64_t length, Decision d) {
     const vint32 shared_draw = vint32{} + d.draw;
     const vint32 threshold = rounded(vfloat{} + d.rate);
     const Verdict full = {threshold, scale_of(threshold)};
-    // The last vector ends with the run: it is read before, and written after, those that it overlaps.
-    const std::int64_t last = length - kFloats;
-    fetch_line(d.fetch, last * static_cast<std::int64_t>(sizeof(T)));
-    Elements<T> end(x + last);
-    end.drop(judge<kShared, kRates>(d, last, shared_draw, full), d.rescale);
-    const bool past_caches = d.past_caches && is_aligned(out);
-    constexpr std::int64_t item = sizeof(T);
-    for (std::int64_t i = 0; i < last; i += kFloats) {
-        fetch_line(d.fetch, i * item);
+    write_run<kFloats>(out, length, d, [&](std::int64_t i) {
         Elements<T> elements(x + i);
         elements.drop(judge<kShared, kRates>(d, i, shared_draw, full), d.rescale);
-        if (past_caches)
-            elements.store_past_caches(out + i);
-        else
-            elements.store(out + i);
-    }
-    if (past_caches && is_aligned(out + last))
-        end.store_past_caches(out + last);
-    else
-        end.store(out + last);
+        return elements;
+    });
 }
 
-// The same at one rate in lanes of 16 bits: a draw is compared as it lies.
+// A vector of 16-bit elements.
+struct Halves {
+    vuint16 words;
+
+    template <class T>
+    void store(T* to) const {
+        store_unaligned(to, words);
+    }
+    template <class T>
+    void store_past_caches(T* to) const {
+        SDFAST_ISA_NAME::store_past_caches(to, words);
+    }
+};
+
 inline vuint16 scaled(vuint16 bfloat16s, vfloat scale) {
     const auto rounded_bits = [](vfloat v) { return (vuint32)v + 0x7fff + ((vuint32)v >> 16 & 1); };
     const vuint32 pairs = (vuint32)bfloat16s;
@@ -197,36 +217,22 @@ inline vuint16 scaled(vuint16 bfloat16s, vfloat scale) {
     return (vuint16)(low >> 16 | (high & 0xffff0000u));
 }
 
-template <bool kShared>
-inline void apply_words(const std::uint16_t* x, std::uint16_t* out, std::int64_t length, Decision d) {
+// The same of 16-bit elements at one rate: a draw is compared as it lies. Only bfloat16 is scaled here.
+template <class T, bool kShared>
+inline void apply_halves(const T* x, T* out, std::int64_t length, Decision d) {
     const std::int32_t threshold = rounded(vfloat{} + d.rate)[0];
     if (threshold == 0) {
-        if (x != out) std::memcpy(out, x, static_cast<std::size_t>(length) * sizeof *x);
+        if (x != out) std::memcpy(out, x, static_cast<std::size_t>(length) * sizeof(T));
         return;
     }
     const vuint16 last_dropped = vuint16{} + static_cast<std::uint16_t>(threshold - 1);
+    const vuint16 shared_draw = vuint16{} + d.draw;
     const vfloat scale = scale_of(vint32{} + threshold);
-    const vuint16 shared = vuint16{} + d.draw;
-    const auto outcome = [&](std::int64_t i) {
+    write_run<kVectorBytes / 2>(out, length, d, [&](std::int64_t i) {
         const vuint16 words = load_unaligned<vuint16>(x + i);
-        const vuint16 draws = kShared ? shared : load_unaligned<vuint16>(d.draws + i);
-        return (d.rescale ? scaled(words, scale) : words) & (vuint16)(draws > last_dropped);
-    };
-    const std::int64_t last = length - kVectorBytes / 2;
-    fetch_line(d.fetch, 2 * last);
-    const vuint16 end = outcome(last);
-    const bool past_caches = d.past_caches && is_aligned(out);
-    for (std::int64_t i = 0; i < last; i += kVectorBytes / 2) {
-        fetch_line(d.fetch, 2 * i);
-        if (past_caches)
-            store_past_caches(out + i, outcome(i));
-        else
-            store_unaligned(out + i, outcome(i));
-    }
-    if (past_caches && is_aligned(out + last))
-        store_past_caches(out + last, end);
-    else
-        store_unaligned(out + last, end);
+        const vuint16 draws = kShared ? shared_draw : load_unaligned<vuint16>(d.draws + i);
+        return Halves{(d.rescale ? scaled(words, scale) : words) & (vuint16)(draws > last_dropped)};
+    });
 }
 
 // Runs shorter than a vector, through padded copies.
@@ -247,10 +253,10 @@ inline void apply_short(const T* x, T* out, std::int64_t length, const Decision&
 
 template <class T, bool kShared, Rates kRates>
 void apply_any(const T* x, T* out, std::int64_t length, const Decision& d) {
-    constexpr bool kWords = std::is_same_v<T, BFloat16> || std::is_same_v<T, Half>;
-    if (kWords && kRates == Rates::none && length >= kVectorBytes / 2 && !(d.rescale && std::is_same_v<T, Half>))
-        apply_words<kShared>(reinterpret_cast<const std::uint16_t*>(x), reinterpret_cast<std::uint16_t*>(out), length,
-                             d);
+    constexpr bool kBFloat16 = std::is_same_v<T, BFloat16>;
+    constexpr bool kHalves = kRates == Rates::none && (kBFloat16 || std::is_same_v<T, Half>);
+    if (kHalves && length >= kVectorBytes / 2 && (kBFloat16 || !d.rescale))
+        apply_halves<T, kShared>(x, out, length, d);
     else if (length >= kFloats)
         apply_run<T, kShared, kRates>(x, out, length, d);
     else
@@ -306,7 +312,7 @@ void drop(const void* from, void* to, std::int64_t length, const Decision& d) {
 extern const DropoutKernels kDropoutKernels;
 const DropoutKernels kDropoutKernels = {draws,
                                         draws_across,
-                                        {drop<double>, drop<float>, drop<Half>, drop<BFloat16>},
-                                        {apply<double>, apply<float>, apply<Half>, apply<BFloat16>}};
+                                        {apply<double>, apply<float>, apply<Half>, apply<BFloat16>},
+                                        {drop<double>, drop<float>, drop<Half>, drop<BFloat16>}};
 
 }  // namespace sdfast::cpu::SDFAST_ISA_NAME

@@ -39,11 +39,11 @@ struct DropoutKernels {
     void (*draws_across)(std::uint64_t seed, std::uint64_t first, std::uint64_t stride, std::int64_t count,
                          std::uint16_t* out, std::int64_t pitch);
 
-    // The same from draws made along the way, a few at a time, so that memory moves while the core computes.
-    void (*drop[4])(const void* x, void* out, std::int64_t length, const Decision& decision);
-
     // out = x, dropped and scaled; out may be x. By DType.
     void (*apply[4])(const void* x, void* out, std::int64_t length, const Decision& decision);
+
+    // The same from draws made along the way, a few at a time, so that memory moves while the core computes.
+    void (*drop[4])(const void* x, void* out, std::int64_t length, const Decision& decision);
 };
 
 constexpr int kDrawSlack = 512;
