@@ -102,12 +102,23 @@ void draws(std::uint64_t seed, std::uint64_t first, std::int64_t count, std::uin
     });
 }
 
-inline void store_low_words(std::uint16_t* to, vuint64 v) {
+// The draws of word w of kVectors vectors of counters: the low halves to `low`, the others to `high`.
+template <int kVectors>
+inline void store_halves(const vuint64* w, std::uint16_t* low, std::uint16_t* high) {
 #if defined(__AVX512F__)
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_cvtepi64_epi16((__m512i)v));
-#else
-    store_unaligned(to, __builtin_convertvector(v, vuint16_quarter));
+    if constexpr (kVectors == 2) {
+        static constexpr std::uint16_t kOrder[32] = {0, 4, 8, 12, 16, 20, 24, 28, 32, 36, 40, 44, 48, 52, 56, 60,
+                                                     1, 5, 9, 13, 17, 21, 25, 29, 33, 37, 41, 45, 49, 53, 57, 61};
+        const __m512i halves = _mm512_permutex2var_epi16((__m512i)w[0], _mm512_loadu_si512(kOrder), (__m512i)w[1]);
+        store_unaligned(low, _mm512_castsi512_si256(halves));
+        store_unaligned(high, _mm512_extracti64x4_epi64(halves, 1));
+        return;
+    }
 #endif
+    for (int v = 0; v < kVectors; ++v) {
+        store_unaligned(low + v * kCounters, __builtin_convertvector(w[v], vuint16_quarter));
+        store_unaligned(high + v * kCounters, __builtin_convertvector(w[v] >> 16, vuint16_quarter));
+    }
 }
 
 void draws_across(std::uint64_t seed, std::uint64_t first, std::uint64_t stride, std::int64_t count, std::uint16_t* out,
@@ -120,12 +131,15 @@ void draws_across(std::uint64_t seed, std::uint64_t first, std::uint64_t stride,
             return steps + (first + static_cast<std::uint64_t>(i + v * kCounters) * stride);
         };
         philox_words(seed, counters, words);
-        for (int v = 0; v < vectors; ++v) {
-            const vuint64 all[4] = {words[v].w0, words[v].w1, words[v].w2, words[v].w3};
+        for (int v = 0; v < vectors; v += 2) {
             std::uint16_t* to = out + i + v * kCounters;
+            const Words &x = words[v], &y = words[v + 1 < vectors ? v + 1 : v];
+            const vuint64 pairs[4][2] = {{x.w0, y.w0}, {x.w1, y.w1}, {x.w2, y.w2}, {x.w3, y.w3}};
             for (int j = 0; j < 4; ++j) {
-                store_low_words(to + 2 * j * pitch, all[j]);
-                store_low_words(to + (2 * j + 1) * pitch, all[j] >> 16);
+                if (v + 1 < vectors)
+                    store_halves<2>(pairs[j], to + 2 * j * pitch, to + (2 * j + 1) * pitch);
+                else
+                    store_halves<1>(pairs[j], to + 2 * j * pitch, to + (2 * j + 1) * pitch);
             }
         }
     });
