@@ -23,8 +23,10 @@ typedef std::int32_t vint32_half __attribute__((vector_size(kVectorBytes / 2)));
 
 constexpr int kFloats = kVectorBytes / 4;
 
+#define SDFAST_INLINE __attribute__((always_inline))
+
 // GCC 12 takes a function that only prefetches for one without effect, unless it is inlined from the start.
-__attribute__((always_inline)) inline void fetch_line(const Fetch& fetch, std::int64_t offset) {
+SDFAST_INLINE inline void fetch_line(const Fetch& fetch, std::int64_t offset) {
     if (offset >= fetch.bytes) return;
     __builtin_prefetch(fetch.x + offset, 0, 2);
     if (fetch.out) __builtin_prefetch(fetch.out + offset, 1, 2);
@@ -163,10 +165,10 @@ inline bool is_aligned(const void* p) { return reinterpret_cast<std::uintptr_t>(
 // Writes outcome(i), of `step` elements from i on, to a whole run. The last vector ends with the run: it is read
 // before, and written after, those that it overlaps.
 template <std::int64_t step, class T, class Outcome>
-inline void write_run(T* out, std::int64_t length, const Decision& d, Outcome outcome) {
+SDFAST_INLINE inline void write_run(T* out, std::int64_t length, const Decision& d, Outcome outcome) {
     constexpr std::int64_t item = sizeof(T);
     const bool past_caches = d.past_caches && is_aligned(out);
-    const auto write = [&](const auto& elements, std::int64_t i, bool aligned) {
+    const auto write = [&](const auto& elements, std::int64_t i, bool aligned) SDFAST_INLINE {
         if (past_caches && aligned)
             elements.store_past_caches(out + i);
         else
@@ -184,11 +186,11 @@ inline void write_run(T* out, std::int64_t length, const Decision& d, Outcome ou
 
 // The decision comes by value: what is stored could change one behind a reference.
 template <class T, bool kShared, Rates kRates>
-inline void apply_run(const T* x, T* out, std::int64_t length, Decision d) {
+SDFAST_INLINE inline void apply_run(const T* x, T* out, std::int64_t length, Decision d) {
     const vint32 shared_draw = vint32{} + d.draw;
     const vint32 threshold = rounded(vfloat{} + d.rate);
     const Verdict full = {threshold, scale_of(threshold)};
-    write_run<kFloats>(out, length, d, [&](std::int64_t i) {
+    write_run<kFloats>(out, length, d, [&](std::int64_t i) SDFAST_INLINE {
         Elements<T> elements(x + i);
         elements.drop(judge<kShared, kRates>(d, i, shared_draw, full), d.rescale);
         return elements;
@@ -209,8 +211,12 @@ struct Halves {
     }
 };
 
+// A scale that is a power of two, as that of p = 0.5 is, leaves nothing to round.
+template <bool kRounds>
 inline vuint16 scaled(vuint16 bfloat16s, vfloat scale) {
-    const auto rounded_bits = [](vfloat v) { return (vuint32)v + 0x7fff + ((vuint32)v >> 16 & 1); };
+    const auto rounded_bits = [](vfloat v) {
+        return kRounds ? (vuint32)v + 0x7fff + ((vuint32)v >> 16 & 1) : (vuint32)v;
+    };
     const vuint32 pairs = (vuint32)bfloat16s;
     const vuint32 low = rounded_bits((vfloat)(pairs << 16) * scale);
     const vuint32 high = rounded_bits((vfloat)(pairs & 0xffff0000u) * scale);
@@ -219,7 +225,7 @@ inline vuint16 scaled(vuint16 bfloat16s, vfloat scale) {
 
 // The same of 16-bit elements at one rate: a draw is compared as it lies. Only bfloat16 is scaled here.
 template <class T, bool kShared>
-inline void apply_halves(const T* x, T* out, std::int64_t length, Decision d) {
+SDFAST_INLINE inline void apply_halves(const T* x, T* out, std::int64_t length, Decision d) {
     const std::int32_t threshold = rounded(vfloat{} + d.rate)[0];
     if (threshold == 0) {
         if (x != out) std::memcpy(out, x, static_cast<std::size_t>(length) * sizeof(T));
@@ -228,11 +234,18 @@ inline void apply_halves(const T* x, T* out, std::int64_t length, Decision d) {
     const vuint16 last_dropped = vuint16{} + static_cast<std::uint16_t>(threshold - 1);
     const vuint16 shared_draw = vuint16{} + d.draw;
     const vfloat scale = scale_of(vint32{} + threshold);
-    write_run<kVectorBytes / 2>(out, length, d, [&](std::int64_t i) {
-        const vuint16 words = load_unaligned<vuint16>(x + i);
-        const vuint16 draws = kShared ? shared_draw : load_unaligned<vuint16>(d.draws + i);
-        return Halves{(d.rescale ? scaled(words, scale) : words) & (vuint16)(draws > last_dropped)};
-    });
+    const auto write = [&](auto change) SDFAST_INLINE {
+        write_run<kVectorBytes / 2>(out, length, d, [&](std::int64_t i) SDFAST_INLINE {
+            const vuint16 draws = kShared ? shared_draw : load_unaligned<vuint16>(d.draws + i);
+            return Halves{change(load_unaligned<vuint16>(x + i)) & (vuint16)(draws > last_dropped)};
+        });
+    };
+    if (!d.rescale)
+        write([](vuint16 words) SDFAST_INLINE { return words; });
+    else if (((vuint32)scale)[0] << 9 == 0)
+        write([=](vuint16 words) SDFAST_INLINE { return scaled<false>(words, scale); });
+    else
+        write([=](vuint16 words) SDFAST_INLINE { return scaled<true>(words, scale); });
 }
 
 // Runs shorter than a vector, through padded copies.
@@ -252,7 +265,7 @@ inline void apply_short(const T* x, T* out, std::int64_t length, const Decision&
 }
 
 template <class T, bool kShared, Rates kRates>
-void apply_any(const T* x, T* out, std::int64_t length, const Decision& d) {
+SDFAST_INLINE inline void apply_any(const T* x, T* out, std::int64_t length, const Decision& d) {
     constexpr bool kBFloat16 = std::is_same_v<T, BFloat16>;
     constexpr bool kHalves = kRates == Rates::none && (kBFloat16 || std::is_same_v<T, Half>);
     if (kHalves && length >= kVectorBytes / 2 && (kBFloat16 || !d.rescale))
