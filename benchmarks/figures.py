@@ -11,7 +11,7 @@ OURS = "sdfast"
 _COLORS = ("#46307f", "#e0662a", "#3388c4", "#6b9e4a", "#b0476f")
 _VERDICTS = {"aim": "#46307f", "reached": "#3388c4", "missed": "#e0662a", "noise": "#cfd4da"}
 _LIMITS = ("of the read probe", "of mul_", "of mul(out=)")
-_DPI = 110  # keeps the files small
+_DPI = 90  # keeps the files small
 
 
 def draw_limits(kept: Mapping) -> Figure | None:
@@ -19,7 +19,7 @@ def draw_limits(kept: Mapping) -> Figure | None:
     bars = [figure for figure in kept["judged"] if figure["measured"] and figure["target"].endswith(_LIMITS)]
     if not bars:
         return None
-    figure = Figure(figsize=(9, 1.2 + 0.3 * len(bars)), dpi=_DPI, layout="constrained")
+    figure = Figure(figsize=(9, 1.2 + 0.24 * len(bars)), dpi=_DPI, layout="constrained")
     axes = figure.subplots()
     for row, bar in enumerate(bars):
         measured = bar["measured"]
