@@ -34,7 +34,9 @@ def numpy_corrcoef(feats_a: np.ndarray, feats_b: np.ndarray) -> np.ndarray:
     return np.corrcoef(feats_a, feats_b, rowvar=False)[: feats_a.shape[1], feats_a.shape[1] :]
 
 
-@pytest.mark.parametrize("shape", [(1000, 512), (4000, 1024), (2000, 2048)], ids=str)
+@pytest.mark.parametrize(
+    "shape", [(1000, 512), (4000, 1024), pytest.param((2000, 2048), marks=pytest.mark.thorough)], ids=str
+)
 def test_pairwise(shape, benchmark, scoreboard):
     feats = draw(shape, torch.float32)
     args = (feats.feats_a, feats.feats_b)

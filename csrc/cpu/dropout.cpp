@@ -5,6 +5,7 @@
 #include <cstring>
 #include <utility>
 
+#include "core/dropout.h"
 #include "core/philox.h"
 #include "cpu/dropout_lanes.h"
 #include "cpu/isa.h"
@@ -49,7 +50,9 @@ class Dropout {
     std::int64_t size_ = 1;  // positions
     std::int64_t counters_;  // of a row
     float rate_;
-    std::vector<float> rates_;           // of the channels, 65536 p w
+    std::vector<float> rates_;  // of the channels, 65536 p w
+    std::vector<std::int32_t> thresholds_;
+    std::vector<float> scales_;
     std::vector<std::uint16_t> shared_;  // draws that elements share, by n or by (n, c)
     bool in_place_;
     std::int64_t bytes_;
@@ -66,7 +69,11 @@ Dropout::Dropout(const DropoutTask& task)
       rate_(task.p * 65536.0f),
       in_place_(task.x == task.out) {
     if (task_.channel_weight)
-        for (std::int64_t c = 0; c < channel_.size; ++c) rates_.push_back(task_.p * task_.channel_weight[c] * 65536.0f);
+        for (std::int64_t c = 0; c < channel_.size; ++c) {
+            rates_.push_back(drop_rate(task_.p, task_.channel_weight[c]));
+            thresholds_.push_back(drop_threshold(rates_.back(), 1.0f));
+            scales_.push_back(keep_scale(thresholds_.back()));
+        }
     if (task_.granularity != Granularity::element) {
         const std::int64_t draws = task_.granularity == Granularity::region ? batch_.size : batch_.size * channel_.size;
         shared_.resize(static_cast<std::size_t>(ceil_div(draws, kDraws) * kDraws + kDrawSlack));
@@ -133,6 +140,7 @@ class Dropout::Worker {
     void draw(std::int64_t row, std::int64_t last_row, const Span& span, Decision& d);
     void decide(std::int64_t n, std::int64_t c, std::int64_t last_row, const Span& span, Decision& d);
     void decide_vector(std::int64_t n, std::int64_t last_row, const Span& span, Decision& d);
+    void rate_channels(float value, std::int64_t first, Decision& d) const;
     // A span of the row of (n, c), whose position 0 is at x and out.
     struct Piece {
         const char* x;
@@ -251,15 +259,19 @@ void Dropout::Worker::decide(std::int64_t n, std::int64_t c, std::int64_t last_r
     if (task_.granularity == Granularity::region) d.draw = owner_.shared_[static_cast<std::size_t>(n)];
 }
 
-// Over a run of channels, where there are no positions. A rate times a mask value is the same in either order.
+// Of channels from `first` on, where the mask has one value. A rate times that is the same in either order.
+void Dropout::Worker::rate_channels(float value, std::int64_t first, Decision& d) const {
+    d.rate = owner_.rates_.empty() ? owner_.rate_ * value : value;
+    if (owner_.rates_.empty()) return;
+    d.rates = value == 1 ? Rates::given : Rates::varied;
+    d.factors = owner_.rates_.data() + first;
+    d.thresholds = owner_.thresholds_.data() + first;
+    d.scales = owner_.scales_.data() + first;
+}
+
+// Over a run of channels, where there are no positions.
 void Dropout::Worker::decide_vector(std::int64_t n, std::int64_t last_row, const Span& span, Decision& d) {
-    const float value = mask_.values() ? *mask_.values() : 1.0f;
-    d.rate = owner_.rate_ * value;
-    if (!owner_.rates_.empty()) {
-        d.rate = value;
-        d.rates = Rates::varied;
-        d.factors = owner_.rates_.data() + span.begin;
-    }
+    rate_channels(mask_.values() ? *mask_.values() : 1.0f, span.begin, d);
     if (task_.granularity == Granularity::element) draw(n, last_row, span, d);
     if (task_.granularity == Granularity::channel) d.draws = owner_.shared_.data() + n * owner_.size_ + span.begin;
     if (task_.granularity == Granularity::region) d.draw = owner_.shared_[static_cast<std::size_t>(n)];
@@ -306,7 +318,6 @@ void Dropout::Worker::rows_of_channels(std::int64_t first, std::int64_t last) {
     const std::int64_t pitch = channels + kDrawSlack;
     const auto apply = owner_.kernels_.apply[static_cast<int>(task_.dtype)];
     draws_.resize(static_cast<std::size_t>(kDraws * pitch));
-    const float* rates = owner_.rates_.empty() ? nullptr : owner_.rates_.data();
     const std::int64_t ahead = kDraws * channels * owner_.item_;
     for (std::int64_t unit = first; unit < last; ++unit) {
         const std::int64_t n = unit / owner_.counters_, group = unit % owner_.counters_;
@@ -328,25 +339,15 @@ void Dropout::Worker::rows_of_channels(std::int64_t first, std::int64_t last) {
                 if (!owner_.in_place_) std::memcpy(out, x, static_cast<std::size_t>(channels * owner_.item_));
                 continue;
             }
-            // The rates of the channels hold 65536 already; the product is the same in either order.
             const bool reads_out = !owner_.in_place_ && !owner_.past_caches_;
-            Decision decision{draws_.data() + (position - begin) * pitch,
-                              0,
-                              0,
-                              0,
-                              rates ? value : owner_.rate_ * value,
-                              rates ? Rates::varied : Rates::none,
-                              nullptr,
-                              0,
-                              rates,
-                              task_.rescale,
-                              owner_.past_caches_,
-                              {x + ahead, reads_out ? out + ahead : nullptr, channels * owner_.item_}};
+            Decision decision{};
+            rate_channels(value, 0, decision);
+            decision.rescale = task_.rescale;
+            decision.past_caches = owner_.past_caches_;
+            decision.fetch = {x + ahead, reads_out ? out + ahead : nullptr, channels * owner_.item_};
+            if (task_.granularity == Granularity::element) decision.draws = draws_.data() + (position - begin) * pitch;
             if (task_.granularity == Granularity::channel) decision.draws = owner_.shared_.data() + n * channels;
-            if (task_.granularity == Granularity::region) {
-                decision.draws = nullptr;
-                decision.draw = owner_.shared_[static_cast<std::size_t>(n)];
-            }
+            if (task_.granularity == Granularity::region) decision.draw = owner_.shared_[static_cast<std::size_t>(n)];
             apply(x, out, channels, decision);
         }
     }

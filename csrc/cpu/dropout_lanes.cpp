@@ -66,6 +66,8 @@ inline Verdict judge(const Decision& d, std::int64_t i, vint32 shared_draw, Verd
         const vint32 marked = marks_at(d.marks, d.first_mark + i);
         return {draw >= (full.keep & marked), marked ? full.scale : vfloat{} + 1.0f};
     }
+    if (kRates == Rates::given)
+        return {draw >= load_unaligned<vint32>(d.thresholds + i), load_unaligned<vfloat>(d.scales + i)};
     const vint32 threshold = rounded(d.rate * load_unaligned<vfloat>(d.factors + i));
     return {draw >= threshold, d.rescale ? scale_of(threshold) : vfloat{} + 1.0f};
 }
@@ -254,13 +256,22 @@ inline void apply_short(const T* x, T* out, std::int64_t length, const Decision&
     T values[kFloats] = {};
     std::uint16_t draws[kFloats] = {};
     float factors[kFloats] = {};
+    std::int32_t thresholds[kFloats] = {};
     const auto count = static_cast<std::size_t>(length);
     std::memcpy(values, x, count * sizeof(T));
     if (!kShared) std::memcpy(draws, d.draws, count * sizeof(std::uint16_t));
     if (kRates == Rates::varied) std::memcpy(factors, d.factors, count * sizeof(float));
-    apply_run<T, kShared, kRates>(
-        values, values, kFloats,
-        {draws, d.draw, 0, 0, d.rate, d.rates, d.marks, d.first_mark, factors, d.rescale, false, {}});
+    if (kRates == Rates::given) {
+        std::memcpy(thresholds, d.thresholds, count * sizeof(std::int32_t));
+        std::memcpy(factors, d.scales, count * sizeof(float));
+    }
+    Decision padded = d;
+    padded.draws = draws;
+    padded.factors = padded.scales = factors;
+    padded.thresholds = thresholds;
+    padded.past_caches = false;
+    padded.fetch = {};
+    apply_run<T, kShared, kRates>(values, values, kFloats, padded);
     std::memcpy(out, values, count * sizeof(T));
 }
 
@@ -279,9 +290,10 @@ SDFAST_INLINE inline void apply_any(const T* x, T* out, std::int64_t length, con
 template <class T>
 void apply(const void* from, void* to, std::int64_t length, const Decision& d) {
     using Run = decltype(&apply_any<T, true, Rates::none>);
-    static constexpr Run kRuns[2][3] = {
-        {apply_any<T, false, Rates::none>, apply_any<T, false, Rates::binary>, apply_any<T, false, Rates::varied>},
-        {apply_any<T, true, Rates::none>, apply_any<T, true, Rates::binary>, apply_any<T, true, Rates::varied>}};
+    static constexpr Run kRuns[2][4] = {{apply_any<T, false, Rates::none>, apply_any<T, false, Rates::binary>,
+                                         apply_any<T, false, Rates::varied>, apply_any<T, false, Rates::given>},
+                                        {apply_any<T, true, Rates::none>, apply_any<T, true, Rates::binary>,
+                                         apply_any<T, true, Rates::varied>, apply_any<T, true, Rates::given>}};
     kRuns[d.draws ? 0 : 1][static_cast<int>(d.rates)](static_cast<const T*>(from), static_cast<T*>(to), length, d);
 }
 
@@ -304,6 +316,7 @@ void drop_any(const T* x, T* out, std::int64_t length, Decision d) {
         length -= count;
         d.first_mark += count;
         if (kRates == Rates::varied) d.factors += count;
+        if (kRates == Rates::given) d.thresholds += count, d.scales += count;
         const auto bytes = count * static_cast<std::int64_t>(sizeof(T));
         d.fetch.x += bytes;
         if (d.fetch.out) d.fetch.out += bytes;
@@ -316,7 +329,8 @@ void drop_any(const T* x, T* out, std::int64_t length, Decision d) {
 template <class T>
 void drop(const void* from, void* to, std::int64_t length, const Decision& d) {
     using Run = decltype(&drop_any<T, Rates::none>);
-    static constexpr Run kRuns[3] = {drop_any<T, Rates::none>, drop_any<T, Rates::binary>, drop_any<T, Rates::varied>};
+    static constexpr Run kRuns[4] = {drop_any<T, Rates::none>, drop_any<T, Rates::binary>, drop_any<T, Rates::varied>,
+                                     drop_any<T, Rates::given>};
     kRuns[static_cast<int>(d.rates)](static_cast<const T*>(from), static_cast<T*>(to), length, d);
 }
 

@@ -4,8 +4,8 @@
 
 namespace sdfast::cpu {
 
-// How the rate of dropping varies along a run: not, by factors that are 0 or 1, or by factors in between.
-enum class Rates { none, binary, varied };
+// How the rate of dropping varies along a run: not, by factors that are 0 or 1, by factors in between, or as given.
+enum class Rates { none, binary, varied, given };
 
 // Memory that is wanted soon, to be fetched along the way: so many bytes of the input and, unless null, of the output.
 struct Fetch {
@@ -23,9 +23,11 @@ struct Decision {
     Rates rates;
     const std::uint8_t* marks;  // if rates is binary: bit first_mark + i is the factor of i; three bytes more are read
     std::int64_t first_mark;
-    const float* factors;  // [length], if rates is varied
-    bool rescale;          // multiply what is kept by 65536 / (65536 - T)
-    bool past_caches;      // the output is too large to be found in a cache later
+    const float* factors;            // [length], if rates is varied
+    const std::int32_t* thresholds;  // [length], if rates is given, T itself,
+    const float* scales;             // [length], and what is kept is multiplied by, if it is
+    bool rescale;                    // multiply what is kept by 65536 / (65536 - T)
+    bool past_caches;                // the output is too large to be found in a cache later
     Fetch fetch;
 };
 
