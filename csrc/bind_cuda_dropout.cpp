@@ -21,12 +21,12 @@ void static_dropout(py::handle x, py::handle out, py::handle seed, float p, py::
     task.channel = pair.channel;
     task.positions = pair.positions;
     task.p = p;
-    task.granularity = static_cast<cuda::Granularity>(granularity);
+    task.granularity = given.granularity;
     task.rescale = rescale;
     task.channel_weight = given.channel_weight;
     if (given.mask) {
         task.mask.data = given.mask.data;
-        task.mask.type = static_cast<cuda::Mask::Type>(given.mask.type);
+        task.mask.type = given.mask.type;
         task.mask.batch_stride = given.mask.batch_stride;
         std::copy(given.mask.size.begin(), given.mask.size.end(), task.mask.grid);
         std::copy(given.mask.stride.begin(), given.mask.stride.end(), task.mask.stride);

@@ -13,7 +13,7 @@ cpu::Mask static_mask(py::handle object, const cpu::DropoutTask& task) {
     if (t.ndim != grid + first || t.shape[0] != task.batch.size) refuse();
     const bool byte = t.dtype.bits == 8 && (t.dtype.code == dlpack::kBool || t.dtype.code == dlpack::kUint);
     const auto item = static_cast<std::int64_t>(t.dtype.bits / 8);
-    mask.type = byte ? cpu::Mask::Type::byte : static_cast<cpu::Mask::Type>(feature_dtype(t.dtype));
+    mask.type = byte ? MaskType::byte : static_cast<MaskType>(feature_dtype(t.dtype));
     mask.data = data_of(t);
     mask.batch_stride = t.strides[0] * item;
     for (std::int32_t d = first; d < t.ndim; ++d) {
@@ -43,7 +43,7 @@ cpu::DropoutTask dropout_task(py::handle x, py::handle out, py::handle seed_tens
     task.channel = pair.channel;
     task.positions = std::move(pair.positions);
     task.p = p;
-    task.granularity = static_cast<cpu::Granularity>(granularity);
+    task.granularity = static_cast<Granularity>(granularity);
     task.rescale = rescale;
     task.mask = static_mask(mask, task);
     if (!channel_weight.is_none()) {

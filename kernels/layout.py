@@ -16,9 +16,9 @@ def offset_of(index, sizes, strides):
     """Return the memory offset of a flattened index, int64; the last of the dimensions runs fastest."""
     offset = index.to(tl.int64) * 0
     for d in tl.static_range(len(sizes) - 1, 0, -1):
-        offset += (index % sizes[d]) * strides[d]
+        offset += (index % sizes[d]).to(tl.int64) * strides[d]
         index = index // sizes[d]
-    return offset + index * strides[0]
+    return offset + index.to(tl.int64) * strides[0]
 
 
 def positions(x: Tensor, channel_dim: int) -> list[int]:

@@ -18,6 +18,12 @@ MERGED_COLUMNS = 4  # that lie side by side: 32 bytes, the least that memory giv
 
 
 @triton.jit
+def bounded(corr):
+    """Return a correlation without what rounding took it beyond 1; NaN stays."""
+    return tl.where(corr > 1, 1, tl.where(corr < -1, -1, corr))
+
+
+@triton.jit
 def correlation(count, mean_a, mean_b, m2_a, m2_b, c_ab, KIND: tl.constexpr):
     """Return NaN below two samples or where a sample was not finite, 0 where the variance is zero."""
     if KIND == PEARSON:
@@ -30,8 +36,7 @@ def correlation(count, mean_a, mean_b, m2_a, m2_b, c_ab, KIND: tl.constexpr):
         n = tl.maximum(count, 1)
         covariance = c_ab / n - gap
         scale = (m2_a + m2_b) / (2 * n) + gap
-    corr = covariance / tl.where(scale == 0, 1, scale)
-    corr = tl.where(corr > 1, 1, tl.where(corr < -1, -1, corr))  # NaN is neither
+    corr = bounded(covariance / tl.where(scale == 0, 1, scale))
     corr = tl.where((scale == 0) & (covariance == covariance), 0, corr)
     return tl.where(count < 2, float("nan"), corr)
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sdfast.kernels.comoments import comoments
 from sdfast.kernels.layout import processors, warps
+from sdfast.kernels.moments import bounded
 
 BLOCK, DEPTH = 64, 16  # channels and samples of a tile
 SPAN = 512  # samples summed in the dtype of the features before the sum goes on in float64
@@ -28,12 +29,6 @@ def _scaling(moments, channels, c, DTYPE: tl.constexpr):
     # What rounding the mean leaves behind.
     rest = (centre.to(tl.float64) - mean) * scale
     return centre, scale.to(DTYPE), rest.to(DTYPE)
-
-
-@triton.jit
-def _bounded(corr):
-    """Return a correlation without what rounding took it beyond 1; NaN stays."""
-    return tl.where(corr > 1, 1, tl.where(corr < -1, -1, corr))
 
 
 @triton.jit(do_not_specialize=["samples", "splits", "steps"])
@@ -90,7 +85,7 @@ def partial_products(
     out += (split * channels_a + i[:, None]) * channels_b + j[None, :]
     inside = in_a & in_b
     if splits == 1:
-        total = _bounded(total)
+        total = bounded(total)
     tl.store(out, total, mask=inside)
 
 
@@ -102,7 +97,7 @@ def add_products(partials, out, splits, size, BLOCK: tl.constexpr):
     total = tl.full([BLOCK], 0, tl.float64)
     for split in range(splits):
         total += tl.load(partials + split * size.to(tl.int64) + index, mask=inside, other=0)
-    tl.store(out + index, _bounded(total), mask=inside)
+    tl.store(out + index, bounded(total), mask=inside)
 
 
 def splits_of(tiles: int, spans: int, programs: int) -> tuple[int, int]:

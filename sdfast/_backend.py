@@ -91,7 +91,7 @@ def use_backend(name: str) -> Iterator[None]:
         _forced.reset(token)
 
 
-def chosen(device_type: str, op: str = "comoments") -> str:
+def chosen(device_type: str, op: str) -> str:
     """Return the name of the backend that serves an operation on a device, or the forced one."""
     forced = _forced.get()
     if forced is None and device_type == "cpu":

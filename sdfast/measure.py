@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from sdfast.batches import Share
 from sdfast.hooks import Capture, Key, untouched
@@ -107,6 +106,8 @@ def _run(
     progress: bool,
     journal: Journal | None,
 ) -> None:
+    from tqdm import tqdm  # only here: who measures no model needs none
+
     total = share.num_pairs
     seen = 0 if total is None else min(total, share.done * share.batch_size * peers.world)
     silent = not progress or peers.rank > 0

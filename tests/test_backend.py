@@ -17,13 +17,13 @@ def run(code, **env):
 
 
 def test_forced_backend_nests_and_ends():
-    assert _backend.chosen("cpu") == "cpu"
+    assert _backend.chosen("cpu", "comoments") == "cpu"
     with sdfast.use_backend("reference"):
-        assert _backend.chosen("cpu") == "reference"
+        assert _backend.chosen("cpu", "comoments") == "reference"
         with sdfast.use_backend("cpu"):
-            assert _backend.chosen("cpu") == "cpu"
-        assert _backend.chosen("cpu") == "reference"
-    assert _backend.chosen("cpu") == "cpu"
+            assert _backend.chosen("cpu", "comoments") == "cpu"
+        assert _backend.chosen("cpu", "comoments") == "reference"
+    assert _backend.chosen("cpu", "comoments") == "cpu"
 
 
 def test_each_operation_has_a_backend_on_each_device():
@@ -47,21 +47,21 @@ def test_a_gpu_backend_refuses_the_cpu(monkeypatch, name):
         for call in calls:
             with pytest.raises(sdfast.BackendError, match=f"'{name}': its kernels run on GPUs, got tensors on the CPU"):
                 call()
-        assert _backend.chosen("cuda") == name
+        assert _backend.chosen("cuda", "comoments") == name
 
 
 def test_the_cpu_backend_refuses_a_gpu():
     with sdfast.use_backend("cpu"), pytest.raises(sdfast.BackendError, match="run on the CPU, got tensors on cuda"):
-        _backend.chosen("cuda")
+        _backend.chosen("cuda", "comoments")
 
 
 def test_gpus_of_amd_are_served_by_triton(monkeypatch):
     monkeypatch.setattr(torch.version, "hip", "6.4")
     monkeypatch.setitem(_backend._SERVES, "cuda", {"comoments": "cuda"})
     monkeypatch.setattr(_backend, "load", lambda name: None)
-    assert _backend.chosen("cuda") == "triton"
+    assert _backend.chosen("cuda", "comoments") == "triton"
     with sdfast.use_backend("cuda"), pytest.raises(sdfast.BackendError, match="NVIDIA GPUs; 'triton' runs on those of"):
-        _backend.chosen("cuda")
+        _backend.chosen("cuda", "comoments")
 
 
 def test_missing_cuda_kernels_say_how_to_get_them():
@@ -79,7 +79,7 @@ def test_unknown_backend_is_an_error():
 
 
 def test_environment_forces_a_backend():
-    code = "import sdfast._backend as b; print(b.chosen('cpu'))"
+    code = "import sdfast._backend as b; print(b.chosen('cpu', 'comoments'))"
     assert run(code, SDFAST_BACKEND="reference").stdout.strip() == "reference"
 
 

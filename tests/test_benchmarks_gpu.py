@@ -20,7 +20,7 @@ from benchmarks.gpu.journal import Journal
 from benchmarks.gpu.race import COPY, Aim, Case, Contender, Context, race
 from benchmarks.outcome import NOT_SHOWN, REACHED
 from benchmarks.targets import ERROR
-from sdfast import torch_reference
+from sdfast import _backend, torch_reference
 from sdfast.bench import timing
 from sdfast.bench.features import draw_pair
 from sdfast.bench.timing import interleave
@@ -191,6 +191,13 @@ def test_a_race_times_all_that_is_right_beside_a_copy(context):
     assert {each["candidate"] for each in context.journal.of("judged") if each["selected"]} == {"cpu"}
 
 
+def test_judged_is_the_backend_of_the_operation(context, monkeypatch):
+    monkeypatch.setitem(_backend._SERVES["cpu"], "channel_bias", "reference")
+    race(a_case(context, aims=(Aim(targets.POOLED["float32"]),)), context)
+    selected = {each["candidate"]: each["selected"] for each in context.journal.of("judged")}
+    assert selected == {"cpu": False, "reference": True}
+
+
 def test_one_wrong_answer_of_ours_is_missed_and_not_timed(context):
     ours = context.device.taking(0.001, answer=0.5)
     race(a_case(context, aims=(Aim(targets.POOLED["float32"]),), ours=ours), context)
@@ -223,10 +230,19 @@ def test_what_moves_little_is_replayed_on_all_sets(context):
     assert set(calls) == {0, 1, 2}
 
 
-def test_two_launches_are_missed(context):
-    context.device.launched = 2
+def test_two_launches_are_missed_and_none_seen_shows_nothing(context):
+    for launched, verdicts in ((0, set()), (2, {"missed"})):
+        context.device.launched = launched
+        race(a_case(context, launches=targets.LAUNCHES), context)
+        assert {each["verdict"] for each in context.journal.of("judged")} == verdicts
+        assert ("launches not counted" in rows_of(context.journal)["cpu"]["note"]) == (launched == 0)
+
+
+def test_a_profiler_that_fails_leaves_the_times(context, monkeypatch):
+    monkeypatch.setattr(context.device, "launches", lambda call: 1 / 0)
     race(a_case(context, launches=targets.LAUNCHES), context)
-    assert {each["verdict"] for each in context.journal.of("judged")} == {"missed"}
+    row = rows_of(context.journal)["cpu"]
+    assert row["status"] == "timed" and "ZeroDivisionError" in row["note"] and not context.journal.of("judged")
 
 
 def test_every_target_is_judged_by_a_plan_and_at_full_size(context):

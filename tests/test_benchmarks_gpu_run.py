@@ -151,6 +151,15 @@ def test_what_was_not_measured_is_told(journal, tmp_path):
     assert "missing: nvcc" in paths[1].read_text() and json.loads(paths[0].read_text()) == kept
 
 
+def test_the_ceiling_is_a_copy_that_no_cache_holds():
+    figures = ((9e12, 10**6), (4e12, 10**9), (3e12, 4 * 10**9))
+    rows = [
+        {"candidate": "device copy", "seconds": {"median": size / speed}, "bytes_a_second": speed, "bytes": size}
+        for speed, size in figures
+    ]
+    assert page._ceiling(rows) == 4e12 and page._ceiling(rows[:1]) is None
+
+
 def test_which_backend_is_faster_is_counted_by_operation():
     def row(candidate, low, high):
         times = {"cuda": {"quartile_1": low, "quartile_3": high}} if candidate == "triton" else {}
@@ -188,6 +197,17 @@ def test_a_plain_source_tree_is_staged_as_it_is_installed(tmp_path):
     found = build.Found(**json.loads(done.stdout))
     assert found.where.startswith(str(tmp_path)) and found.faults["sdfast"] is None
     assert "No module named 'sdfast._cuda'" in found.faults["sdfast._cuda"]
+
+
+def test_torch_triton_and_numpy_are_all_it_needs():
+    """Whatever else the package or its tests use may be missing where there is a GPU."""
+    others = ["tqdm", "torchmetrics", "matplotlib", "av", "cv2", "transformers", "pytest", "pybind11"]
+    code = (
+        f"import sys\nsys.modules.update(dict.fromkeys({others}))\n"
+        "import benchmarks.gpu.__main__, benchmarks.gpu.worker"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_what_is_found_here_is_told():

@@ -69,6 +69,14 @@ def test_vectors_are_loaded_only_where_they_are_aligned(kernels, dtype):
             assert_moments(run(kernels, x, y, labels, pool=pool), truth(x, y, labels, pool=pool), MOMENTS[dtype])
 
 
+def test_as_many_dimensions_as_there_may_be():
+    """None of which can be joined; with the batch one more of them."""
+    memory = [torch.randn(500, generator=torch.Generator().manual_seed(i)) for i in range(2)]
+    a, b = (x.as_strided((2,) * 16, (61, 1, 53, 47, 43, 41, 37, 31, 29, 23, 19, 17, 13, 11, 7, 3)) for x in memory)
+    for pool in (True, False):
+        assert_moments(run(emulated(), a, b, pool=pool), truth(a, b, pool=pool), 1e-12)
+
+
 @pytest.mark.parametrize("pool", [True, False])
 def test_channel_dim_and_many_factors(kernels, pool):
     a, b, _ = feature_pair((15, 6, 10), torch.float32)

@@ -8,7 +8,7 @@ import torch
 from sdfast import _backend
 from tests.test_comoments import LAYOUTS
 from tests.test_static_dropout import DTYPES, SEED, features, grid_mask
-from tests.triton_modes import interpreted
+from tests.triton_modes import interpreted, tl, triton
 
 _C = _backend.load("cpu")
 # No positions, one, a run that is no multiple of eight draws, several dimensions, several tiles.
@@ -58,6 +58,21 @@ def test_dropped_values_are_zero_whatever_they_were(kernels):
     x = torch.full((2, 3, 40), torch.nan)
     expected, out = both(kernels, x, torch.empty_like(x), None, False, 0, True)
     assert torch.equal(out.isnan(), expected.isnan()) and (out[~out.isnan()] == 0).all()
+
+
+def test_offsets_of_32_bit_positions_have_64(kernels):
+    """Of channels-last features with more than 2^31 elements a sample, or of several dimensions."""
+
+    @triton.jit
+    def write(out, first, sizes, strides, OFFSET_OF: tl.constexpr):
+        lane = tl.arange(0, 2)
+        tl.store(out + lane, OFFSET_OF(first + lane, sizes, strides))
+
+    found = torch.empty(2, 2, dtype=torch.int64)
+    write[(1,)](found[0], 2**22 - 2, (2**22,), (1024,), kernels.offset_of)
+    write[(1,)](found[1], 3 * 2**20 - 2, (3, 2**20), (2**30, 4096), kernels.offset_of)
+    last = (2**22 - 1) * 1024, 2**31 + (2**20 - 1) * 4096
+    assert found.tolist() == [[last[0] - 1024, last[0]], [last[1] - 4096, last[1]]]
 
 
 def test_channels_may_be_last(kernels):

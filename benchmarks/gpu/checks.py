@@ -92,7 +92,7 @@ def hold(check: Check, context: Context) -> None:
         )
         if check.operation == _HARD and check.dtype == torch.float32 and why is None and not context.device.rehearses:
             figure = Judged(ERROR, backend, Spread((worst,))).to_dict()
-            selected = backend == _backend.chosen(context.device.torch.type)
+            selected = backend == _backend.chosen(context.device.torch.type, "channel_bias")
             context.journal.add("judged", **figure, candidate=backend, selected=selected)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks.gpu.journal import Journal
 from benchmarks.gpu.race import COPY
-from benchmarks.gpu.targets import TARGETS
+from benchmarks.gpu.targets import LARGE, TARGETS
 from benchmarks.outcome import MISSED, NOT_SHOWN, REACHED, status, summary
 from benchmarks.scoreboard import columns, markdown
 from sdfast.files import write_atomically
@@ -114,8 +114,9 @@ def _faster(rows: Sequence[dict]) -> list[str]:
 
 
 def _ceiling(rows: Sequence[dict]) -> float | None:
-    """Return the largest bandwidth that a copy has had, read and written."""
-    return max((row["bytes_a_second"] for row in rows if row["candidate"] == COPY and row["seconds"]), default=None)
+    """Return the largest bandwidth that a copy has had, read and written; small ones are written to a cache."""
+    copies = [row for row in rows if row["candidate"] == COPY and row["seconds"] and row["bytes"] >= LARGE]
+    return max((row["bytes_a_second"] for row in copies), default=None)
 
 
 def _finite(value):

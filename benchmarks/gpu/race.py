@@ -170,7 +170,14 @@ class _Race:
                     else:
                         self.right[name] = run
                         if is_ours and case.launches is not None:
-                            self.launched[name] = self.device.launches(partial(run, 0))
+                            self._count_launches(name, run)
+
+    def _count_launches(self, name: str, run: Callable) -> None:
+        found, why = try_it(self.context, self.case.name, name, partial(self.device.launches, partial(run, 0)))
+        if found:
+            self.launched[name] = found
+        elif not self.device.rehearses:
+            self.notes[name] = f"launches not counted: {why or 'the profiler has seen none'}"
 
     def _error(self, contender: Contender, run: Callable, is_ours: bool) -> float:
         if self.case.settle is not None:
@@ -238,15 +245,14 @@ class _Race:
         return "failed" if note else "rehearsed"
 
     def _judge(self, rounds: Rounds | None) -> None:
-        selected = _backend.chosen(self.device.torch.type)
+        selected = _backend.chosen(self.device.torch.type, self.case.operation)
         for name in self.ours:
             for aim in self.case.aims:
                 timed = rounds is not None and {name, aim.beside} <= rounds.seconds.keys()
                 measured = rounds.ratio(aim.beside, name) if timed else None
                 self._note_judged(aim.target, name, name == selected, measured)
             if self.case.launches is not None:
-                count = len(self.launched[name]) if name in self.launched else None
-                measured = None if count is None else Spread((float(count),))
+                measured = Spread((float(len(self.launched[name])),)) if name in self.launched else None
                 self._note_judged(self.case.launches, name, name == selected, measured)
 
     def _note_judged(self, target: Target, name: str, selected: bool, measured: Spread | None) -> None:

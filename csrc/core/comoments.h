@@ -60,6 +60,9 @@ struct ShiftedSums {
 
 enum class Kind { pearson, intraclass };
 
+// A correlation without what rounding took it beyond 1; NaN stays.
+SDFAST_HOST_DEVICE inline double bounded(double corr) { return corr > 1 ? 1 : corr < -1 ? -1 : corr; }
+
 // NaN below two samples or where a sample was not finite, 0 where the variance is zero.
 SDFAST_HOST_DEVICE inline double correlation(const Comoments& m, Kind kind) {
     if (m.count < 2) return NAN;
@@ -73,8 +76,7 @@ SDFAST_HOST_DEVICE inline double correlation(const Comoments& m, Kind kind) {
         scale = (m.m2_a + m.m2_b) / (2 * m.count) + gap;
     }
     if (scale == 0) return covariance == covariance ? 0 : NAN;
-    const double corr = covariance / scale;
-    return corr > 1 ? 1 : corr < -1 ? -1 : corr;
+    return bounded(covariance / scale);
 }
 
 // Gaussian lower bound in nats.

@@ -8,6 +8,12 @@
 
 namespace sdfast {
 
+// Which elements share one draw: none, those of a channel, all of a batch entry.
+enum class Granularity { element, channel, region };
+
+// Values of a static mask. The first are those of features.
+enum class MaskType { f64, f32, f16, bf16, byte };
+
 // 65536 p w of a channel, in float32.
 SDFAST_HOST_DEVICE inline float drop_rate(float p, float channel_weight) { return p * channel_weight * 65536.0f; }
 

@@ -3,18 +3,16 @@
 #include <cstdint>
 #include <vector>
 
+#include "core/dropout.h"
 #include "core/dtype.h"
 #include "cpu/layout.h"
 
 namespace sdfast::cpu {
 
-enum class Granularity { element, channel, region };
-
 // Static masks (N, *grid), one grid dimension per position dimension of the features.
 struct Mask {
-    enum class Type { f64, f32, f16, bf16, byte };
     const char* data = nullptr;
-    Type type = Type::f32;
+    MaskType type = MaskType::f32;
     std::int64_t batch_stride = 0;           // bytes
     std::vector<std::int64_t> size, stride;  // of the grid; strides in bytes
 

@@ -25,17 +25,17 @@ void convert(const char* from, const std::int64_t* offsets, std::int64_t count, 
     }
 }
 
-void convert(Mask::Type type, const char* from, const std::int64_t* offsets, std::int64_t count, float* to) {
+void convert(MaskType type, const char* from, const std::int64_t* offsets, std::int64_t count, float* to) {
     switch (type) {
-        case Mask::Type::f64:
+        case MaskType::f64:
             return convert<double>(from, offsets, count, to);
-        case Mask::Type::f32:
+        case MaskType::f32:
             return convert<float>(from, offsets, count, to);
-        case Mask::Type::f16:
+        case MaskType::f16:
             return convert<Half>(from, offsets, count, to);
-        case Mask::Type::bf16:
+        case MaskType::bf16:
             return convert<BFloat16>(from, offsets, count, to);
-        case Mask::Type::byte:
+        case MaskType::byte:
             return convert<std::uint8_t>(from, offsets, count, to);
     }
 }
@@ -60,8 +60,7 @@ MaskRows::MaskRows(const Mask& mask, const std::vector<Dim>& positions) : mask_(
 
 // Float32 values side by side, one a position.
 bool MaskRows::is_on_the_grid(const std::vector<Dim>& positions) const {
-    if (mask_.type != Mask::Type::f32 || reinterpret_cast<std::uintptr_t>(mask_.data) % alignof(float) != 0)
-        return false;
+    if (mask_.type != MaskType::f32 || reinterpret_cast<std::uintptr_t>(mask_.data) % alignof(float) != 0) return false;
     for (std::size_t d = 0; d < positions.size(); ++d) {
         const bool follows = positions[d].size == 1 || mask_.stride[d] == inner_[d] * 4;
         if (mask_.size[d] != positions[d].size || !follows) return false;

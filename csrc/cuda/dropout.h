@@ -6,13 +6,10 @@
 
 namespace sdfast::cuda {
 
-enum class Granularity { element, channel, region };
-
 // A static mask [N][*grid], sampled at the nearest position of each dimension of the features.
 struct Mask {
-    enum class Type { f64, f32, f16, bf16, byte };
     const char* data = nullptr;
-    Type type = Type::f32;
+    MaskType type = MaskType::f32;
     std::int64_t batch_stride = 0;  // bytes
     std::int64_t grid[kMaxDims] = {}, stride[kMaxDims] = {};
     Divisor twice_the_size[kMaxDims];  // of the features

@@ -27,13 +27,13 @@ __device__ inline float mask_value(const DropoutTask& t, std::int64_t n, std::in
     const char* at = t.mask.data + n * t.mask.batch_stride;
     if (!t.channels_as_positions) at += t.mask.offset(t.positions, position);
     switch (t.mask.type) {
-        case Mask::Type::f64:
+        case MaskType::f64:
             return static_cast<float>(*reinterpret_cast<const double*>(at));
-        case Mask::Type::f32:
+        case MaskType::f32:
             return *reinterpret_cast<const float*>(at);
-        case Mask::Type::f16:
+        case MaskType::f16:
             return widen(*reinterpret_cast<const Half*>(at));
-        case Mask::Type::bf16:
+        case MaskType::bf16:
             return widen(*reinterpret_cast<const BFloat16*>(at));
         default:
             return *reinterpret_cast<const std::uint8_t*>(at);

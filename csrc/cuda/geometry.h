@@ -8,7 +8,7 @@ namespace sdfast::cuda {
 
 constexpr int kWarp = 32;
 constexpr int kRowThreads = 256;
-constexpr int kPoolThreads = 256;
+constexpr int kPoolThreads = 256, kPoolBlocks = 8;  // blocks a processor
 constexpr int kDropoutThreads = 256;
 constexpr int kGroup = 8;  // positions whose draws come from one counter of Philox
 constexpr int kMergeColumns = 16, kMergeRows = 16;

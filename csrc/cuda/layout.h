@@ -8,7 +8,7 @@
 
 namespace sdfast::cuda {
 
-constexpr int kMaxDims = 14;  // of the positions
+constexpr int kMaxDims = 15;  // of the positions: all but the channels, where the batch is one of them
 
 // One dimension of two tensors; strides in bytes.
 struct Dim {

@@ -61,8 +61,6 @@ __device__ inline Vector<T, kVector<T>> samples_of(const SampleMatrix& m, std::i
     return x;
 }
 
-__device__ inline double clamped(double x) { return x > 1 ? 1 : x < -1 ? -1 : x; }
-
 template <class T, bool kVectors>
 __global__ void __launch_bounds__(kProductThreads, 2)
     product_kernel(const __grid_constant__ PairwiseTask task, T* out, T* partials) {
@@ -133,7 +131,7 @@ __global__ void __launch_bounds__(kProductThreads, 2)
             const std::int64_t c_b = first_b + column + j / V * (kWidth / 2) + j % V;
             if (c_a < a.channels && c_b < b.channels)
                 to[c_a * b.channels + c_b] =
-                    task.splits > 1 ? sums[i][j] : static_cast<T>(clamped(static_cast<double>(sums[i][j])));
+                    task.splits > 1 ? sums[i][j] : static_cast<T>(bounded(static_cast<double>(sums[i][j])));
         }
     }
 }
@@ -146,7 +144,7 @@ __global__ void __launch_bounds__(kSumThreads)
     if (i >= size) return;
     double sum = 0;
     for (std::int64_t split = 0; split < task.splits; ++split) sum += static_cast<double>(partials[split * size + i]);
-    out[i] = static_cast<T>(clamped(sum));
+    out[i] = static_cast<T>(bounded(sum));
 }
 
 template <class Run>

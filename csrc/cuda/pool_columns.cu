@@ -7,8 +7,6 @@
 namespace sdfast::cuda {
 namespace {
 
-constexpr int kPoolBlocks = 8;  // a processor
-
 template <int V>
 struct PoolScratch {
     double sums[2 * V][kPoolThreads];  // of a, then of b

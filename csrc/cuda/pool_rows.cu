@@ -8,8 +8,6 @@
 namespace sdfast::cuda {
 namespace {
 
-constexpr int kPoolBlocks = 8;  // a processor
-
 // Halves are added in pairs of pairs in float32, where that is nearly always exact.
 template <class T, int V>
 __device__ inline double sum_of(const Vector<T, V>& x) {

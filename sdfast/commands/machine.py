@@ -31,7 +31,7 @@ def find_device(name: str | None) -> torch.device:
     local = int(os.environ.get("LOCAL_RANK", 0))
     if name is None:
         try:
-            _backend.load(_backend.chosen("cuda"))
+            _backend.load(_backend.chosen("cuda", "comoments"))
             name = "cuda" if torch.cuda.is_available() else "cpu"
         except _backend.BackendError:
             name = "cpu"
