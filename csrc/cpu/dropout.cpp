@@ -318,14 +318,13 @@ void Dropout::Worker::rows_of_channels(std::int64_t first, std::int64_t last) {
     const std::int64_t pitch = channels + kDrawSlack;
     const auto apply = owner_.kernels_.apply[static_cast<int>(task_.dtype)];
     draws_.resize(static_cast<std::size_t>(kDraws * pitch));
-    const std::int64_t ahead = kDraws * channels * owner_.item_;
+    const std::int64_t bytes = channels * owner_.item_, ahead = kDraws * bytes;
     for (std::int64_t unit = first; unit < last; ++unit) {
         const std::int64_t n = unit / owner_.counters_, group = unit % owner_.counters_;
         enter(n);
         const std::int64_t begin = group * kDraws, end = std::min(begin + kDraws, owner_.size_);
         const float* values = mask_.values();
         const bool none = values && std::all_of(values + begin, values + end, [](float v) { return v == 0; });
-        if (none && owner_.in_place_) continue;
         if (!none && owner_.shared_.empty())
             owner_.kernels_.draws_across(task_.seed,
                                          static_cast<std::uint64_t>(n * channels * owner_.counters_ + group),
@@ -335,16 +334,23 @@ void Dropout::Worker::rows_of_channels(std::int64_t first, std::int64_t last) {
             const char* x = task_.x + n * owner_.batch_.stride_a + walk_.a();
             char* out = task_.out + n * owner_.batch_.stride_b + walk_.b();
             const float value = values ? values[position] : 1.0f;
+            // Rows that are left out fetch for those that are not.
+            const std::int64_t later = position + kDraws;
+            const bool wanted = !owner_.in_place_ || !values || later >= owner_.size_ || values[later] != 0;
+            const bool reads_out = !owner_.in_place_ && !owner_.past_caches_;
+            const Fetch fetch = {x + ahead, reads_out ? out + ahead : nullptr, wanted ? bytes : 0};
             if (value == 0) {
-                if (!owner_.in_place_) std::memcpy(out, x, static_cast<std::size_t>(channels * owner_.item_));
+                if (!owner_.in_place_)
+                    std::memcpy(out, x, static_cast<std::size_t>(bytes));
+                else
+                    for (std::int64_t i = 0; i < fetch.bytes; i += 64) __builtin_prefetch(fetch.x + i, 0, 2);
                 continue;
             }
-            const bool reads_out = !owner_.in_place_ && !owner_.past_caches_;
             Decision decision{};
             rate_channels(value, 0, decision);
             decision.rescale = task_.rescale;
             decision.past_caches = owner_.past_caches_;
-            decision.fetch = {x + ahead, reads_out ? out + ahead : nullptr, channels * owner_.item_};
+            decision.fetch = fetch;
             if (task_.granularity == Granularity::element) decision.draws = draws_.data() + (position - begin) * pitch;
             if (task_.granularity == Granularity::channel) decision.draws = owner_.shared_.data() + n * channels;
             if (task_.granularity == Granularity::region) decision.draw = owner_.shared_[static_cast<std::size_t>(n)];
