@@ -11,7 +11,7 @@ OURS = "sdfast"
 _COLORS = ("#46307f", "#e0662a", "#3388c4", "#6b9e4a", "#b0476f")
 _VERDICTS = {"aim": "#46307f", "reached": "#3388c4", "missed": "#e0662a", "noise": "#cfd4da"}
 _LIMITS = ("of the read probe", "of mul_", "of mul(out=)")
-_DPI = 80  # keeps the files small
+_DPI = 75  # keeps the files small
 
 
 def draw_limits(kept: Mapping) -> Figure | None:

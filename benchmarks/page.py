@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.figures import draw_errors, draw_growth, draw_limits
-from benchmarks.outcome import summary
+from benchmarks.outcome import sort_figures, summary
+from benchmarks.remarks import REMARKS
 from benchmarks.scoreboard import markdown
 from sdfast.files import write_atomically
 
@@ -50,6 +51,7 @@ def _text(kept: Mapping, plots: Sequence[str]) -> str:
         "noise where the middle half of the rounds does not agree; they show nothing.",
         "## Reach, aim, measured",
         "\n".join(f"- {line}" for line in summary(kept)),
+        *_remarks(kept),
         markdown(tables["judged"]),
         *_picture("limits.png", plots),
     ]
@@ -76,6 +78,12 @@ def _text(kept: Mapping, plots: Sequence[str]) -> str:
             markdown(tables["beside"]),
         ]
     return "\n\n".join(parts) + "\n"
+
+
+def _remarks(kept: Mapping) -> list[str]:
+    """Return a paragraph for each kind of figure that is missed and of which something is known."""
+    missed = dict.fromkeys(figure["target"] for figure in sort_figures(kept)["missed"])
+    return [f"*{target}*: {REMARKS[target]}" for target in missed if target in REMARKS]
 
 
 def _picture(name: str, plots: Sequence[str]) -> list[str]:

@@ -16,8 +16,9 @@ from benchmarks.curves import Curve
 from benchmarks.outcome import MISSED, NOT_SHOWN, REACHED, status, summary
 from benchmarks.page import write_page
 from benchmarks.peers import authors_numpy
+from benchmarks.remarks import REMARKS
 from benchmarks.scoreboard import Beside, Judged, Scoreboard
-from benchmarks.targets import IN_PLACE, POOLED, TARGETS
+from benchmarks.targets import GUIDED, IN_PLACE, POOLED, TARGETS
 from benchmarks.test_estimators import scipy_pearsonr, sklearn_information
 from benchmarks.test_measure import stored
 from benchmarks.test_memory import peak_bytes
@@ -114,6 +115,15 @@ def test_the_page_has_tables_and_small_plots_and_names_faster_peers(tmp_path):
     behind = text.partition("## Where a peer is faster")[2].partition("\n## ")[0]
     assert "quick peer | 0.50x" in behind and "slow peer" not in behind and "read probe" not in behind
     assert "missed: pooled, float32" in text and "| torch |" in text
+
+
+def test_the_page_says_what_is_known_of_a_figure_that_falls_short(tmp_path):
+    pytest.importorskip("matplotlib")
+    target = GUIDED["a tenth"]
+    for measured, said in ((0.7, True), (1.7, False)):
+        page, *_ = write_page(Scoreboard([Judged(target, "(2,3)", Spread((measured,)))]).to_dict(), tmp_path)
+        assert (REMARKS[target.label] in page.read_text()) is said
+    assert set(REMARKS) <= {target.label for target in TARGETS}
 
 
 def test_the_page_of_a_run_without_curves_has_no_plots_of_them(tmp_path):
