@@ -15,7 +15,7 @@ from benchmarks.contest import Lineup, hold
 from benchmarks.dropout_peers import F_DROPOUT, composed, unguided
 from benchmarks.dropouts import PLAIN, Activations, Guidance, P, by_rate, rate_tolerance
 from benchmarks.scoreboard import Beside, Judged
-from sdfast.bench.timing import Spread
+from sdfast.bench.timing import QUICK, Spread
 
 MUL = "mul_"
 MUL_OUT = "mul(out=)"
@@ -66,7 +66,7 @@ def test_in_place(dtype, rescale, benchmark, scoreboard):
     layer = LARGE if dtype.itemsize == 4 else Layer((2 * LARGE.shape[0], *LARGE.shape[1:]))
     feats = layer.feats(Guidance(rescale=rescale), dtype)
     peers = {}
-    if rescale:
+    if rescale and not (QUICK and dtype == torch.bfloat16):  # seconds a call
         run = partial(torch.nn.functional.dropout, feats.x, P, inplace=True)
         peers = {f"{F_DROPOUT}, in place": by_rate(run, P, rate_tolerance(feats.x.numel()))}
     case = f"dropout in place {feats.shape}{' rescaled' if rescale else ''}"
