@@ -38,6 +38,8 @@ class Dropout {
     // Runs of positions (or of channels, where there are no positions): one (n, c) each.
     bool positions_run() const;
     void join_rows();
+    // Whether a store has to have the memory that it changes in a cache, other than that of x.
+    bool reads_out() const { return !in_place_ && !past_caches_; }
     bool channels_run() const { return channel_.stride_a == item_ && channel_.stride_b == item_; }
     float rate(std::int64_t c) const { return rates_.empty() ? rate_ : rates_[static_cast<std::size_t>(c)]; }
 
@@ -279,8 +281,7 @@ void Dropout::Worker::decide_vector(std::int64_t n, std::int64_t last_row, const
 
 Fetch Dropout::Worker::fetch_of(const Piece& piece) const {
     const std::int64_t begin = piece.span.begin * owner_.item_;
-    const bool reads_out = !owner_.in_place_ && !owner_.past_caches_;
-    return {piece.x + begin, reads_out ? piece.out + begin : nullptr, piece.span.length() * owner_.item_};
+    return {piece.x + begin, owner_.reads_out() ? piece.out + begin : nullptr, piece.span.length() * owner_.item_};
 }
 
 void Dropout::Worker::rows_of_positions(std::int64_t first, std::int64_t last, bool contiguous) {
@@ -337,8 +338,7 @@ void Dropout::Worker::rows_of_channels(std::int64_t first, std::int64_t last) {
             // Rows that are left out fetch for those that are not.
             const std::int64_t later = position + kDraws;
             const bool wanted = !owner_.in_place_ || !values || later >= owner_.size_ || values[later] != 0;
-            const bool reads_out = !owner_.in_place_ && !owner_.past_caches_;
-            const Fetch fetch = {x + ahead, reads_out ? out + ahead : nullptr, wanted ? bytes : 0};
+            const Fetch fetch = {x + ahead, owner_.reads_out() ? out + ahead : nullptr, wanted ? bytes : 0};
             if (value == 0) {
                 if (!owner_.in_place_)
                     std::memcpy(out, x, static_cast<std::size_t>(bytes));

@@ -83,10 +83,15 @@ inline vuint16_half narrow_words(vint32 v) {
 inline vfloat widen(const BFloat16&, vuint16_half words) { return widen_bfloat16(&words); }
 inline vfloat widen(const Half&, vuint16_half words) { return widen_half(&words); }
 
-// To the nearest, ties to even. A NaN that came from a bfloat16 has no low bits that could carry into its exponent.
-inline vuint16_half narrowed(const BFloat16&, vfloat x) {
+// Its upper halves are x as bfloat16, to the nearest, ties to even. A NaN that came from a bfloat16 has no low bits
+// that could carry into its exponent.
+inline vuint32 rounded_to_upper_half(vfloat x) {
     const vuint32 bits = (vuint32)x;
-    return narrow_words((vint32)((bits + 0x7fff + (bits >> 16 & 1)) >> 16));
+    return bits + 0x7fff + (bits >> 16 & 1);
+}
+
+inline vuint16_half narrowed(const BFloat16&, vfloat x) {
+    return narrow_words((vint32)(rounded_to_upper_half(x) >> 16));
 }
 
 inline vuint16_half narrowed(const Half&, vfloat x) {
@@ -216,12 +221,10 @@ struct Halves {
 // A scale that is a power of two, as that of p = 0.5 is, leaves nothing to round.
 template <bool kRounds>
 inline vuint16 scaled(vuint16 bfloat16s, vfloat scale) {
-    const auto rounded_bits = [](vfloat v) {
-        return kRounds ? (vuint32)v + 0x7fff + ((vuint32)v >> 16 & 1) : (vuint32)v;
-    };
+    const auto bits = [](vfloat v) { return kRounds ? rounded_to_upper_half(v) : (vuint32)v; };
     const vuint32 pairs = (vuint32)bfloat16s;
-    const vuint32 low = rounded_bits((vfloat)(pairs << 16) * scale);
-    const vuint32 high = rounded_bits((vfloat)(pairs & 0xffff0000u) * scale);
+    const vuint32 low = bits((vfloat)(pairs << 16) * scale);
+    const vuint32 high = bits((vfloat)(pairs & 0xffff0000u) * scale);
     return (vuint16)(low >> 16 | (high & 0xffff0000u));
 }
 
