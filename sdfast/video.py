@@ -201,7 +201,7 @@ def read_clip(
         index: what `index_frames` says of the file, if it is known already.
 
     Returns:
-        uint8 (T, H, W, 3) RGB.
+        uint8 (T, H, W, 3) RGB, upright where the file says how the camera was held.
 
     Raises:
         VideoError: the file cannot be read, or a frame of the clip is missing or damaged.
@@ -240,9 +240,10 @@ def _decode(path, index: FrameIndex, wanted: np.ndarray, size, start: int | None
                 continue
             if frame.is_corrupt:
                 raise VideoError(f"{path}: truncated or damaged: frame {number} of {index.count} is incomplete")
-            images[number] = reformatter.reformat(
-                frame, width=width, height=height, format="rgb24", interpolation="AREA"
-            ).to_ndarray()
+            turns = round(frame.rotation / 90)  # quarter turns until it is upright: cameras are held sideways
+            coded = (height, width) if turns % 2 else (width, height)
+            image = reformatter.reformat(frame, *coded, format="rgb24", interpolation="AREA").to_ndarray()
+            images[number] = np.rot90(image, turns)
             if not remaining:
                 break
     return images
