@@ -11,7 +11,7 @@ from torch import nn
 from sdfast.batches import Share
 from sdfast.hooks import Capture, Key, untouched
 from sdfast.journal import Journal, describe_job
-from sdfast.layers import match_channel_dims, match_layers
+from sdfast.layers import check_model, match_channel_dims, match_layers
 from sdfast.processes import Peers
 from sdfast.report import BiasReport, check_reading
 from sdfast.state import CoMoments
@@ -64,7 +64,7 @@ def measure(
     Raises:
         ValueError: an argument or an output does not fit, a pattern matches nothing, or the state in `resume` is
             damaged or of another job (`sdfast.checkpoint.CheckpointError`).
-        TypeError: a layer returns no floating-point tensor.
+        TypeError: an argument is of another type, or a layer returns no floating-point tensor.
         sdfast.processes.PeerError: another process failed.
 
     Source: Kowal et al., TPAMI 2024, doi 10.1109/TPAMI.2024.3462291.
@@ -79,6 +79,7 @@ def measure(
     """
     with Peers() as peers:
         check_reading(kind, threshold)  # now, not at the end
+        check_model(model)
         with untouched(model, device) as device:
             matches = match_layers(model, layers)
             channel_dims = match_channel_dims(model, channel_dim, matches)
