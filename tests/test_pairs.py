@@ -117,10 +117,19 @@ class TestEveryDataset:
 
     @pytest.mark.parametrize(
         ("name", "value"),
-        [("num_pairs", 0), ("clip_frames", 1), ("seed", -1), ("frame_size", (0, 8)), ("stride", 0), ("seed", 1.5)],
+        [
+            ("num_pairs", 0),
+            ("clip_frames", 1),
+            ("seed", -1),
+            ("frame_size", (0, 8)),
+            ("stride", 0),
+            ("seed", 1.5),
+            ("frame_size", 112),
+            ("frame_size", (8, 8, 3)),
+        ],
     )
     def test_settings_out_of_range(self, kind, video_folder, stylised_folder, name, value):
-        with pytest.raises(ValueError, match=f"{name}: expected an integer of at least"):
+        with pytest.raises(ValueError, match=rf"{name}: expected (an integer|a positive integer|\(height, width\))"):
             dataset(kind, video_folder, stylised_folder, **{name: value})
 
 
