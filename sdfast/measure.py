@@ -54,7 +54,8 @@ def measure(
             Default: 1 of convolutions and batch norms, the last of linear layers, layer norms and 3-D outputs
             (N, tokens, C), else 1.
         resume: a folder for the state of the measurement, written after each batch. A run that finds its own state
-            there goes on from it. The files are the caller's to delete.
+            there goes on from it. Pairs are recognised by their `fingerprint()`, as those of sdfast.pairs have it,
+            and without one by their class and number only. The files are the caller's to delete.
 
     Returns:
         A report for each layer, in the order they first ran. A layer called several times in one forward pass has

@@ -121,8 +121,11 @@ class PairDataset(Dataset):
         return {"class": type(self).__name__, **{key: getattr(self, key) for key in keys}}
 
     def _inventory(self) -> list:
-        """Return name and size of every source."""
-        return [[os.path.basename(source), os.path.getsize(source)] for source in self.sources]
+        """Return name and size of every source; None for the size of one that is gone, to be skipped in its turn."""
+        return [
+            [os.path.basename(source), os.path.getsize(source) if os.path.exists(source) else None]
+            for source in self.sources
+        ]
 
     def fingerprint(self) -> str:
         """Return 64 hex digits that tell whether two datasets give the same pairs.

@@ -56,8 +56,8 @@ def find_videos(path: str | os.PathLike | Iterable[str | os.PathLike]) -> list[P
     """Find video files in a folder and the folders below it.
 
     Args:
-        path: a folder (searched for known suffixes, hidden files left out), a file (taken whatever its suffix),
-            or several of these.
+        path: a folder (searched for known suffixes, hidden files left out, links followed), a file (taken whatever
+            its suffix), or several of these.
 
     Returns:
         The files, sorted within each folder.
@@ -78,13 +78,25 @@ def find_videos(path: str | os.PathLike | Iterable[str | os.PathLike]) -> list[P
         raise VideoError(f"{path}: no such file or folder")
     videos = sorted(
         Path(folder, name)
-        for folder, _, names in os.walk(path)
+        for folder, names in walk(path)
         for name in names
         if Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")
     )
     if not videos:
         raise VideoError(f"{path}: no video in this folder (looked for {', '.join(SUFFIXES)})")
     return videos
+
+
+def walk(folder: str | os.PathLike) -> Iterator[tuple[str, list[str]]]:
+    """Yield each folder from this one down and the names of its files; where links lead in circles, each once."""
+    seen = set()
+    for path, folders, names in os.walk(folder, followlinks=True):
+        folders.sort()
+        if (real := os.path.realpath(path)) in seen:
+            folders.clear()
+        else:
+            seen.add(real)
+            yield path, names
 
 
 def demo_videos() -> list[Path]:

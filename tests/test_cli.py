@@ -290,7 +290,7 @@ def test_info_says_what_is_missing_and_how_to_get_it(capsys, monkeypatch):
     code, out, _ = run(capsys, "info")
     assert code == 0
     assert "av: reading videos: pip install 'sdfast[video]'" in out
-    assert "backend cpu: " in out and "reinstall sdfast" in out
+    assert "backend cpu: the compiled extension sdfast._C is missing; reinstall sdfast" in out
 
 
 MEMORY = """

@@ -122,6 +122,14 @@ def test_finds_videos_below_a_folder(video_folder):
     ]
 
 
+def test_links_are_followed_and_may_lead_in_circles(video_folder, tmp_path):
+    linked = tmp_path / "linked"
+    linked.mkdir()
+    for name, target in (("train", video_folder), ("again", video_folder), ("circle", linked)):
+        (linked / name).symlink_to(target)
+    assert [path.name for path in find_videos(linked)] == ["a.mp4", "b.mkv", "c.avi"]
+
+
 def test_folder_without_videos(tmp_path):
     with pytest.raises(VideoError, match="no video in this folder"):
         find_videos(tmp_path)
