@@ -132,8 +132,7 @@ Output<std::int64_t> empty_int64(std::initializer_list<std::int64_t> shape, cons
 cpu::FeaturePair feature_pair(py::handle feats_a, py::handle feats_b, std::int64_t channel_dim) {
     const dlpack::Tensor a = view(feats_a), b = view(feats_b);
     if (channel_dim < 0) channel_dim += a.ndim;
-    if (a.device.index != b.device.index || a.ndim < 2 || a.ndim != b.ndim || channel_dim < 1 || channel_dim >= a.ndim)
-        refuse();
+    if (a.ndim < 2 || a.ndim != b.ndim || channel_dim < 1 || channel_dim >= a.ndim) refuse();
     const DType dtype = feature_dtype(a.dtype);
     if (feature_dtype(b.dtype) != dtype) refuse();
     for (std::int32_t d = 0; d < a.ndim; ++d)

@@ -15,6 +15,7 @@
 namespace sdfast::cuda {
 
 Here here;
+int current_gpu = 0;
 int emulated_processors = 4;
 std::uint64_t order_seed = 0;
 std::int64_t launches = 0;
@@ -171,8 +172,10 @@ void narrow(float x, Half& to) {
     to.bits = static_cast<std::uint16_t>(sign | half);
 }
 
-void run_grid(std::int64_t blocks, int threads, std::size_t shared_bytes, const std::function<void()>& thread) {
+void run_grid(std::int64_t blocks, int threads, std::size_t shared_bytes, Stream stream,
+              const std::function<void()>& thread) {
     check_grid(blocks);
+    if (stream != stream_of(current_gpu)) throw std::runtime_error("emulator: a stream of another GPU");
     if (threads % kLanes != 0 || threads > 1024 || shared_bytes > 48 * 1024 || blocks < 1)
         throw std::runtime_error("emulator: a launch that no GPU takes");
     ++launches;
@@ -200,8 +203,8 @@ void check_grid(std::int64_t blocks) {
     if (blocks >> 31 != 0) throw std::runtime_error("emulator: features too large for one launch");
 }
 
-OnDevice::OnDevice(int) {}
-OnDevice::~OnDevice() = default;
+OnDevice::OnDevice(int device) : previous_(current_gpu) { current_gpu = device; }
+OnDevice::~OnDevice() { current_gpu = previous_; }
 
 int processors() { return emulated_processors; }
 
