@@ -71,9 +71,9 @@ void launch(void (*kernel)(Parameters...), std::int64_t blocks, int threads, std
 extern int current_gpu;
 inline Stream stream_of(int gpu) { return reinterpret_cast<Stream>(static_cast<std::uintptr_t>(gpu) + 1); }
 
-// How many processors an emulated GPU has, and the seed of all orders; launches so far.
+// How many processors an emulated GPU has, and the seed of all orders; launches and their blocks so far.
 extern int emulated_processors;
 extern std::uint64_t order_seed;
-extern std::int64_t launches;
+extern std::int64_t launches, blocks_run;
 
 }  // namespace sdfast::cuda
