@@ -112,3 +112,17 @@ def test_static_dropout_equals_numpy_bit_by_bit(neon, dtype):
 def test_what_a_mask_leaves_out_stays_as_it_is(neon, dtype):
     for kind in ("spots", "frames", "fractions"):
         of_dropout.test_what_a_mask_leaves_out_stays_as_it_is("cpu", dtype, kind)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_hard_cases_are_no_harder(neon, dtype):
+    """Large means, values that are not finite, channels that never vary; large inputs, which threads share."""
+    of_comoments.test_constant_channels_have_no_variance_at_all("neon", dtype)
+    of_comoments.test_equal_features_correlate_exactly("neon", dtype)
+    of_comoments.test_a_bad_value_stays_in_its_channel("neon", dtype, torch.nan)
+    if dtype.itemsize > 2:
+        of_comoments.test_large_means_lose_nothing("neon", dtype, outlier_first=True)
+    else:
+        of_comoments.test_an_outlier_first_does_not_spoil_halves("neon", dtype, of_comoments.transposed)
+    of_dropout.test_kept_values_stay_and_dropped_ones_are_zero_whatever_they_were("cpu", dtype)
+    of_dropout.test_what_is_dropped_depends_on_no_number_of_threads("cpu")
