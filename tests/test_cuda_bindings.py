@@ -60,6 +60,13 @@ def test_tensors_on_several_gpus_are_refused(name):
     assert emulated().launches() == before and emulated().current_gpu() == 0
 
 
+def test_a_number_of_factors_that_no_memory_holds_is_refused():
+    """Before blocks are counted."""
+    x, labels = torch.ones(4, 512), torch.zeros(4, dtype=torch.int64)
+    with pytest.raises(ValueError, match="arguments refused"):
+        emulated().channel_bias(x, x, labels, 2**62, 1, True, True)
+
+
 @pytest.fixture(scope="module", params=[torch.float32, torch.bfloat16], ids=str)
 def memory(request, tmp_path_factory):
     """Return two tensors with 7 * 2**30 elements each, of which only those that are written take space."""

@@ -177,6 +177,7 @@ BAD = [
     (dict(factor=FACTOR, num_factors=0), ValueError, "num_factors: expected a positive integer, got 0"),
     (dict(factor=FACTOR, num_factors=2.0), ValueError, r"num_factors: expected a positive integer, got 2\.0"),
     (dict(pool="no"), TypeError, "pool: expected True or False, got 'no'"),
+    (dict(factor=FACTOR, num_factors=2**62), ValueError, r"num_factors: expected less than 2\*\*31"),
     (dict(kind="spearman"), ValueError, "kind: expected one of pearson, intraclass, got 'spearman'"),
 ]
 

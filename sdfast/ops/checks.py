@@ -56,6 +56,8 @@ def check_factor(factor: Tensor | None, feats_a: Tensor, num_factors: int) -> No
     other labels count nowhere.
     """
     check_integer("num_factors", num_factors, 1)
+    if num_factors >= 2**31:
+        raise ValueError(f"num_factors: expected less than 2**31, got {num_factors}")
     if factor is None:
         return
     if not isinstance(factor, Tensor):
