@@ -8,7 +8,6 @@ namespace sdfast::cuda {
 namespace {
 
 constexpr std::int64_t kFewestSamples = 256;  // of a split; those of fewer cost more than they bring
-constexpr int kProductBlocks = 2;             // that a processor has at a time
 
 // So many that nearly all processors are busy to the end.
 std::int64_t splits_of(std::int64_t tiles, std::int64_t samples, int processors) {

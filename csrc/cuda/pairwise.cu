@@ -71,7 +71,7 @@ struct Reader {
 };
 
 template <class T, bool kVectors>
-__global__ void __launch_bounds__(kProductThreads, 2)
+__global__ void __launch_bounds__(kProductThreads, kProductBlocks)
     product_kernel(const __grid_constant__ PairwiseTask task, T* out) {
     constexpr int V = kVector<T>, kWidth = Tiles<T>::kWidth, kEach = 2 * V;
     Tiles<T>& tiles = shared<Tiles<T>>();
