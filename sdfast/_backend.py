@@ -84,6 +84,18 @@ def use_backend(name: str) -> Iterator[None]:
     tensor([1.], dtype=torch.float64)
     """
     load(name)
+    with as_forced(name):
+        yield
+
+
+def forced() -> str | None:
+    """Return the name of the backend that is forced, or None."""
+    return _forced.get()
+
+
+@contextmanager
+def as_forced(name: str | None) -> Iterator[None]:
+    """Force inside the `with` block what `forced` has returned elsewhere, such as in another thread."""
     token = _forced.set(name)
     try:
         yield

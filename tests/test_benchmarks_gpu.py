@@ -14,8 +14,9 @@ import pytest
 import torch
 
 from benchmarks.gpu import checks, comoments, pairwise, static_dropout, targets
+from benchmarks.gpu.answers import Check, hold
 from benchmarks.gpu.device import Device, in_turn, poisoned
-from benchmarks.gpu.features import Pairs, batch_of
+from benchmarks.gpu.features import LAYOUTS, Pairs, batch_of
 from benchmarks.gpu.journal import Journal
 from benchmarks.gpu.race import COPY, Aim, Case, Contender, Context, race
 from benchmarks.outcome import NOT_SHOWN, REACHED
@@ -140,15 +141,15 @@ def test_checks_find_what_is_wrong(name, answer, context, monkeypatch):
     found = [make for stage, make in checks.plans() if stage.endswith("float32") and stage.split()[1] in served]
     monkeypatch.setattr(torch_reference, name, answer(getattr(torch_reference, name)))
     for make in found:
-        checks.hold(make(rehearsed), rehearsed)
+        hold(make(rehearsed), rehearsed)
     assert len(found) == len(served)
     assert {each["status"] for each in context.journal.of("check")} == {"WRONG"}
 
 
 def test_an_answer_of_nan_is_wrong_and_one_that_fails_is_told(context):
-    check = checks.Check("comoments", torch.float32, 1.0, [("good", lambda: 0.5), ("bad", lambda: math.nan)])
-    checks.hold(check, context)
-    checks.hold(checks.Check("comoments", torch.float16, 1.0, [("broken", lambda: 1 / 0)]), context)
+    check = Check("comoments", torch.float32, 1.0, [("good", lambda: 0.5), ("bad", lambda: math.nan)])
+    hold(check, context)
+    hold(Check("comoments", torch.float16, 1.0, [("broken", lambda: 1 / 0)]), context)
     found = {(each["candidate"], each["dtype"]): each for each in context.journal.of("check")}
     assert found["cpu", "float32"]["status"] == "WRONG" and found["cpu", "float32"]["where"] == "bad"
     assert found["cpu", "float16"]["status"] == "failed" and "ZeroDivisionError" in found["cpu", "float16"]["note"]
@@ -157,7 +158,7 @@ def test_an_answer_of_nan_is_wrong_and_one_that_fails_is_told(context):
 
 def test_the_hard_case_is_judged_as_on_the_cpu(context):
     make = dict(checks.plans())["check mean/std = 1e4 float32"]
-    checks.hold(make(Context(Device("cpu"), context.journal, {"cpu": None}, 0, 0.0, True)), context)
+    hold(make(Context(Device("cpu"), context.journal, {"cpu": None}, 0, 0.0, True)), context)
     judged = context.journal.of("judged")
     assert {(each["candidate"], each["selected"]) for each in judged} == {("cpu", True), ("reference", False)}
     assert {each["target"] for each in judged} == {ERROR.label} and {each["verdict"] for each in judged} == {"aim"}
@@ -388,7 +389,7 @@ def test_another_clock_may_take_the_samples():
 def test_all_ways_and_layouts_are_checked():
     context = Context(Device("cpu"), None, {}, 0, 0.0, False)
     variants = [name for _, make in checks.plans() if "dropout" in _ for name, _ in make(context).variants]
-    for words in (("forward", "in place", "backward"), ("element", "channel", "region"), checks.LAYOUTS):
+    for words in (("forward", "in place", "backward"), ("element", "channel", "region"), LAYOUTS):
         for word in words:
             assert any(word in name for name in variants), word
     for words in itertools.product(("pooled", ""), ("labelled", ""), ("strided", "transposed")):

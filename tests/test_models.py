@@ -196,6 +196,25 @@ def test_torchvision_errors(torchvision, monkeypatch):
         load_model("torchvision:r3d_18")
 
 
+@pytest.mark.parametrize(
+    ("name", "first", "last"),
+    [
+        ("r3d_18", ("layer1", 64), ("layer4", 512)),
+        ("mvit_v1_b", ("blocks.0", 192), ("blocks.15", 768)),
+        ("s3d", ("features.0", 64), ("features.15", 1024)),
+        ("swin3d_t", ("features.0", 96), ("features.6", 768)),
+    ],
+)
+def test_torchvision_itself_has_its_channels_where_they_are_looked_for(name, first, last):
+    pytest.importorskip("torchvision")
+    model = load_model(f"torchvision:{name}", "random")
+    clip_a, clip_b = torch.rand(2, 3, model.clip_frames, *model.frame_size)
+    pairs = [(clip_a, clip_b, 0)]
+    reports = sdfast.measure(model.module, pairs, model.layers, progress=False, channel_dim=model.channel_dim)
+    channels = [(layer, report.num_channels) for layer, report in reports.items()]
+    assert (channels[0], channels[-1]) == (first, last)
+
+
 # ---- Hugging Face, small random configurations
 
 SMALL = dict(hidden_size=16, num_hidden_layers=6, num_attention_heads=2, intermediate_size=32)

@@ -1,12 +1,14 @@
 """static_dropout under everything that torch does with an operation: autograd, compile, checkpoints, vmap, autocast."""
 
+import threading
+
 import pytest
 import torch
 from torch.autograd import forward_ad
 from torch.utils.checkpoint import checkpoint
 
 import sdfast
-from sdfast import reference
+from sdfast import reference, torch_reference
 
 SEED = torch.tensor(987654321)
 MASK = torch.rand(4, 2, 3, generator=torch.Generator().manual_seed(0))
@@ -46,6 +48,30 @@ def test_gradient_is_the_same_operation(backend, inplace):
     torch.testing.assert_close(y, drop(x.detach()))
     y.sum().backward()
     assert torch.equal(x.grad, expected_gradient())
+
+
+@pytest.mark.parametrize("route", ["eager", "in place", "operator", "in-place operator", "func"])
+def test_backward_runs_where_forward_did_in_any_thread(route, monkeypatch):
+    """On GPUs autograd runs in threads of its own, which know nothing of `use_backend`."""
+    calls, kernel = [], torch_reference.static_dropout
+    monkeypatch.setattr(torch_reference, "static_dropout", lambda *args: calls.append(0) or kernel(*args))
+    x = features(grad=True)
+    args = (SEED, 0.9, MASK, WEIGHT, 0, True, 1)
+    with sdfast.use_backend("reference"):
+        if route == "func":
+            y, backward = torch.func.vjp(drop, x.detach())
+        else:
+            y = x * 1
+            if route == "in-place operator":
+                OPERATORS.static_dropout_(y, *args)
+            else:
+                y = OPERATORS.static_dropout(y, *args) if route == "operator" else drop(y, inplace=route == "in place")
+            backward = y.backward
+    calls.clear()
+    thread = threading.Thread(target=backward, args=(torch.ones_like(y),))
+    thread.start()
+    thread.join()
+    assert len(calls) == 1
 
 
 @backends

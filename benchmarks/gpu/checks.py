@@ -6,7 +6,6 @@ What is handed to a kernel to write to is poisoned. Nothing here is timed.
 import itertools
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -14,14 +13,14 @@ import torch
 from torch import Tensor
 
 import sdfast
+from benchmarks.gpu.answers import Check
 from benchmarks.gpu.device import poisoned
-from benchmarks.gpu.features import dtype_text, seed_of
-from benchmarks.gpu.race import Context, try_it, with_backend
-from benchmarks.scoreboard import Judged
+from benchmarks.gpu.dropout_checks import dropout_check
+from benchmarks.gpu.features import LAYOUTS, dtype_text, in_layout, seed_of
+from benchmarks.gpu.race import Context
 from benchmarks.targets import ERROR
-from sdfast import _backend, reference
+from sdfast import reference
 from sdfast.bench.features import draw_pair, largest_error
-from sdfast.bench.timing import Spread
 from sdfast.ops.comoments import comoments
 from tests.tolerances import CORRELATION, MOMENTS, PRODUCT
 
@@ -32,24 +31,8 @@ _SHAPES = ((300, 70), (1, 63, 5), (37, 1, 300), (9, 16, 3, 5, 7), (500, 33, 4, 7
 _TINY_SHAPES = ((9, 7), (1, 5, 3), (6, 1, 20), (4, 3, 2, 2, 3))
 
 
-@dataclass(frozen=True)
-class Check:
-    """One operation on one dtype; each variant has a name, and returns its error when it is called."""
-
-    operation: str
-    dtype: torch.dtype
-    tolerance: float
-    variants: list[tuple[str, Callable[[], float]]]
-
-    @property
-    def name(self) -> str:
-        return f"check {self.operation} {dtype_text(self.dtype)}"
-
-
 def plans() -> Iterator[tuple[str, Callable[[Context], Check]]]:
     """Yield the name of each check, and what draws it."""
-    from benchmarks.gpu.dropout_checks import dropout_check
-
     makers = {
         "comoments": _comoments,
         "channel_bias": _channel_bias,
@@ -62,40 +45,6 @@ def plans() -> Iterator[tuple[str, Callable[[Context], Check]]]:
             yield f"check {operation} {dtype_text(dtype)}", partial(make, dtype)
 
 
-def hold(check: Check, context: Context) -> None:
-    """Run a check with every backend and write a row for each: the largest error, and in which variant it was."""
-    for backend, absent in context.backends.items():
-        worst, where, note = 0.0, "", ""
-        why = f"absent: {absent}" if absent else context.journal.banned(check.name).get(backend)
-        for variant, run in check.variants if why is None else ():
-            error, why = try_it(context, check.name, backend, with_backend(run, backend))
-            if error is None:
-                where = variant
-                break
-            error = math.inf if math.isnan(error) else error
-            if error >= worst:
-                worst, where = error, variant
-            why = None
-        wrong = why is None and worst > check.tolerance
-        context.journal.add(
-            "check",
-            stage=check.name,
-            operation=check.operation,
-            dtype=dtype_text(check.dtype),
-            candidate=backend,
-            variants=len(check.variants),
-            error=None if why is not None else worst,
-            tolerance=check.tolerance,
-            where=where,
-            status="WRONG" if wrong else "right" if why is None else "absent" if absent else "failed",
-            note=why or note,
-        )
-        if check.operation == _HARD and check.dtype == torch.float32 and why is None and not context.device.rehearses:
-            figure = Judged(ERROR, backend, Spread((worst,))).to_dict()
-            selected = backend == _backend.chosen(context.device.torch.type, "channel_bias")
-            context.journal.add("judged", **figure, candidate=backend, selected=selected)
-
-
 def moments_error(found: np.ndarray, expected: np.ndarray) -> float:
     """Return the largest error of (6, F, C) co-moments, each to its own scale: means to the spread, products to m2."""
     count, mean_a, mean_b, m2_a, m2_b, _ = expected
@@ -105,23 +54,6 @@ def moments_error(found: np.ndarray, expected: np.ndarray) -> float:
     means = (np.maximum(np.maximum(np.abs(mean), spread), 1e-9) for mean in (mean_a, mean_b))
     products = (np.maximum(scale, 1e-6) for scale in (m2_a, m2_b, np.sqrt(m2_a * m2_b)))
     return largest_error((found - expected)[1:] / np.stack([*means, *products]), 0.0)
-
-
-def in_layout(x: Tensor, layout: str) -> Tensor:
-    """Return the same values in memory of another order; gaps hold NaN."""
-    if layout == "channels-last":
-        return x.movedim(1, -1).contiguous().movedim(-1, 1)
-    if layout == "transposed":
-        back = tuple(reversed(range(x.ndim)))
-        return x.permute(back).contiguous().permute(back)
-    if layout == "strided":
-        wide = x.new_full([2 * size for size in x.shape], torch.nan)
-        view = wide[tuple(slice(None, None, 2) for _ in x.shape)]
-        return view.copy_(x)
-    return x
-
-
-LAYOUTS = ("contiguous", "channels-last", "transposed", "strided")
 
 
 def _shapes(context: Context) -> tuple[tuple[int, ...], ...]:
@@ -212,7 +144,7 @@ def _hard(dtype: torch.dtype, context: Context) -> Check:
             if outlier < 1e4 + 50:
                 b[first] = outlier
         variants.append((f"{layout}, outlier {outlier}", partial(_corr_error, a, b, layout)))
-    return Check(_HARD, dtype, ERROR.reach, variants)
+    return Check(_HARD, dtype, ERROR.reach, variants, target=ERROR if dtype == torch.float32 else None)
 
 
 def _corr_error(a, b, layout) -> float:

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 import sdfast
-from benchmarks.gpu.checks import LAYOUTS, Check, in_layout
+from benchmarks.gpu.answers import Check
 from benchmarks.gpu.device import poisoned
-from benchmarks.gpu.features import seed_of
+from benchmarks.gpu.features import LAYOUTS, in_layout, seed_of
 from benchmarks.gpu.race import Context
 from sdfast import reference
 from sdfast.ops.static_dropout import GRANULARITIES

@@ -13,6 +13,7 @@ from sdfast import torch_reference
 from sdfast.bench.features import draw_pair
 from sdfast.functional import correlation
 
+LAYOUTS = ("contiguous", "channels-last", "transposed", "strided")
 _CHUNK = 1 << 26  # elements that are float64 at a time
 
 
@@ -41,6 +42,20 @@ def size_text(size: float) -> str:
 def dtype_text(dtype: torch.dtype) -> str:
     """Return torch.float32 as float32."""
     return str(dtype).removeprefix("torch.")
+
+
+def in_layout(x: Tensor, layout: str) -> Tensor:
+    """Return the same values in memory of another order; gaps hold NaN."""
+    if layout == "channels-last":
+        return x.movedim(1, -1).contiguous().movedim(-1, 1)
+    if layout == "transposed":
+        back = tuple(reversed(range(x.ndim)))
+        return x.permute(back).contiguous().permute(back)
+    if layout == "strided":
+        wide = x.new_full([2 * size for size in x.shape], torch.nan)
+        view = wide[tuple(slice(None, None, 2) for _ in x.shape)]
+        return view.copy_(x)
+    return x
 
 
 @dataclass(frozen=True)

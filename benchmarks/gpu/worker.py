@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.gpu import checks, comoments, pairwise, static_dropout
+from benchmarks.gpu.answers import Check, hold
 from benchmarks.gpu.device import Device
 from benchmarks.gpu.journal import Journal
 from benchmarks.gpu.race import Context, DeviceLost, race
@@ -104,8 +105,8 @@ def stages(context: Context) -> Iterator[tuple[str, Callable[[], None]]]:
             yield name, partial(_draw_and_race, plan, name, context)
 
 
-def _draw_and_hold(make: Callable[[Context], checks.Check], context: Context) -> None:
-    checks.hold(make(context), context)
+def _draw_and_hold(make: Callable[[Context], Check], context: Context) -> None:
+    hold(make(context), context)
 
 
 def _draw_and_race(plan, name: str, context: Context) -> None:

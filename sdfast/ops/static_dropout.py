@@ -111,7 +111,7 @@ class _Eager(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad):
-        return static_dropout(grad, *_restore(ctx)), *[None] * 8
+        return _again(ctx, static_dropout, grad), *[None] * 8
 
 
 class _Transformed(torch.autograd.Function):
@@ -131,22 +131,24 @@ class _Transformed(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad):
-        return static_dropout(grad, *_restore(ctx)), *[None] * 7
+        return _again(ctx, static_dropout, grad), *[None] * 7
 
     @staticmethod
     def jvp(ctx, tangent, *_):
-        return static_dropout(tangent, *_restore(ctx))
+        return _again(ctx, static_dropout, tangent)
 
 
 def _save(ctx, args) -> tuple:
     seed, p, mask, channel_weight, *rest = args
     ctx.save_for_backward(seed, mask, channel_weight)
-    return p, rest
+    return _backend.forced(), p, rest
 
 
-def _restore(ctx) -> tuple:
-    (seed, mask, channel_weight), (p, rest) = ctx.saved_tensors, ctx.args
-    return seed, p, mask, channel_weight, *rest
+def _again(ctx, drop, x: Tensor) -> Tensor:
+    """Drop the same elements of x, on the backend of forward: on GPUs autograd has threads of its own."""
+    (seed, mask, channel_weight), (forced, p, rest) = ctx.saved_tensors, ctx.args
+    with _backend.as_forced(forced):
+        return drop(x, seed, p, mask, channel_weight, *rest)
 
 
 @torch.library.custom_op("sdfast::static_dropout", mutates_args=())
@@ -175,7 +177,7 @@ def _setup_context(ctx, inputs, output) -> None:
 
 
 def _backward(ctx, grad: Tensor):
-    return torch.ops.sdfast.static_dropout(grad, *_restore(ctx)), *[None] * 7
+    return _again(ctx, torch.ops.sdfast.static_dropout, grad), *[None] * 7
 
 
 _static_dropout.register_autograd(_backward, setup_context=_setup_context)
@@ -224,7 +226,7 @@ class _InPlace(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad):
-        return torch.ops.sdfast.static_dropout(grad, *_restore(ctx)), *[None] * 7
+        return _again(ctx, torch.ops.sdfast.static_dropout, grad), *[None] * 7
 
 
 @torch.library.impl(_library, "static_dropout_", "Autograd")
