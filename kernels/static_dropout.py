@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sdfast.kernels.layout import Layout, join, offset_of, positions, warps
 
-TILE = 2048  # elements: two counters a thread, whose work hides that of finding the tile
+TILE = 8192  # bytes: four loads and at least one counter a thread, whose work hides that of finding the tile
 CHANNELS = 64  # of a tile whose channels lie side by side
 MASKED_RUN = 128  # positions of a tile: where a mask is sampled once for several channels
 ELEMENT, CHANNEL, REGION = 0, 1, 2
@@ -192,7 +192,7 @@ def static_dropout(
 
     layout = Layout(batch, channels, size, sizes, ((x.stride(0), x_c, strides_x), (out.stride(0), out_c, strides_out)))
     p_vector, c_vector = layout.vectors(x, out)
-    block_c, block_p = tile_shape(channels, size, x_c, strides_x[-1], mask is not None)
+    block_c, block_p = tile_shape(channels, size, x_c, strides_x[-1], mask is not None, x.element_size())
     wide = 2 * size * max(grid) >= 2**31
     with torch.cuda.device_of(x):
         drop[(batch * triton.cdiv(channels, block_c) * triton.cdiv(size, block_p),)](
@@ -245,11 +245,14 @@ def join_masked(dims: list[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
     return joined
 
 
-def tile_shape(channels: int, size: int, channel_stride: int, last_stride: int, masked: bool) -> tuple[int, int]:
+def tile_shape(
+    channels: int, size: int, channel_stride: int, last_stride: int, masked: bool, width: int
+) -> tuple[int, int]:
     """Return the tile (channels, positions): longest where memory is contiguous, whole counters of eight draws."""
     size = max(triton.next_power_of_2(size), 8)
+    tile = TILE // width
     if channels > 1 and channel_stride < last_stride:
         block_c = min(triton.next_power_of_2(channels), CHANNELS)
-        return block_c, min(size, TILE // block_c)
-    block_p = min(size, MASKED_RUN if masked else TILE)
-    return min(triton.next_power_of_2(channels), TILE // block_p), block_p
+        return block_c, min(size, tile // block_c)
+    block_p = min(size, MASKED_RUN if masked else tile)
+    return min(triton.next_power_of_2(channels), tile // block_p), block_p
