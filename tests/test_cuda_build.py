@@ -20,7 +20,7 @@ VECTORS = {
     r"::pool_columns_kernel<.*, [248]>": 8,
     r"::vector_rows<double>": 4,
     r"::vector_rows<float>": 2,
-    r"::vector_rows<sdfast::(Half|BFloat16)>": 1,
+    r"::vector_rows<sdfast::(Half|BFloat16)>": 2,
     r"::vector_columns<": 8,
     r"::product_kernel<.*, true>": 2,
 }
