@@ -19,7 +19,6 @@ VECTORS = {
     r"::pool_rows_kernel<.*, [248]>": 8,
     r"::pool_columns_kernel<.*, [248]>": 8,
     r"::vector_rows<double>": 4,
-    r"::vector_rows<float>": 2,
     r"::vector_rows<(float|sdfast::Half|sdfast::BFloat16)>": 2,
     r"::vector_columns<": 8,
     r"::product_kernel<.*, true>": 2,
