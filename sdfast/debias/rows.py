@@ -62,6 +62,7 @@ ROWS = (
     Row("Dropout3d", nn.Dropout3d, {"p": 0.05}),
     Row("DropBlock", DropBlock3d, {"p": 0.05, "block_size": 3}),
     Row("StaticDropout, region", StaticDropout, {"p": 0.3}, mask="labels"),
+    Row("StaticDropout, region (video)", StaticDropout, {"p": 0.3}, mask="video"),
     Row("StaticDropout, channel", StaticDropout, {"p": 0.5}, after=("block3",), weights="rank"),
     Row("StaticDropout, both", StaticDropout, {"p": 0.3}, mask="labels", weights="difference"),
 )
