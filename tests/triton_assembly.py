@@ -35,19 +35,6 @@ def spilled(kernel) -> int:
     return sum(map(int, usage))
 
 
-def spilled_in_loops(kernel) -> int:
-    """Return how many instructions inside of loops move registers to or from memory."""
-    if spilled(kernel) == 0:
-        return 0
-    assert "ptx" in kernel.asm, "there are only these of AMD's that do not spill at all"
-    code = re.findall(r"/\*([0-9a-f]{4,})\*/\s+(.*?);", _dump(kernel, "-sass"))
-    jumps = [(int(at, 16), re.search(r"\bBRA\b.*?(0x[0-9a-f]+)", text)) for at, text in code]
-    loops = [(int(to[1], 16), at) for at, to in jumps if to and int(to[1], 16) < at]
-    places = [int(at, 16) for at, text in code if re.search(r"\b(?:LDL|STL)\b", text)]
-    assert code and places and loops
-    return sum(any(start <= place <= end for start, end in loops) for place in places)
-
-
 def loads(kernel) -> list[str]:
     """Return all instructions that load from memory."""
     return LOAD.findall(assembly(kernel))
