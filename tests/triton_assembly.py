@@ -37,13 +37,14 @@ def spilled(kernel) -> int:
 
 
 def on_their_way(kernel) -> int:
-    """Return the bytes that the programs on one multiprocessor of sm_90 await at a time, beside those they work on."""
+    """Return the bytes of the buffers on one multiprocessor of sm_90 that copies fill while programs work on others."""
+    if not re.search(COPY, assembly(kernel)):
+        return 0
     (registers,) = re.findall(r"REG:(\d+)", _dump(kernel, "-res-usage"))
     threads = 32 * kernel.metadata.num_warps
-    of_registers = 65536 // (threads * -(-int(registers) // 8) * 8)
+    of_registers = 65536 // (threads * 8 * -(-int(registers) // 8))
     of_buffers = 227 * 1024 // (kernel.metadata.shared + 1024)
-    copies = len(re.findall(COPY, assembly(kernel))) - len([load for load in loads_in_loops(kernel) if re.match(COPY, load)])
-    return min(of_registers, of_buffers, 2048 // threads) * copies * threads * 16
+    return min(of_registers, of_buffers, 2048 // threads) * kernel.metadata.shared
 
 
 def loads(kernel) -> list[str]:
