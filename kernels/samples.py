@@ -8,6 +8,7 @@ import triton.language as tl
 from sdfast.kernels.layout import THREADS, place_of, size_of
 
 CHANNELS = 64  # of a tile whose channels lie side by side
+STAGES = 4  # where elements are loaded several at once; single ones would take too many copies
 NEAR = 64  # pairs of a tile that lie side by side, where there are positions, too
 
 
@@ -76,7 +77,7 @@ class Tile(NamedTuple):
     n_times: int  # how often a thread comes back along n
     p_times: int
     is_whole: bool  # it has all positions
-    stages: int = 4  # one tile is summed while the loads of others are under way to buffers
+    stages: int  # of the loop over tiles: one is summed while loads of others are under way
 
 
 def tile_of(near: str, size: int, channels: int, elements: int, vector: int) -> Tile:
@@ -95,4 +96,4 @@ def tile_of(near: str, size: int, channels: int, elements: int, vector: int) -> 
     else:
         p_rows = min(p, rows)
         n_rows = min(n, rows // p_rows)
-    return Tile(n, p, c, n // n_rows, p // p_rows, p == size)
+    return Tile(n, p, c, n // n_rows, p // p_rows, p == size, STAGES if vector > 1 else 1)
