@@ -19,6 +19,7 @@ cpu::Dim dim(const dlpack::Tensor& a, const dlpack::Tensor& b, std::int32_t d, s
 }
 
 constexpr std::size_t kAlignment = 64;
+constexpr std::int64_t kMostFactors = 0x7fffffff;  // sizes made of more might not be numbers of 64 bits
 
 // A tensor's description, its sizes and its data in one allocation.
 struct alignas(kAlignment) Block {
@@ -132,8 +133,7 @@ Output<std::int64_t> empty_int64(std::initializer_list<std::int64_t> shape, cons
 cpu::FeaturePair feature_pair(py::handle feats_a, py::handle feats_b, std::int64_t channel_dim) {
     const dlpack::Tensor a = view(feats_a), b = view(feats_b);
     if (channel_dim < 0) channel_dim += a.ndim;
-    if (a.device.index != b.device.index || a.ndim < 2 || a.ndim != b.ndim || channel_dim < 1 || channel_dim >= a.ndim)
-        refuse();
+    if (a.ndim < 2 || a.ndim != b.ndim || channel_dim < 1 || channel_dim >= a.ndim) refuse();
     const DType dtype = feature_dtype(a.dtype);
     if (feature_dtype(b.dtype) != dtype) refuse();
     for (std::int32_t d = 0; d < a.ndim; ++d)
@@ -148,7 +148,7 @@ cpu::FeaturePair feature_pair(py::handle feats_a, py::handle feats_b, std::int64
 }
 
 cpu::Labels factor_labels(py::handle factor, std::int64_t batch, std::int64_t num_factors) {
-    if (num_factors < 1) refuse();
+    if (num_factors < 1 || num_factors > kMostFactors) refuse();
     if (factor.is_none()) {
         if (num_factors != 1) refuse();
         return {};

@@ -2,6 +2,14 @@
 
 namespace sdfast {
 
+dlpack::Device one_device(std::initializer_list<py::handle> tensors) {
+    const dlpack::Device device = view(*tensors.begin()).device;
+    for (const py::handle tensor : tensors)
+        if (!tensor.is_none() && view(tensor).device.index != device.index)
+            throw py::value_error("sdfast kernel: expected tensors on one CUDA device, got them on several");
+    return device;
+}
+
 cuda::FeaturePair on_gpu(const cpu::FeaturePair& pair) {
     const auto dim = [](const cpu::Dim& d) { return cuda::Dim{d.size, d.stride_a, d.stride_b}; };
     cuda::FeaturePair same{pair.a, pair.b, pair.dtype, dim(pair.batch), dim(pair.channel), {}};

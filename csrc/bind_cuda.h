@@ -6,6 +6,9 @@
 
 namespace sdfast {
 
+// The GPU that all tensors are on, None left out. Refuses tensors on several.
+dlpack::Device one_device(std::initializer_list<py::handle> tensors);
+
 // The same features as the kernels on GPUs take them.
 cuda::FeaturePair on_gpu(const cpu::FeaturePair& pair);
 

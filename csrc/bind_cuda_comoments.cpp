@@ -9,7 +9,7 @@ class Run {
   public:
     Run(py::handle feats_a, py::handle feats_b, py::handle factor, std::int64_t num_factors, std::int64_t channel_dim,
         bool pool)
-        : device_(view(feats_a).device), on_device_(device_.index) {
+        : device_(one_device({feats_a, feats_b, factor})), on_device_(device_.index) {
         cpu::FeaturePair pair = feature_pair(feats_a, feats_b, channel_dim);
         const cpu::Labels labels = factor_labels(factor, pair.batch.size, num_factors);
         if (!pool && !labels) {  // the batch is one more dimension of samples

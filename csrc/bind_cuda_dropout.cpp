@@ -8,10 +8,10 @@ namespace {
 
 void static_dropout(py::handle x, py::handle out, py::handle seed, float p, py::handle mask, py::handle channel_weight,
                     int granularity, bool rescale, std::int64_t channel_dim) {
+    const dlpack::Device device = one_device({x, out, seed, mask, channel_weight});
     cuda::DropoutTask task;
     const cpu::DropoutTask given =
         dropout_task(x, out, seed, p, mask, channel_weight, granularity, rescale, channel_dim, task.seed);
-    const dlpack::Device device = view(x).device;
     const cuda::FeaturePair pair =
         on_gpu({given.x, given.out, given.dtype, given.batch, given.channel, given.positions});
     task.x = given.x;

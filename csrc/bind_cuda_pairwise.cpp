@@ -17,17 +17,18 @@ py::object write(const cuda::PairwisePlan& plan, Output<T> out, const dlpack::De
 }
 
 py::object pairwise_correlation(py::handle a, py::handle b) {
+    const dlpack::Device device = one_device({a, b});
     const dlpack::Tensor of_a = view(a), of_b = view(b);
     const DType dtype = feature_dtype(of_a.dtype);
     if (of_a.ndim != 2 || of_b.ndim != 2 || feature_dtype(of_b.dtype) != dtype || size_of(dtype) < 4) refuse();
-    if (of_a.shape[0] != of_b.shape[0] || of_a.shape[0] < 2 || of_a.device.index != of_b.device.index) refuse();
+    if (of_a.shape[0] != of_b.shape[0] || of_a.shape[0] < 2) refuse();
     if (of_a.shape[1] == 0 || of_b.shape[1] == 0) refuse();
-    const cuda::OnDevice on_device(of_a.device.index);
+    const cuda::OnDevice on_device(device.index);
     const cuda::PairwisePlan plan =
         cuda::plan_pairwise({dtype, of_a.shape[0], matrix(of_a), matrix(of_b)}, cuda::processors());
     const std::initializer_list<std::int64_t> shape{of_a.shape[1], of_b.shape[1]};
-    if (dtype == DType::f64) return write(plan, empty_float64(shape, of_a.device), of_a.device);
-    return write(plan, empty_float32(shape, of_a.device), of_a.device);
+    if (dtype == DType::f64) return write(plan, empty_float64(shape, device), device);
+    return write(plan, empty_float32(shape, device), device);
 }
 
 }  // namespace

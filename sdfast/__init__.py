@@ -41,6 +41,10 @@ if _TYPE_CHECKING:
     from sdfast.metric import BiasMetric
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
 def __getattr__(name: str):
     # torchmetrics takes longer to import than all the rest; who needs no metric does not wait for it.
     if name == "BiasMetric":

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
-from sdfast.ops.checks import check_factor_values
+from sdfast.ops.checks import check_factor_values, check_integer
 from sdfast.report import FACTORS
 
 Batch = tuple[Tensor, Tensor, Tensor]
@@ -36,16 +36,14 @@ class Share:
     def __init__(
         self, pairs: Any, batch_size: int, num_workers: int = 0, rank: int = 0, world: int = 1, pin_memory: bool = False
     ) -> None:
-        self.pairs, self.batch_size, self.num_workers = pairs, batch_size, num_workers
+        check_integer("batch_size", batch_size, 1)
+        check_integer("num_workers", num_workers, 0)
+        self.pairs, self.batch_size, self.num_workers = pairs, int(batch_size), int(num_workers)
         self.rank, self.world, self.pin_memory = rank, world, pin_memory
         self.done = 0
         self.map_style = (
             hasattr(pairs, "__getitem__") and hasattr(pairs, "__len__") and not isinstance(pairs, IterableDataset)
         )
-        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-            raise ValueError(f"batch_size: expected a positive integer, got {batch_size!r}")
-        if isinstance(num_workers, bool) or not isinstance(num_workers, int) or num_workers < 0:
-            raise ValueError(f"num_workers: expected an integer from 0 on, got {num_workers!r}")
         if not self.map_style and not isinstance(pairs, Iterable):
             raise TypeError(f"pairs: expected a dataset or an iterable of batches, got {type(pairs).__name__}")
         if self.map_style and len(pairs) == 0:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from sdfast.ops import static_dropout as ops
-from sdfast.ops.checks import check_features
+from sdfast.ops.checks import check_features, check_integer
 from sdfast.ops.static_dropout import GRANULARITIES
 
 SEEDS = 2**63 - 1
@@ -72,6 +72,7 @@ def static_dropout(
     if seed is None:
         seed = torch.randint(SEEDS, (), device=x.device)
     elif not isinstance(seed, Tensor):
+        check_integer("seed", seed, -SEEDS - 1, SEEDS)
         seed = torch.tensor(seed, dtype=torch.int64, device=x.device)
     return ops.static_dropout(x, seed, p, mask, channel_weight, kind, rescale, channel_dim, inplace)
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from sdfast.layers import match_layers
+from sdfast.layers import check_model, match_layers
 from sdfast.nn import StaticDropout
 
 NAME = "static_dropout"
@@ -52,8 +52,9 @@ def insert_static_dropout(model: nn.Module, layers: str | Sequence[str], **kwarg
     """Put a StaticDropout after modules of a model, as their submodule `static_dropout`.
 
     It follows `.train()`, `.eval()` and `.to()`, and the model's state_dict holds its channel weights. Of outputs
-    that are tuples, lists or dicts it drops from the first tensor. What torch.compile has compiled so far in this
-    process is compiled again, here and at removal: compiled code does not look for new layers.
+    that are tuples, lists or dicts it drops from the first tensor; one without any is a TypeError. What torch.compile
+    has compiled so far in this process is compiled again, here and at removal: compiled code does not look for new
+    layers.
 
     Args:
         model: any model; changed in place.
@@ -77,6 +78,7 @@ def insert_static_dropout(model: nn.Module, layers: str | Sequence[str], **kwarg
     >>> model[1]
     ReLU()
     """
+    check_model(model)
     modules = dict(model.named_modules(remove_duplicate=False))
     hosts: dict[str, nn.Module] = {}
     for name in (name for group in match_layers(model, layers).values() for name in group):
@@ -111,7 +113,13 @@ def _forget_compiled() -> None:
 
 def _drop(host: nn.Module, _: tuple, output: object) -> object:
     # By name, so that a deep copy of the model runs its own layer.
-    return _with_first_tensor(output, host.static_dropout)[0]
+    changed, found = _with_first_tensor(output, host.static_dropout)
+    if not found:
+        raise TypeError(
+            f"static_dropout after {type(host).__name__}: expected a tensor, or a tuple, list or dict with one, "
+            f"got {type(output).__name__}"
+        )
+    return changed
 
 
 def _with_first_tensor(output: object, change: nn.Module) -> tuple[object, bool]:

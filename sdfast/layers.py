@@ -1,7 +1,7 @@
 """Layers by name or pattern, and which dimension of what they return holds the channels."""
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 
 from torch import nn
@@ -9,13 +9,23 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
 
+def check_model(model: nn.Module) -> None:
+    """Raise TypeError unless model is a module."""
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
+
+
 def match_layers(model: nn.Module, layers: str | Sequence[str]) -> dict[str, tuple[str, ...]]:
     """Return the names of the modules that each name or glob pattern matches, in the order of the model.
 
     Raises:
         ValueError: there is no pattern, or one matches nothing.
+        TypeError: they are no strings.
     """
-    patterns = [layers] if isinstance(layers, str) else list(layers)
+    patterns = [layers] if isinstance(layers, str) or not isinstance(layers, Iterable) else list(layers)
+    for pattern in patterns:
+        if not isinstance(pattern, str):
+            raise TypeError(f"layers: expected names or glob patterns, got {type(pattern).__name__}")
     if not patterns:
         raise ValueError("layers: expected at least one name or pattern, got none")
     return {pattern: _match("layers", pattern, model) for pattern in patterns}
@@ -51,7 +61,7 @@ def match_channel_dims(
         return {}
     if isinstance(channel_dim, int):
         return dict.fromkeys(names, channel_dim)
-    if not isinstance(channel_dim, Mapping):
+    if not isinstance(channel_dim, Mapping) or not all(isinstance(dim, int) for dim in channel_dim.values()):
         raise TypeError(f"channel_dim: expected an integer, or a dict of them by pattern, got {channel_dim!r}")
     dims: dict[str, int] = {}
     for pattern, dim in channel_dim.items():

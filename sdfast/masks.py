@@ -1,12 +1,12 @@
 """Static masks (N, T, H, W) in [0, 1], 1 where a video is static: from labels, from boxes, from the video itself."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from sdfast.ops.checks import check_unit_range
+from sdfast.ops.checks import check_integer, check_lengths, check_unit_range
 
 
 def from_labels(labels: Tensor, *, static: Sequence[int] | None = None, dynamic: Sequence[int] | None = None) -> Tensor:
@@ -22,7 +22,7 @@ def from_labels(labels: Tensor, *, static: Sequence[int] | None = None, dynamic:
 
     Raises:
         ValueError: the shape is another, or not exactly one of static and dynamic is given.
-        TypeError: labels are not integers.
+        TypeError: labels are not integers, or the classes no list.
 
     >>> import torch
     >>> from_labels(torch.tensor([[[[0, 1, 2]]]]), dynamic=[1])
@@ -33,7 +33,10 @@ def from_labels(labels: Tensor, *, static: Sequence[int] | None = None, dynamic:
         raise TypeError(f"labels: expected integers, got {labels.dtype}")
     if (static is None) == (dynamic is None):
         raise ValueError("static, dynamic: expected exactly one of them")
-    classes = torch.tensor(list(dynamic if static is None else static), dtype=torch.int64, device=labels.device)
+    name, classes = ("dynamic", dynamic) if static is None else ("static", static)
+    if not isinstance(classes, Iterable):
+        raise TypeError(f"{name}: expected several classes, such as [{classes}], got {classes!r}")
+    classes = torch.tensor(list(classes), dtype=torch.int64, device=labels.device)
     return torch.isin(labels.long(), classes, invert=static is None).float()
 
 
@@ -49,7 +52,7 @@ def from_boxes(boxes: Tensor, size: tuple[int, int], *, inside: float = 0.0) -> 
         (N, T, H, W) float32.
 
     Raises:
-        ValueError: the shape of the boxes is another, or inside is neither 0 nor 1.
+        ValueError: the shape of the boxes is another, size is no (height, width), or inside is neither 0 nor 1.
 
     >>> import torch
     >>> from_boxes(torch.tensor([[[[0.5, 0.0, 2.0, 1.0]]]]), (1, 4))
@@ -60,6 +63,7 @@ def from_boxes(boxes: Tensor, size: tuple[int, int], *, inside: float = 0.0) -> 
         raise ValueError(f"boxes: expected shape (N, T, K, 4), got {tuple(boxes.shape)}")
     if inside not in (0, 1):
         raise ValueError(f"inside: expected 0 or 1, got {inside!r}")
+    check_lengths("size", size, "(height, width)")
     height, width = size
     covered = torch.zeros(*boxes.shape[:2], height, width, device=boxes.device)
     left, top, right, bottom = boxes.float().nan_to_num(0.0).unbind(-1)  # (N, T, K)
@@ -125,13 +129,16 @@ def to_tokens(mask: Tensor, grid: tuple[int, int, int], *, extra: int = 0) -> Te
         (N, extra + tokens) float32, tokens in row-major order, for features (N, tokens, C) with channel_dim=-1.
 
     Raises:
-        ValueError: the shape is another, or a value is outside of [0, 1] (on the CPU, where that can be seen at once).
+        ValueError: the shape or the grid is another, or a value is outside of [0, 1] (on the CPU, where that can be
+            seen at once).
 
     >>> import torch
     >>> to_tokens(torch.tensor([[[[1.0, 1.0, 1.0, 0.0]]]]), (1, 1, 2), extra=1)
     tensor([[0.0000, 1.0000, 0.5000]])
     """
     _check_rank("mask", mask, "(N, T, H, W)", 4)
+    check_lengths("grid", grid, "(time, height, width)")
+    check_integer("extra", extra, 0)
     if mask.is_cpu:
         check_unit_range("mask", mask)
     tokens = functional.adaptive_avg_pool3d(mask.float(), grid).flatten(1)

@@ -11,7 +11,7 @@ from torch import nn
 from sdfast.batches import Share
 from sdfast.hooks import Capture, Key, untouched
 from sdfast.journal import Journal, describe_job
-from sdfast.layers import match_channel_dims, match_layers
+from sdfast.layers import check_model, match_channel_dims, match_layers
 from sdfast.processes import Peers
 from sdfast.report import BiasReport, check_reading
 from sdfast.state import CoMoments
@@ -54,7 +54,8 @@ def measure(
             Default: 1 of convolutions and batch norms, the last of linear layers, layer norms and 3-D outputs
             (N, tokens, C), else 1.
         resume: a folder for the state of the measurement, written after each batch. A run that finds its own state
-            there goes on from it. The files are the caller's to delete.
+            there goes on from it. Pairs are recognised by their `fingerprint()`, as those of sdfast.pairs have it,
+            and without one by their class and number only. The files are the caller's to delete.
 
     Returns:
         A report for each layer, in the order they first ran. A layer called several times in one forward pass has
@@ -64,7 +65,7 @@ def measure(
     Raises:
         ValueError: an argument or an output does not fit, a pattern matches nothing, or the state in `resume` is
             damaged or of another job (`sdfast.checkpoint.CheckpointError`).
-        TypeError: a layer returns no floating-point tensor.
+        TypeError: an argument is of another type, or a layer returns no floating-point tensor.
         sdfast.processes.PeerError: another process failed.
 
     Source: Kowal et al., TPAMI 2024, doi 10.1109/TPAMI.2024.3462291.
@@ -79,6 +80,7 @@ def measure(
     """
     with Peers() as peers:
         check_reading(kind, threshold)  # now, not at the end
+        check_model(model)
         with untouched(model, device) as device:
             matches = match_layers(model, layers)
             channel_dims = match_channel_dims(model, channel_dim, matches)

@@ -96,8 +96,15 @@ class BiasMetric(Metric):
         super()._reduce_states(incoming_state)
         self._computed = None
 
-    def _load_from_state_dict(self, *args: Any) -> None:
-        super()._load_from_state_dict(*args)
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        """Load as a module loads a buffer: where this metric is, and of its size only."""
+        moments, own = state_dict.get(f"{prefix}moments", self.moments), self.moments
+        if moments.shape != own.shape:
+            *_, errors = args
+            errors.append(f"size mismatch for {prefix}moments: expected {tuple(own.shape)}, got {tuple(moments.shape)}")
+            return
+        super()._load_from_state_dict(state_dict, prefix, *args)
+        self.moments = self.moments.to(own.device)
         self._computed = None
 
     def _apply(self, fn: Callable, exclude_state: tuple[str, ...] = ()) -> "BiasMetric":

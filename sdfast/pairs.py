@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from sdfast.ops.checks import check_integer, check_lengths
 from sdfast.styles import DEFAULT_STYLES, apply_style, check_styles
 from sdfast.video import FrameIndex, VideoError, find_videos, index_frames, read_clip, sample_clip
 
@@ -63,15 +64,12 @@ class PairDataset(Dataset):
         stride: int | None,
         distinct: bool,
     ):
-        _check_integer("num_pairs", num_pairs, 1)
-        _check_integer("clip_frames", clip_frames, 2)
-        _check_integer("seed", seed, 0)
-        if len(tuple(frame_size)) != 2:
-            raise ValueError(f"frame_size: expected (height, width), got {frame_size!r}")
-        for length in frame_size:
-            _check_integer("frame_size", length, 1)
+        check_integer("num_pairs", num_pairs, 1)
+        check_integer("clip_frames", clip_frames, 2)
+        check_integer("seed", seed, 0)
+        check_lengths("frame_size", frame_size, "(height, width)")
         if stride is not None:
-            _check_integer("stride", stride, 1)
+            check_integer("stride", stride, 1)
         self.sources = list(sources)
         self.num_pairs, self.clip_frames, self.seed = int(num_pairs), int(clip_frames), int(seed)
         self.frame_size = (int(frame_size[0]), int(frame_size[1]))
@@ -123,8 +121,11 @@ class PairDataset(Dataset):
         return {"class": type(self).__name__, **{key: getattr(self, key) for key in keys}}
 
     def _inventory(self) -> list:
-        """Return name and size of every source."""
-        return [[os.path.basename(source), os.path.getsize(source)] for source in self.sources]
+        """Return name and size of every source; None for the size of one that is gone, to be skipped in its turn."""
+        return [
+            [os.path.basename(source), os.path.getsize(source) if os.path.exists(source) else None]
+            for source in self.sources
+        ]
 
     def fingerprint(self) -> str:
         """Return 64 hex digits that tell whether two datasets give the same pairs.
@@ -254,8 +255,3 @@ class VideoPairs(PairDataset):
 
     def _settings(self) -> dict:
         return {**super()._settings(), "styles": self.styles}
-
-
-def _check_integer(name: str, value: int, low: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < low:
-        raise ValueError(f"{name}: expected an integer of at least {low}, got {value!r}")

@@ -28,7 +28,7 @@ __all__ = ["FACTORS", "BiasReport", "check_reading", "format_table", "save_repor
 def check_reading(kind: str, threshold: float) -> None:
     """Raise ValueError unless co-moments can be read as this kind of correlation, with this threshold."""
     check_kind(kind)
-    if not -1 <= threshold <= 1:
+    if not isinstance(threshold, int | float) or not -1 <= threshold <= 1:
         raise ValueError(f"threshold: expected a correlation from -1 to 1, got {threshold!r}")
 
 

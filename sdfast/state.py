@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from sdfast.ops.checks import check_integer
 from sdfast.ops.comoments import comoments
 
 
@@ -133,8 +134,7 @@ class CoMoments:
 def empty_moments(num_channels: int, num_factors: int, device: torch.device | str | None = None) -> Tensor:
     """Return the (6, F, C) co-moments of no pair at all."""
     for name, size in (("num_channels", num_channels), ("num_factors", num_factors)):
-        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-            raise ValueError(f"{name}: expected a positive integer, got {size!r}")
+        check_integer(name, size, 1)
     return torch.zeros((6, num_factors, num_channels), dtype=torch.float64, device=device)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from sdfast.extras import opencv
 from sdfast.pairs import STATIC, PairDataset, permute_frames
-from sdfast.video import VideoError, sample_clip
+from sdfast.video import VideoError, sample_clip, walk
 
 _IMAGES = frozenset((".jpg", ".jpeg", ".png"))
 
@@ -118,6 +118,6 @@ def _frames_in(folder: Path) -> list[str]:
 def _videos_in(style: Path) -> set[str]:
     return {
         Path(folder).relative_to(style).as_posix()
-        for folder, _, names in os.walk(style)
+        for folder, names in walk(style)
         if any(Path(name).suffix.lower() in _IMAGES for name in names)
     }

@@ -56,8 +56,8 @@ def find_videos(path: str | os.PathLike | Iterable[str | os.PathLike]) -> list[P
     """Find video files in a folder and the folders below it.
 
     Args:
-        path: a folder (searched for known suffixes, hidden files left out), a file (taken whatever its suffix),
-            or several of these.
+        path: a folder (searched for known suffixes, hidden files left out, links followed), a file (taken whatever
+            its suffix), or several of these.
 
     Returns:
         The files, sorted within each folder.
@@ -78,13 +78,25 @@ def find_videos(path: str | os.PathLike | Iterable[str | os.PathLike]) -> list[P
         raise VideoError(f"{path}: no such file or folder")
     videos = sorted(
         Path(folder, name)
-        for folder, _, names in os.walk(path)
+        for folder, names in walk(path)
         for name in names
         if Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")
     )
     if not videos:
         raise VideoError(f"{path}: no video in this folder (looked for {', '.join(SUFFIXES)})")
     return videos
+
+
+def walk(folder: str | os.PathLike) -> Iterator[tuple[str, list[str]]]:
+    """Yield each folder from this one down and the names of its files; where links lead in circles, each once."""
+    seen = set()
+    for path, folders, names in os.walk(folder, followlinks=True):
+        folders.sort()
+        if (real := os.path.realpath(path)) in seen:
+            folders.clear()
+        else:
+            seen.add(real)
+            yield path, names
 
 
 def demo_videos() -> list[Path]:
@@ -201,7 +213,7 @@ def read_clip(
         index: what `index_frames` says of the file, if it is known already.
 
     Returns:
-        uint8 (T, H, W, 3) RGB.
+        uint8 (T, H, W, 3) RGB, upright where the file says how the camera was held.
 
     Raises:
         VideoError: the file cannot be read, or a frame of the clip is missing or damaged.
@@ -240,9 +252,10 @@ def _decode(path, index: FrameIndex, wanted: np.ndarray, size, start: int | None
                 continue
             if frame.is_corrupt:
                 raise VideoError(f"{path}: truncated or damaged: frame {number} of {index.count} is incomplete")
-            images[number] = reformatter.reformat(
-                frame, width=width, height=height, format="rgb24", interpolation="AREA"
-            ).to_ndarray()
+            turns = round(frame.rotation / 90)  # quarter turns until it is upright: cameras are held sideways
+            coded = (height, width) if turns % 2 else (width, height)
+            image = reformatter.reformat(frame, *coded, format="rgb24", interpolation="AREA").to_ndarray()
+            images[number] = np.rot90(image, turns)
             if not remaining:
                 break
     return images

@@ -160,6 +160,28 @@ def test_the_module_is_imported_without_a_driver_and_refuses_tensors_of_the_cpu(
     assert done.returncode == 0, done.stderr
 
 
+def test_launches_wait_for_nothing_and_can_be_captured():
+    """What is called of CUDA's runtime neither allocates nor synchronises; memory is torch's."""
+    code = "".join(path.read_text() for path in [*CSRC.glob("*cuda*"), *(CSRC / "cuda").iterdir()] if path.is_file())
+    called = set(re.findall(r"\bcu(?:da)?[A-Z]\w*(?=\()", code))
+    reads = {"cudaGetDevice", "cudaDeviceGetAttribute", "cudaGetLastError", "cudaGetErrorName", "cudaGetErrorString"}
+    assert called == {*reads, "cudaSetDevice", "cudaLaunchKernelEx"}
+
+
+def test_a_gpu_without_code_is_told_how_to_get_it(tmp_path):
+    no_kernel_image = 209
+    program = tmp_path / "program.cpp"
+    program.write_text(
+        '#include <cstdio>\n#include "cuda/runtime.h"\n'
+        f"int main() try {{ sdfast::cuda::check({no_kernel_image}); }}\n"
+        "catch (const std::runtime_error& error) { std::puts(error.what()); }\n"
+    )
+    sources = [str(program), str(CSRC / "cuda" / "runtime.cpp")]
+    subprocess.run([nvcc(), "-std=c++17", f"-I{CSRC}", *sources, "-o", str(tmp_path / "program")], check=True)
+    said = subprocess.run([tmp_path / "program"], capture_output=True, text=True, check=True).stdout
+    assert "cudaErrorNoKernelImageForDevice" in said and "CMAKE_CUDA_ARCHITECTURES=native" in said
+
+
 def test_cmake_says_what_is_missing_where_cuda_is_asked_for_in_vain(tmp_path):
     cmake = shutil.which("cmake") or pytest.skip("needs cmake")
     pybind11 = pytest.importorskip("pybind11", reason="needs pybind11")

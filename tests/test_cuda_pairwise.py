@@ -76,6 +76,25 @@ def test_correlations_stay_within_one_and_runs_repeat(kernels):
     assert (runs[0].abs() <= 1).all() and (runs[0].diagonal() < -1 + 1e-6).all()
 
 
+@pytest.mark.parametrize("shape", [(9000, 3, 5), (9000, 130, 6)], ids=str)
+def test_more_samples_than_a_float32_sums_well_come_in_several_launches(shape):
+    """In parts that are added up and in parts of their own, too."""
+    module, (a, b) = emulated(), sample_matrices(*shape, torch.float32)
+    module.set_processors(1)
+    before = module.launches()
+    matrix = module.pairwise_correlation(a, b)
+    np.testing.assert_allclose(matrix.numpy(), truth(a, b), rtol=0, atol=PRODUCT[torch.float32])
+    few = module.launches()
+    module.pairwise_correlation(a[:4000], b[:4000])
+    assert few - before > module.launches() - few
+
+
+def test_the_workspace_does_not_grow_with_the_samples():
+    """Twice seven tiles a block in parts, of 64 KiB each; and the moments."""
+    for samples, channels in itertools.product((1000, 10**6, 10**9), (1, 100, 2000, 5000, 30000)):
+        assert emulated().pairwise_workspace(samples, channels, 132) <= 2 * 7 * 2 * 132 * 4 * 128**2 + 2**24
+
+
 def test_what_does_not_fit_is_refused():
     correlate = emulated().pairwise_correlation
     a = torch.ones(4, 3)

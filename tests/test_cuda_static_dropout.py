@@ -122,6 +122,21 @@ def test_layouts_of_input_and_output_may_differ_and_gaps_stay():
             assert out._base.isnan().sum() == out._base.numel() - x.numel()
 
 
+def test_entries_without_positions_share_blocks():
+    module, x = emulated(), features((4096, 24))
+    module.set_processors(1)
+    before, out, weight = module.blocks(), torch.full_like(x, torch.nan), weights(x.shape)
+    module.static_dropout(x, out, torch.tensor(SEED), 0.5, None, weight, 0, True, 1)
+    assert module.blocks() - before <= 16
+    assert torch.equal(out, truth(x, SEED, 0.5, None, weight, "element", True))
+
+
+def test_more_blocks_than_a_grid_has_are_refused():
+    x = torch.ones(1, 8).expand(2**31, 8)
+    with pytest.raises(RuntimeError, match="features too large for one launch"):
+        emulated().static_dropout(x, x, torch.tensor(SEED), 0.5, torch.ones(1).expand(2**31), None, 0, True, 1)
+
+
 def test_rows_are_not_touched_in_place_where_the_mask_is_zero():
     """What is not marked is neither read nor written."""
     x, mask = features((2, 8, 64)), torch.zeros(2, 64)

@@ -157,7 +157,7 @@ BAD = [
         ValueError,
         "feats_b: expected device cpu like feats_a, got meta",
     ),
-    (dict(feats_b=A.numpy()), TypeError, "feats_b: expected a torch.Tensor"),
+    (dict(feats_b=A.numpy()), TypeError, "feats_b: expected a torch.Tensor, got ndarray"),
     (dict(feats_b=None), TypeError, "feats_b: expected a torch.Tensor.*got NoneType"),
     (dict(feats_a=A.int(), feats_b=A.int()), TypeError, "feats_a: expected float64, float32.*got torch.int32"),
     (dict(feats_a=A.to(torch.complex64), feats_b=A.to(torch.complex64)), TypeError, "feats_a: expected float64"),
@@ -174,7 +174,10 @@ BAD = [
     (dict(factor=[0, 1, 0, 1]), TypeError, "factor: expected an int64 torch.Tensor, got list"),
     (dict(factor=FACTOR + 1), ValueError, "factor: expected labels from 0 to 1, got 2"),
     (dict(factor=FACTOR - 1), ValueError, "factor: expected labels from 0 to 1, got -1"),
-    (dict(factor=FACTOR, num_factors=0), ValueError, "num_factors: expected at least 1, got 0"),
+    (dict(factor=FACTOR, num_factors=0), ValueError, "num_factors: expected a positive integer, got 0"),
+    (dict(factor=FACTOR, num_factors=2.0), ValueError, r"num_factors: expected a positive integer, got 2\.0"),
+    (dict(pool="no"), TypeError, "pool: expected True or False, got 'no'"),
+    (dict(factor=FACTOR, num_factors=2**62), ValueError, r"num_factors: expected less than 2\*\*31"),
     (dict(kind="spearman"), ValueError, "kind: expected one of pearson, intraclass, got 'spearman'"),
 ]
 

@@ -207,6 +207,7 @@ def test_all_names_exist_and_are_sorted():
     assert len(set(sdfast.__all__)) == len(sdfast.__all__)
     for name in sdfast.__all__:
         assert getattr(sdfast, name) is not None
+        assert name in dir(sdfast), "where notebooks look for completions"
     assert importlib.import_module("sdfast") is sdfast
 
 

@@ -33,7 +33,7 @@ class Returns(nn.Module):
             "named": lambda: Pair(x * 1, x),
             "dict": lambda: {"n": 3, "feats": x * 1, "other": x},
             "nested": lambda: ((x * 1, x), x),
-            "none": lambda: (1, "two"),
+            "nothing": lambda: (1, "two"),
         }[self.kind]()
 
 
@@ -91,7 +91,7 @@ def network_output(model, layer):
     return bare(X)
 
 
-@pytest.mark.parametrize("kind", ["tensor", "tuple", "list", "named", "dict", "nested", "none"])
+@pytest.mark.parametrize("kind", ["tensor", "tuple", "list", "named", "dict", "nested"])
 def test_the_first_tensor_of_an_output_is_dropped(kind):
     model = nn.ModuleDict({"layer": Returns(kind)})
     plain = model["layer"](X)
@@ -101,10 +101,17 @@ def test_the_first_tensor_of_an_output_is_dropped(kind):
     flat, plain = (list(_flatten(value)) for value in (found, plain))
     tensors = [value for value in flat if isinstance(value, torch.Tensor)]
     assert len(flat) == len(plain)
-    if tensors:
-        assert (tensors[0] == 0).all() and all((t == 1).all() for t in tensors[1:])
-    else:
-        assert flat == plain
+    assert (tensors[0] == 0).all() and all((t == 1).all() for t in tensors[1:])
+
+
+def test_an_output_without_a_tensor_is_an_error_not_left_as_it_is():
+    model = nn.ModuleDict({"layer": Returns("nothing")})
+    with (
+        sdfast.insert_static_dropout(model, "layer"),
+        pytest.raises(TypeError, match=r"static_dropout after Returns: expected a tensor, .* got tuple"),
+    ):
+        model["layer"](X)
+    assert model["layer"](X) == (1, "two")
 
 
 def _flatten(value):

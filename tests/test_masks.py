@@ -111,6 +111,11 @@ V = torch.zeros(2, 3, 4, 5, 6)
         (lambda: masks.from_video(V, contrast=0), ValueError, "contrast: expected a positive number"),
         (lambda: masks.from_video(V, window=2), ValueError, "window: expected an odd number of pixels, got 2"),
         (lambda: masks.to_tokens(V, (1, 1, 1)), ValueError, r"mask: expected shape \(N, T, H, W\)"),
+        (lambda: masks.from_labels(V[0].long(), static=3), TypeError, r"static: .* such as \[3\], got 3"),
+        (lambda: masks.from_boxes(torch.zeros(2, 3, 1, 4), 9), ValueError, r"size: expected \(height, width\), got 9"),
+        (lambda: masks.from_boxes(torch.zeros(2, 3, 1, 4), (0, 4)), ValueError, "size: expected a positive integer"),
+        (lambda: masks.to_tokens(V[0], (2, 2)), ValueError, r"grid: expected \(time, height, width\), got \(2, 2\)"),
+        (lambda: masks.to_tokens(V[0], (1, 1, 1), extra=-1), ValueError, "extra: expected an integer from 0 on"),
         (lambda: masks.to_tokens(V[0] + 2, (1, 1, 1)), ValueError, "mask: expected values from 0 to 1, got 2"),
     ],
 )

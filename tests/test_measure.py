@@ -308,11 +308,32 @@ def test_a_channel_dim_that_is_no_number():
         ({"layers": []}, "layers: expected at least one name or pattern, got none"),
         ({"channel_dim": 0}, r"layer 'conv': channel_dim: expected a dimension other than 0 .* got 0"),
         ({"channel_dim": {"covn": 1}}, "channel_dim: 'covn' matches no layer of Points; near names: conv"),
+        ({"threshold": "0.5"}, "threshold: expected a correlation from -1 to 1, got '0.5'"),
     ],
 )
 def test_bad_settings(settings, message):
     with pytest.raises(ValueError, match=message):
         measure(Points(), **{"layers": ["conv"], **settings})
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"model": sdfast.VideoModel("points", Points(), torch.as_tensor, 4, (6, 6))}, "Module, got VideoModel"),
+        ({"layers": None}, "layers: expected names or glob patterns, got NoneType"),
+        ({"layers": [nn.ReLU()]}, "layers: expected names or glob patterns, got ReLU"),
+        ({"channel_dim": {"conv": "last"}}, "channel_dim: expected an integer, or a dict of them by pattern, got {'c"),
+    ],
+)
+def test_arguments_of_another_type(settings, message):
+    with pytest.raises(TypeError, match=message):
+        measure(**{"model": Points(), "layers": ["conv"], **settings})
+
+
+def test_sizes_may_be_integers_of_numpy(tmp_path):
+    """They come from arrays and configurations, and go into the state file."""
+    reports = measure(Points(), ["conv"], batch_size=np.int64(3), num_workers=np.int32(0), resume=tmp_path)
+    assert reports["conv"].num_channels == sdfast.CoMoments(np.int64(5)).moments.shape[2]
 
 
 def test_unfolding_is_a_view():

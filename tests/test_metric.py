@@ -135,6 +135,19 @@ def test_loading_a_state_forgets_the_computed_report():
     assert_measured(metric.compute(), second)
 
 
+def test_a_state_is_loaded_as_a_module_loads_a_buffer():
+    metric, wider = BiasMetric(CHANNELS), BiasMetric(CHANNELS + 1)
+    for x in (metric, wider):
+        x.persistent(True)
+    metric.update(*batch())
+    with pytest.raises(RuntimeError, match=r"size mismatch for moments: expected \(6, 2, 6\), got \(6, 2, 7\)"):
+        metric.load_state_dict(wider.state_dict(), strict=False)
+    assert_measured(metric.compute(), batch())
+    away = BiasMetric(CHANNELS).to("meta")
+    away.load_state_dict(metric.state_dict())
+    assert away.moments.device.type == "meta", "where the metric is, not where the file says"
+
+
 def test_merge_state_forgets_the_computed_report():
     first, second = batch(seed=1), batch(seed=2)
     metric, other = BiasMetric(CHANNELS), BiasMetric(CHANNELS)

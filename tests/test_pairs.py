@@ -117,10 +117,19 @@ class TestEveryDataset:
 
     @pytest.mark.parametrize(
         ("name", "value"),
-        [("num_pairs", 0), ("clip_frames", 1), ("seed", -1), ("frame_size", (0, 8)), ("stride", 0), ("seed", 1.5)],
+        [
+            ("num_pairs", 0),
+            ("clip_frames", 1),
+            ("seed", -1),
+            ("frame_size", (0, 8)),
+            ("stride", 0),
+            ("seed", 1.5),
+            ("frame_size", 112),
+            ("frame_size", (8, 8, 3)),
+        ],
     )
     def test_settings_out_of_range(self, kind, video_folder, stylised_folder, name, value):
-        with pytest.raises(ValueError, match=f"{name}: expected an integer of at least"):
+        with pytest.raises(ValueError, match=rf"{name}: expected (an integer|a positive integer|\(height, width\))"):
             dataset(kind, video_folder, stylised_folder, **{name: value})
 
 
@@ -221,16 +230,19 @@ def test_bad_videos_are_skipped_with_one_warning_each(video_folder):
     (video_folder / "junk.mp4").write_bytes(b"nothing" * 50)
     content = (video_folder / "b.mkv").read_bytes()
     (video_folder / "half.mkv").write_bytes(content[: len(content) // 2])
+    (video_folder / "dead.mp4").symlink_to("no/such/file.mp4")
     write_video(video_folder / "short.mp4", numbered_frames(5))
     pairs = VideoPairs(video_folder, **{**SMALL, "num_pairs": 40})
+    assert pairs.fingerprint(), "which the state of every run holds"
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         items = [pairs[i] for i in range(40)]
     said = [str(warning.message) for warning in caught]
-    assert len(said) == 4 and len(sound) == 3
+    assert len(said) == 5 and len(sound) == 3
     for name in (
         "empty.mp4: the file is empty",
         "junk.mp4: cannot",
+        "dead.mp4: cannot",
         "half.mkv: truncated",
         "short.mp4: shorter than a",
     ):

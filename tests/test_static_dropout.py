@@ -293,12 +293,15 @@ BAD = [
     (dict(x=X.int()), TypeError, "x: expected float64, float32, float16 or bfloat16 features, got torch.int32"),
     (dict(x=X.to(torch.complex64)), TypeError, "x: expected float64"),
     (dict(x=X[0, 0, 0]), ValueError, r"x: expected shape \(N, C\)"),
-    (dict(x=X.numpy()), TypeError, "x: expected a torch.Tensor"),
+    (dict(x=X.numpy()), TypeError, "x: expected a torch.Tensor, got ndarray"),
     (dict(channel_dim=0), ValueError, "channel_dim: expected a dimension of x other than the batch"),
     (dict(channel_dim=4), ValueError, "channel_dim: .* got 4"),
     (dict(granularity="pixel"), ValueError, "granularity: expected one of element, channel, region, got 'pixel'"),
     (dict(seed=torch.tensor(1.0)), ValueError, r"seed: expected an int64 tensor of shape \(\) on cpu"),
     (dict(seed=torch.tensor([1, 2])), ValueError, "seed: expected an int64 tensor"),
+    (dict(seed=1.5), ValueError, r"seed: expected an integer from -\d+ to \d+, got 1.5"),
+    (dict(seed=2**63), ValueError, "seed: expected an integer .* got 9223372036854775808"),
+    (dict(seed="abc"), ValueError, "seed: expected an integer .* got 'abc'"),
 ]
 
 

@@ -1,5 +1,6 @@
 """Video files: what is found, which frames come back, and what is said of files that are no good."""
 
+import struct
 import sys
 
 import numpy as np
@@ -56,6 +57,21 @@ def test_size_is_height_and_width(video):
     assert read_clip(video, [5]).shape == (1, 48, 64, 3)
 
 
+@pytest.mark.parametrize(("turns", "matrix"), [(-1, (0, 1, -1, 0)), (1, (0, -1, 1, 0)), (2, (-1, 0, 0, -1))])
+def test_a_video_that_was_held_sideways_stands_upright(video, tmp_path, turns, matrix):
+    """Cameras store what the sensor saw and how they were held: a, b, c, d of the matrix in the track's header."""
+    content, lying = bytearray(video.read_bytes()), read_clip(video, [5, 70])
+    start = content.index(b"tkhd") + 4 + 40
+    for place, value in zip((0, 1, 3, 4), matrix, strict=True):
+        struct.pack_into(">i", content, start + 4 * place, value << 16)
+    held = tmp_path / "held.mp4"
+    held.write_bytes(content)
+    assert np.array_equal(read_clip(held, [5, 70]), np.rot90(lying, turns, axes=(1, 2)))
+    sized = read_clip(held, [5], size=(80, 24))
+    coded = read_clip(video, [5], size=(24, 80) if turns % 2 else (80, 24))
+    assert sized.shape == (1, 80, 24, 3) and np.array_equal(sized, np.rot90(coded, turns, axes=(1, 2)))
+
+
 @pytest.mark.parametrize("indices", [[], [100], [-1, 3]])
 def test_frame_numbers_outside_of_the_video(video, indices):
     with pytest.raises(ValueError, match=r"indices: expected frame numbers in \[0, 100\)"):
@@ -104,6 +120,14 @@ def test_finds_videos_below_a_folder(video_folder):
         video_folder / "b.mkv",
         video_folder / "deeper/c.avi",
     ]
+
+
+def test_links_are_followed_and_may_lead_in_circles(video_folder, tmp_path):
+    linked = tmp_path / "linked"
+    linked.mkdir()
+    for name, target in (("train", video_folder), ("again", video_folder), ("circle", linked)):
+        (linked / name).symlink_to(target)
+    assert [path.name for path in find_videos(linked)] == ["a.mp4", "b.mkv", "c.avi"]
 
 
 def test_folder_without_videos(tmp_path):

@@ -31,9 +31,10 @@ SDFAST_HOST_DEVICE inline float keep_scale(std::int32_t threshold) {
     return 65536.0f / static_cast<float>(65536 - threshold);
 }
 
-// The index of a mask of size `grid` nearest to index i of features; centres are aligned.
+// The index of a mask of size `grid` nearest to index i of features; centres are aligned. Where dimensions are joined
+// the mask has as many values as there are features, and the product might not fit.
 SDFAST_HOST_DEVICE inline std::int64_t nearest(std::int64_t i, std::int64_t grid, const Divisor& twice_the_size) {
-    return twice_the_size.quotient((2 * i + 1) * grid);
+    return 2 * grid == twice_the_size.value ? i : twice_the_size.quotient((2 * i + 1) * grid);
 }
 
 }  // namespace sdfast

@@ -29,18 +29,12 @@ struct Scratch {
     double shift_a[kChannels * kWarp], shift_b[kChannels * kWarp];
     long long first, middle, last;
 
-    template <class L>
-    __device__ void set(int channel, const LaneSums<L>& lane) {
-        double (*at)[kThreads] = sums + 5 * channel;
-        const int t = thread_index();
-        at[0][t] = lane.a;
-        at[1][t] = lane.b;
-        at[2][t] = lane.aa;
-        at[3][t] = lane.bb;
-        at[4][t] = lane.ab;
+    __device__ void clear() {
+        for (auto& row : sums) row[thread_index()] = 0;
     }
+    // Takes the sums of a lane over.
     template <class L>
-    __device__ void add(int channel, const LaneSums<L>& lane) {
+    __device__ void add(int channel, LaneSums<L>& lane) {
         double (*at)[kThreads] = sums + 5 * channel;
         const int t = thread_index();
         at[0][t] += lane.a;
@@ -48,6 +42,7 @@ struct Scratch {
         at[2][t] += lane.aa;
         at[3][t] += lane.bb;
         at[4][t] += lane.ab;
+        lane = {};
     }
 
     // Adds up threads that are `lanes` apart, always in the same order; the first `lanes` hold the totals.

@@ -1,6 +1,7 @@
 // Co-moments of channels that lie side by side, or anyhow: a thread has some channels and every so many samples.
 #include "cuda/comoments_block.h"
 #include "cuda/dispatch.h"
+#include "cuda/in_flight.h"
 
 namespace sdfast::cuda {
 namespace {
@@ -68,36 +69,30 @@ __global__ void __launch_bounds__(kThreads<T>, kThreads<T> == 128 ? 3 : 2)
     LaneSums<L> sums[V];
     std::int64_t count = 0;
     int since = 0;
-    for (auto& row : scratch.sums) row[thread_index()] = 0;
+    scratch.clear();
     constexpr int kLoads = V == 1 ? kInFlight : 2;  // the sums of several channels take registers
     for (std::int64_t at = first + thread_index() / s.lanes; at < last; at += kLoads * together) {
-        Vector<T, V> x[kLoads], y[kLoads];
-        bool loaded[kLoads];
-#pragma unroll
-        for (int u = 0; u < kLoads; ++u) {
+        const auto fetch = [&](int u, Vector<T, V>& x, Vector<T, V>& y) {
             const std::int64_t here = at + u * together, n = s.runs_an_entry.quotient(here);
-            loaded[u] = inside && here < last && s.factor.has(n, f);
-            if (!loaded[u]) continue;
+            if (!inside || here >= last || !s.factor.has(n, f)) return 0;
             const Offsets from = offsets(n, here - n * s.runs_an_entry.value);
-            x[u] = sample<T, V>(s, a + from.a);
-            y[u] = sample<T, V>(s, b + from.b);
-        }
-#pragma unroll
-        for (int u = 0; u < kLoads; ++u) {
-            if (!loaded[u]) continue;
+            x = sample<T, V>(s, a + from.a);
+            y = sample<T, V>(s, b + from.b);
+            return 1;
+        };
+        in_flight<T, V, kLoads>(fetch, [&](const Vector<T, V>& x, const Vector<T, V>& y) {
             ++count;
 #pragma unroll
             for (int v = 0; v < V; ++v)
-                sums[v].add(static_cast<L>(widen(x[u].values[v])) - shift_a[v],
-                            static_cast<L>(widen(y[u].values[v])) - shift_b[v]);
-        }
+                sums[v].add(static_cast<L>(widen(x.values[v])) - shift_a[v],
+                            static_cast<L>(widen(y.values[v])) - shift_b[v]);
+        });
         if constexpr (kHalf<T>) {
             since += kLoads;
             if (since >= kFlushEvery) {
 #pragma unroll
                 for (int v = 0; v < V; ++v) {
                     scratch.add(v, sums[v]);
-                    sums[v] = {};
                     in_this_order();  // all at once would take registers
                 }
                 since = 0;

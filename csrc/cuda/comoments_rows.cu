@@ -1,6 +1,7 @@
 // Co-moments of channels whose positions lie side by side: a block has one channel and a chunk of its runs.
 #include "cuda/comoments_block.h"
 #include "cuda/dispatch.h"
+#include "cuda/in_flight.h"
 
 namespace sdfast::cuda {
 namespace {
@@ -44,56 +45,30 @@ __global__ void __launch_bounds__(kRowThreads, 2) rows_kernel(const __grid_const
 
     const int lane = thread_index() % s.lanes, together = kRowThreads / s.lanes;
     LaneSums<L> sums;
-    LaneSums<double> total;
     std::int64_t count = 0;
     int since = 0;
-    const auto flush = [&] {
-        total.a += sums.a;
-        total.b += sums.b;
-        total.aa += sums.aa;
-        total.bb += sums.bb;
-        total.ab += sums.ab;
-        sums = {};
-        since = 0;
-    };
+    scratch.clear();
     for (std::int64_t at = first + thread_index() / s.lanes; at < last; at += together) {
         const std::int64_t run = s.steps_a_run.quotient(at), n = s.runs_an_entry.quotient(run);
         if (!s.factor.has(n, f)) continue;
-        const std::int64_t from = (at - run * s.steps_a_run.value) * step + lane * V;
         const Offsets row = entry(n), place = s.positions.offsets(run - n * s.runs_an_entry.value);
-        const char* row_a = a + row.a + place.a + from * kItem;
-        const char* row_b = b + row.b + place.b + from * kItem;
-        const std::int64_t left = s.run - from;
-        const int apart = s.lanes * V;
-        Vector<T, V> x[kInFlight], y[kInFlight];
-        bool loaded[kInFlight];
+        use_step<T, V>(s, a + row.a + place.a, b + row.b + place.b, at - run * s.steps_a_run.value, lane,
+                       [&](const Vector<T, V>& x, const Vector<T, V>& y) {
+                           count += V;
 #pragma unroll
-        for (int u = 0; u < kInFlight; ++u) {
-            loaded[u] = u * apart < left;
-            if (!loaded[u]) continue;
-            x[u] = load<T, V>(row_a + u * apart * static_cast<int>(kItem));
-            y[u] = load<T, V>(row_b + u * apart * static_cast<int>(kItem));
-        }
-#pragma unroll
-        for (int u = 0; u < kInFlight; ++u) {
-            if (!loaded[u]) continue;
-            count += V;
-#pragma unroll
-            for (int v = 0; v < V; ++v)
-                sums.add(static_cast<L>(widen(x[u].values[v])) - shift_a,
-                         static_cast<L>(widen(y[u].values[v])) - shift_b);
-        }
+                           for (int v = 0; v < V; ++v)
+                               sums.add(static_cast<L>(widen(x.values[v])) - shift_a,
+                                        static_cast<L>(widen(y.values[v])) - shift_b);
+                       });
         if constexpr (kHalf<T>) {
             since += kInFlight * V;
-            if (since >= kFlushEvery) flush();
+            if (since >= kFlushEvery) {
+                scratch.add(0, sums);
+                since = 0;
+            }
         }
     }
-    if constexpr (kHalf<T>) {
-        flush();
-        scratch.set(0, total);
-    } else {
-        scratch.set(0, sums);
-    }
+    scratch.add(0, sums);
     scratch.sums[5][thread_index()] = static_cast<double>(count);
     scratch.reduce(1);
     if (thread_index() == 0) finish(s, chunk, f, c, scratch.centred(0));

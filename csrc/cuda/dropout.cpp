@@ -1,6 +1,7 @@
 #include "cuda/dropout.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "core/philox.h"
 #include "cuda/geometry.h"
@@ -95,6 +96,7 @@ DropoutTask plan_dropout(DropoutTask t, int processors) {
         t.channels_as_positions = true;
         t.positions.push_back(t.channel);
         t.channel = {1, 0, 0};
+        if (t.mask.data == nullptr) std::swap(t.channel, t.batch);  // entries at one rate share blocks, as channels do
     }
     if (t.channels_as_positions)
         t.rates = t.channel_weight != nullptr ? Rates::position : Rates::row;

@@ -22,8 +22,10 @@ constexpr int column_threads(DType dtype) { return size_of(dtype) == 2 ? 128 : 2
 constexpr int kBlocksAProcessor = 4;  // wanted of the co-moments kernels
 
 // A block of the matrix product has a square of channels, 16 x 16 threads two vectors each way, and takes so many
-// samples at a time.
+// samples at a time. Sums of more than kProductSamples products in float32 would round visibly.
 constexpr int kProductThreads = 256, kProductDepth = 8, kSumThreads = 256;
+constexpr int kProductBlocks = 2;  // that a processor has at a time
+constexpr std::int64_t kProductSamples = 4096;
 constexpr int product_tile(DType dtype) { return 2 * 16 * 16 / static_cast<int>(size_of(dtype)); }
 
 constexpr std::int64_t power_of_two_from(std::int64_t n) {

@@ -7,9 +7,15 @@
 namespace sdfast::cuda {
 namespace {
 
-// Sums of more products in float32 would round visibly; of fewer than a few hundred, the splits cost more than they
-// bring.
-constexpr std::int64_t kMostSamples = 4096, kFewestSamples = 256;
+constexpr std::int64_t kFewestSamples = 256;  // of a split; those of fewer cost more than they bring
+
+// So many that nearly all processors are busy to the end.
+std::int64_t splits_of(std::int64_t tiles, std::int64_t samples, int processors) {
+    const std::int64_t most = ceil_div(samples, kFewestSamples), at_a_time = std::int64_t{processors} * kProductBlocks;
+    std::int64_t splits = 1;
+    while (splits < most && 8 * splits * tiles < 7 * at_a_time * ceil_div(splits * tiles, at_a_time)) ++splits;
+    return splits;
+}
 
 bool has_vectors(const SampleMatrix& m, std::int64_t item) {
     return m.channel_stride == item && m.sample_stride % 16 == 0 && m.channels * item % 16 == 0 &&
@@ -43,11 +49,10 @@ PairwisePlan plan_pairwise(PairwiseTask task, int processors) {
 
     const std::int64_t tile = product_tile(task.dtype);
     const std::int64_t tiles = ceil_div(task.a.channels, tile) * ceil_div(task.b.channels, tile);
-    const std::int64_t wanted = std::max<std::int64_t>(2 * processors / tiles, 1);
-    const std::int64_t least = ceil_div(task.samples, kMostSamples), most = ceil_div(task.samples, kFewestSamples);
-    task.samples_a_split = ceil_div(task.samples, std::clamp(wanted, least, most));
+    const std::int64_t splits = splits_of(tiles, task.samples, processors);
+    task.samples_a_split = std::min(ceil_div(task.samples, splits), kProductSamples);
     task.samples_a_split = ceil_div(task.samples_a_split, kProductDepth) * kProductDepth;
-    task.splits = ceil_div(task.samples, task.samples_a_split);
+    task.splits = std::min(splits, ceil_div(task.samples, task.samples_a_split));
     if (task.splits > 1) plan.partials = task.splits * task.a.channels * task.b.channels;
     plan.task = task;
     return plan;
@@ -62,8 +67,14 @@ void pairwise_correlation(PairwisePlan plan, void* out, double* workspace, int p
     comoments(plan.of_b, of_b, rest, processors, stream);
     plan.task.a.moments = of_a.moments;
     plan.task.b.moments = of_b.moments;
-    pairwise_product(plan.task, out, rest, stream);
-    if (plan.task.splits > 1) pairwise_sum(plan.task, out, rest, stream);
+    PairwiseTask& task = plan.task;
+    const std::int64_t together = task.splits * task.samples_a_split;
+    for (; task.samples > 0; task.samples -= together, task.goes_on = true) {
+        pairwise_product(task, task.splits > 1 ? rest : out, stream);
+        task.a.data += together * task.a.sample_stride;
+        task.b.data += together * task.b.sample_stride;
+    }
+    if (task.splits > 1) pairwise_sum(task, out, rest, stream);
 }
 
 }  // namespace sdfast::cuda

@@ -43,68 +43,70 @@ struct Tiles {
     Standard<T, kWidth> standard_a, standard_b;
 };
 
-// Neighbouring channels of one sample, 0 where there is none.
+// Reads V neighbouring channels of every kProductDepth-th sample, 0 where there is no channel.
 template <class T, bool kVectors>
-__device__ inline Vector<T, kVector<T>> samples_of(const SampleMatrix& m, std::int64_t sample, std::int64_t last,
-                                                   std::int64_t first) {
-    constexpr int V = kVector<T>;
-    Vector<T, V> x{};
-    const char* from = m.data + sample * m.sample_stride + first * m.channel_stride;
-    if constexpr (kVectors) {
-        if (sample < last && first < m.channels) x = load<T, V>(from);
-    } else {
+struct Reader {
+    static constexpr int V = kVector<T>;
+    const SampleMatrix& matrix;
+    const char* from;
+    int channels;
+
+    __device__ Reader(const SampleMatrix& m, std::int64_t sample, std::int64_t channel)
+        : matrix(m),
+          from(m.data + sample * m.sample_stride + channel * m.channel_stride),
+          channels(static_cast<int>(channel + V < m.channels ? V : m.channels - channel)) {}
+
+    __device__ Vector<T, V> next(bool any) {
+        Vector<T, V> x{};
+        if constexpr (kVectors) {
+            if (any && channels > 0) x = load<T, V>(from);
+        } else {
 #pragma unroll
-        for (int v = 0; v < V; ++v)
-            if (sample < last && first + v < m.channels)
-                x.values[v] = load<T, 1>(from + v * m.channel_stride).values[0];
+            for (int v = 0; v < V; ++v)
+                if (any && v < channels) x.values[v] = load<T, 1>(from + v * matrix.channel_stride).values[0];
+        }
+        from += kProductDepth * matrix.sample_stride;
+        return x;
     }
-    return x;
-}
+};
 
 template <class T, bool kVectors>
-__global__ void __launch_bounds__(kProductThreads, 2)
-    product_kernel(const __grid_constant__ PairwiseTask task, T* out, T* partials) {
+__global__ void __launch_bounds__(kProductThreads, kProductBlocks)
+    product_kernel(const __grid_constant__ PairwiseTask task, T* out) {
     constexpr int V = kVector<T>, kWidth = Tiles<T>::kWidth, kEach = 2 * V;
     Tiles<T>& tiles = shared<Tiles<T>>();
     const SampleMatrix &a = task.a, &b = task.b;
     const std::int64_t columns = (b.channels + kWidth - 1) / kWidth, rows = (a.channels + kWidth - 1) / kWidth;
     const std::int64_t block = block_index(), split = block / columns / rows;
     const std::int64_t first_a = block / columns % rows * kWidth, first_b = block % columns * kWidth;
-    const std::int64_t first = split * task.samples_a_split;
-    std::int64_t last = first + task.samples_a_split;
-    if (last > task.samples) last = task.samples;
+    const std::int64_t first = split * task.samples_a_split, left = task.samples - first;
+    const int samples = static_cast<int>(left < task.samples_a_split ? left : task.samples_a_split);
 
     // Of loading: a thread has the same channels of each sample.
     const int t = thread_index(), depth = t / (2 * kSide), along = t % (2 * kSide) * V;
-    const auto next_a = [&](std::int64_t from) {
-        return samples_of<T, kVectors>(a, from + depth, last, first_a + along);
-    };
-    const auto next_b = [&](std::int64_t from) {
-        return samples_of<T, kVectors>(b, from + depth, last, first_b + along);
-    };
-    const auto put = [&](int buffer, std::int64_t from, const Vector<T, V>& x, const Vector<T, V>& y) {
-        const bool there = from + depth < last;
+    const auto put = [&](int buffer, bool any, const Vector<T, V>& x, const Vector<T, V>& y) {
         Vector<T, V> z_a{}, z_b{};
-        if (there) {
+        if (any) {
             z_a = tiles.standard_a.of(x, along);
             z_b = tiles.standard_b.of(y, along);
         }
         store<T, V>(reinterpret_cast<char*>(&tiles.a[buffer][depth][along]), z_a);
         store<T, V>(reinterpret_cast<char*>(&tiles.b[buffer][depth][along]), z_b);
     };
+    tiles.standard_a.set(a, first_a);
+    tiles.standard_b.set(b, first_b);
 
     // Of the product: two vectors of channels each way, half a tile apart.
     const int row = t / kSide * V, column = t % kSide * V;
     T sums[kEach][kEach] = {};
-    tiles.standard_a.set(a, first_a);
-    tiles.standard_b.set(b, first_b);
+    Reader<T, kVectors> of_a(a, first + depth, first_a + along), of_b(b, first + depth, first_b + along);
+    bool any = depth < samples;
     barrier();
-    put(0, first, next_a(first), next_b(first));
+    put(0, any, of_a.next(any), of_b.next(any));
     barrier();
-    int buffer = 0;
-    for (std::int64_t from = first; from < last; from += kProductDepth, buffer ^= 1) {
-        const std::int64_t ahead = from + kProductDepth;
-        const Vector<T, V> x = next_a(ahead), y = next_b(ahead);
+    for (int sample = 0, buffer = 0; sample < samples; sample += kProductDepth, buffer ^= 1) {
+        any = sample + kProductDepth + depth < samples;
+        const Vector<T, V> x = of_a.next(any), y = of_b.next(any);
 #pragma unroll
         for (int k = 0; k < kProductDepth; ++k) {
             Vector<T, V> p[2], q[2];
@@ -118,20 +120,21 @@ __global__ void __launch_bounds__(kProductThreads, 2)
 #pragma unroll
                 for (int j = 0; j < kEach; ++j) sums[i][j] += p[i / V].values[i % V] * q[j / V].values[j % V];
         }
-        put(buffer ^ 1, ahead, x, y);
+        put(buffer ^ 1, any, x, y);
         barrier();
     }
 
-    T* to = task.splits > 1 ? partials + split * a.channels * b.channels : out;
+    T* to = out + split * a.channels * b.channels;
 #pragma unroll
     for (int i = 0; i < kEach; ++i) {
         const std::int64_t c_a = first_a + row + i / V * (kWidth / 2) + i % V;
 #pragma unroll
         for (int j = 0; j < kEach; ++j) {
             const std::int64_t c_b = first_b + column + j / V * (kWidth / 2) + j % V;
-            if (c_a < a.channels && c_b < b.channels)
-                to[c_a * b.channels + c_b] =
-                    task.splits > 1 ? sums[i][j] : static_cast<T>(bounded(static_cast<double>(sums[i][j])));
+            if (c_a >= a.channels || c_b >= b.channels) continue;
+            T& total = to[c_a * b.channels + c_b];
+            const T sum = task.goes_on ? total + sums[i][j] : sums[i][j];
+            total = static_cast<T>(bounded(static_cast<double>(sum)));  // a part is no larger, either
         }
     }
 }
@@ -157,14 +160,13 @@ void dispatch_product(DType dtype, Run run) {
 
 }  // namespace
 
-void pairwise_product(const PairwiseTask& task, void* out, void* partials, Stream stream) {
+void pairwise_product(const PairwiseTask& task, void* out, Stream stream) {
     const std::int64_t tile = product_tile(task.dtype);
     const std::int64_t blocks = ceil_div(task.a.channels, tile) * ceil_div(task.b.channels, tile) * task.splits;
     dispatch_product(task.dtype, [&](auto type) {
         using T = typename decltype(type)::type;
         const auto run = [&](auto kernel) {
-            launch(kernel, blocks, kProductThreads, sizeof(Tiles<T>), stream, task, static_cast<T*>(out),
-                   static_cast<T*>(partials));
+            launch(kernel, blocks, kProductThreads, sizeof(Tiles<T>), stream, task, static_cast<T*>(out));
         };
         if (task.a.vectors && task.b.vectors)
             run(product_kernel<T, true>);

@@ -23,8 +23,9 @@ struct PairwiseTask {
     std::int64_t samples = 0;
     SampleMatrix a, b;
 
-    // What plan_pairwise decides: blocks share out the samples, too.
+    // What plan_pairwise decides: blocks share out the samples, too. A launch takes as many as the splits have.
     std::int64_t samples_a_split = 0, splits = 0;
+    bool goes_on = false;  // a launch adds to what earlier ones wrote
 };
 
 struct PairwisePlan {
@@ -41,8 +42,8 @@ PairwisePlan plan_pairwise(PairwiseTask task, int processors);
 // Writes [channels of a][channels of b] in the dtype of the samples. `workspace` holds plan.workspace() doubles.
 void pairwise_correlation(PairwisePlan plan, void* out, double* workspace, int processors, Stream stream);
 
-// The kernels: the product of each split of the samples, or all of it, and the sum of the splits.
-void pairwise_product(const PairwiseTask& task, void* out, void* partials, Stream stream);
+// The kernels: the product of each split of the samples, [splits][channels of a][channels of b], and the sum of these.
+void pairwise_product(const PairwiseTask& task, void* out, Stream stream);
 void pairwise_sum(const PairwiseTask& task, void* out, const void* partials, Stream stream);
 
 }  // namespace sdfast::cuda

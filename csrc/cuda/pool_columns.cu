@@ -1,8 +1,6 @@
 // Means over positions of channels that lie side by side, or anyhow: a block sums some channels of one batch entry.
-#include "cuda/comoments.h"
 #include "cuda/dispatch.h"
-#include "cuda/geometry.h"
-#include "cuda/vector.h"
+#include "cuda/in_flight.h"
 
 namespace sdfast::cuda {
 namespace {
@@ -30,24 +28,21 @@ __global__ void __launch_bounds__(kPoolThreads, 2) pool_columns_kernel(const __g
         const std::int64_t last = first + p.steps_a_split < steps ? first + p.steps_a_split : steps;
         double sum_a[V] = {}, sum_b[V] = {};
         for (std::int64_t at = first + t / s.lanes; at < last && inside; at += kInFlight * together) {
-            Vector<T, V> x[kInFlight], y[kInFlight];
-#pragma unroll
-            for (int u = 0; u < kInFlight; ++u) {
-                if (at + u * together >= last) continue;
+            const auto fetch = [&](int u, Vector<T, V>& x, Vector<T, V>& y) {
+                if (at + u * together >= last) return 0;
                 const Offsets place = s.positions.offsets(at + u * together);
-                x[u] = load<T, V>(a + place.a);
-                y[u] = load<T, V>(b + place.b);
-            }
+                x = load<T, V>(a + place.a);
+                y = load<T, V>(b + place.b);
+                return 1;
+            };
             Lane<T> part_a[V] = {}, part_b[V] = {};  // of halves, few are added in float32, nearly always exactly
-#pragma unroll
-            for (int u = 0; u < kInFlight; ++u) {
-                if (at + u * together >= last) continue;
+            in_flight<T, V, kInFlight>(fetch, [&](const Vector<T, V>& x, const Vector<T, V>& y) {
 #pragma unroll
                 for (int v = 0; v < V; ++v) {
-                    part_a[v] += static_cast<Lane<T>>(widen(x[u].values[v]));
-                    part_b[v] += static_cast<Lane<T>>(widen(y[u].values[v]));
+                    part_a[v] += static_cast<Lane<T>>(widen(x.values[v]));
+                    part_b[v] += static_cast<Lane<T>>(widen(y.values[v]));
                 }
-            }
+            });
 #pragma unroll
             for (int v = 0; v < V; ++v) {
                 sum_a[v] += part_a[v];

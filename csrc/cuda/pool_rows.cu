@@ -1,9 +1,7 @@
 // Means over positions that lie side by side: some lanes of a warp sum one batch entry and channel, or a split of it.
 // They take the elements in the order of the positions, wherever they lie: equal entries have equal means.
-#include "cuda/comoments.h"
 #include "cuda/dispatch.h"
-#include "cuda/geometry.h"
-#include "cuda/vector.h"
+#include "cuda/in_flight.h"
 
 namespace sdfast::cuda {
 namespace {
@@ -23,11 +21,9 @@ __device__ inline double sum_of(const Vector<T, V>& x) {
 
 template <class T, int V>
 __global__ void __launch_bounds__(kPoolThreads, 2) pool_rows_kernel(const __grid_constant__ Pooling p) {
-    constexpr std::int64_t kItem = sizeof(T);
     const Samples& s = p.from;
     const int lane = thread_index() % s.lanes, together = kPoolThreads / s.lanes;
-    const std::int64_t steps = s.steps_a_run.value * s.runs_an_entry.value,
-                       step = static_cast<std::int64_t>(s.lanes) * V * kInFlight;
+    const std::int64_t steps = s.steps_a_run.value * s.runs_an_entry.value;
     const std::int64_t sums = s.batch.size * s.channel.size * p.splits;
     const double positions = static_cast<double>(s.runs_an_entry.value * s.run);
     // All lanes of a warp go as often, as they meet in the reduction.
@@ -43,25 +39,12 @@ __global__ void __launch_bounds__(kPoolThreads, 2) pool_rows_kernel(const __grid
         double sum_a = 0, sum_b = 0;
         for (std::int64_t at = first; at < last; ++at) {
             const std::int64_t run = s.steps_a_run.quotient(at);
-            const std::int64_t from = (at - run * s.steps_a_run.value) * step + lane * V;
             const Offsets place = s.positions.offsets(run);
-            const std::int64_t left = s.run - from;
-            const int apart = s.lanes * V;
-            Vector<T, V> x[kInFlight], y[kInFlight];
-            bool loaded[kInFlight];
-#pragma unroll
-            for (int u = 0; u < kInFlight; ++u) {
-                loaded[u] = u * apart < left;
-                if (!loaded[u]) continue;
-                x[u] = load<T, V>(a + place.a + from * kItem + u * apart * static_cast<int>(kItem));
-                y[u] = load<T, V>(b + place.b + from * kItem + u * apart * static_cast<int>(kItem));
-            }
-#pragma unroll
-            for (int u = 0; u < kInFlight; ++u) {
-                if (!loaded[u]) continue;
-                sum_a += sum_of<T, V>(x[u]);
-                sum_b += sum_of<T, V>(y[u]);
-            }
+            use_step<T, V>(s, a + place.a, b + place.b, at - run * s.steps_a_run.value, lane,
+                           [&](const Vector<T, V>& x, const Vector<T, V>& y) {
+                               sum_a += sum_of<T, V>(x);
+                               sum_b += sum_of<T, V>(y);
+                           });
         }
         for (int distance = s.lanes / 2; distance > 0; distance /= 2) {
             sum_a += from_lane_across(sum_a, distance);

@@ -2,7 +2,6 @@
 
 #include <cuda_runtime_api.h>
 
-#include <stdexcept>
 #include <string>
 
 namespace sdfast::cuda {
@@ -11,12 +10,11 @@ void check(int error) {
     if (error == cudaSuccess) return;
     const auto code = static_cast<cudaError_t>(error);
     cudaGetLastError();  // an error that was reported should not be reported again by the next call
-    throw std::runtime_error(std::string("sdfast: CUDA error: ") + cudaGetErrorName(code) + ": " +
-                             cudaGetErrorString(code));
-}
-
-void check_grid(std::int64_t blocks) {
-    if (blocks >> 31 != 0) throw std::runtime_error("sdfast: features too large for one launch");
+    std::string message =
+        std::string("sdfast: CUDA error: ") + cudaGetErrorName(code) + ": " + cudaGetErrorString(code);
+    if (code == cudaErrorNoKernelImageForDevice)
+        message += "; build sdfast with CMAKE_CUDA_ARCHITECTURES=native, or use the backend 'triton'";
+    throw std::runtime_error(message);
 }
 
 OnDevice::OnDevice(int device) {

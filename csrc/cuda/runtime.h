@@ -2,6 +2,7 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <stdexcept>
 
 namespace sdfast::cuda {
 
@@ -10,8 +11,10 @@ using Stream = void*;
 // Throws std::runtime_error with CUDA's own words unless the code of a call, a cudaError_t, is success.
 void check(int error);
 
-// Throws std::runtime_error where a launch would need more blocks than a grid takes.
-void check_grid(std::int64_t blocks);
+// Throws where a launch would need more blocks than a grid takes.
+inline void check_grid(std::int64_t blocks) {
+    if (blocks >> 31 != 0) throw std::runtime_error("sdfast: features too large for one launch");
+}
 
 // Makes a device the current one of this thread, and the previous one current again at the end.
 class OnDevice {

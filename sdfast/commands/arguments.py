@@ -9,9 +9,7 @@ def positive(text: str) -> int:
     >>> positive("3")
     3
     """
-    if (value := int(text)) < 1:
-        raise argparse.ArgumentTypeError(f"expected a positive integer, got {text}")
-    return value
+    return _integer(text, 1, "a positive integer")
 
 
 def not_negative(text: str) -> int:
@@ -20,6 +18,14 @@ def not_negative(text: str) -> int:
     >>> not_negative("0")
     0
     """
-    if (value := int(text)) < 0:
-        raise argparse.ArgumentTypeError(f"expected an integer from 0 on, got {text}")
+    return _integer(text, 0, "an integer from 0 on")
+
+
+def _integer(text: str, low: int, expected: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = low - 1
+    if value < low:
+        raise argparse.ArgumentTypeError(f"expected {expected}, got {text}")
     return value

@@ -52,7 +52,7 @@ def collect() -> dict[str, Any]:
             backends[name] = _state(name)
         except _backend.BackendError as error:
             backends[name] = "missing"
-            missing[f"backend {name}"] = str(error)
+            missing[f"backend {name}"] = str(error).removeprefix(f"backend {name!r}: ")
     packages = {name: importlib.util.find_spec(name) is not None for name in OPTIONAL}
     missing |= {name: ": ".join(OPTIONAL[name]) for name, there in packages.items() if not there}
     return {

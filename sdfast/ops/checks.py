@@ -1,5 +1,8 @@
 """Argument checks that the operations share; each error names the argument and what it should have been."""
 
+from collections.abc import Iterable
+
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -27,7 +30,7 @@ def check_same_kind(feats_a: Tensor, feats_b: Tensor) -> None:
 def check_features(name: str, feats: Tensor, channel_dim: int, may_be_empty: bool = False) -> None:
     """Raise unless feats is a floating-point tensor (N, C, ...) that has channel_dim and, as a rule, elements."""
     if not isinstance(feats, Tensor):
-        raise TypeError(f"{name}: expected a torch.Tensor or numpy.ndarray, got {type(feats).__name__}")
+        raise TypeError(f"{name}: expected a torch.Tensor, got {type(feats).__name__}")
     if feats.dtype not in FLOAT_DTYPES:
         raise TypeError(f"{name}: expected float64, float32, float16 or bfloat16 features, got {feats.dtype}")
     if feats.layout != torch.strided:
@@ -52,8 +55,9 @@ def check_factor(factor: Tensor | None, feats_a: Tensor, num_factors: int) -> No
     Values are not read here: that would wait for the device. The CPU kernel checks them as it goes; on a GPU pairs of
     other labels count nowhere.
     """
-    if num_factors < 1:
-        raise ValueError(f"num_factors: expected at least 1, got {num_factors}")
+    check_integer("num_factors", num_factors, 1)
+    if num_factors >= 2**31:
+        raise ValueError(f"num_factors: expected less than 2**31, got {num_factors}")
     if factor is None:
         return
     if not isinstance(factor, Tensor):
@@ -72,6 +76,24 @@ def check_factor_values(factor: Tensor, num_factors: int) -> None:
     if low < 0 or high >= num_factors:
         wrong = low if low < 0 else high
         raise ValueError(f"factor: expected labels from 0 to {num_factors - 1}, got {wrong}")
+
+
+def check_integer(name: str, value: int, low: int, high: int | None = None) -> None:
+    """Raise ValueError unless value is an integer of Python or NumPy from low to high; a bool is none."""
+    integer = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not integer or value < low or (high is not None and value > high):
+        end = "on" if high is None else f"to {high}"
+        expected = "a positive integer" if (low, high) == (1, None) else f"an integer from {low} {end}"
+        raise ValueError(f"{name}: expected {expected}, got {value!r}")
+
+
+def check_lengths(name: str, lengths: Iterable[int], meaning: str) -> None:
+    """Raise ValueError unless lengths are positive integers, as many as meaning names, such as "(height, width)"."""
+    lengths = tuple(lengths) if isinstance(lengths, Iterable) else lengths
+    if not isinstance(lengths, tuple) or len(lengths) != len(meaning.split(",")):
+        raise ValueError(f"{name}: expected {meaning}, got {lengths!r}")
+    for length in lengths:
+        check_integer(name, length, 1)
 
 
 def check_probability(name: str, value: float) -> None:

@@ -39,6 +39,8 @@ def check_arguments(feats_a, feats_b, factor, num_factors, channel_dim, pool, va
     """Raise an error that names the first argument that does not fit."""
     check_feature_pair(feats_a, feats_b, channel_dim)
     check_factor(factor, feats_a, num_factors)
+    if not isinstance(pool, int):
+        raise TypeError(f"pool: expected True or False, got {pool!r}")
     if values and factor is not None:
         check_factor_values(factor, num_factors)
 

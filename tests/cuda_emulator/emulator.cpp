@@ -15,9 +15,10 @@
 namespace sdfast::cuda {
 
 Here here;
+int current_gpu = 0;
 int emulated_processors = 4;
 std::uint64_t order_seed = 0;
-std::int64_t launches = 0;
+std::int64_t launches = 0, blocks_run = 0;
 
 namespace {
 
@@ -171,11 +172,14 @@ void narrow(float x, Half& to) {
     to.bits = static_cast<std::uint16_t>(sign | half);
 }
 
-void run_grid(std::int64_t blocks, int threads, std::size_t shared_bytes, const std::function<void()>& thread) {
+void run_grid(std::int64_t blocks, int threads, std::size_t shared_bytes, Stream stream,
+              const std::function<void()>& thread) {
     check_grid(blocks);
+    if (stream != stream_of(current_gpu)) throw std::runtime_error("emulator: a stream of another GPU");
     if (threads % kLanes != 0 || threads > 1024 || shared_bytes > 48 * 1024 || blocks < 1)
         throw std::runtime_error("emulator: a launch that no GPU takes");
     ++launches;
+    blocks_run += blocks;
     std::mt19937_64 random(order_seed++);
     const auto count = static_cast<std::size_t>(threads);
     machine.fibers.resize(std::max(machine.fibers.size(), count));
@@ -196,12 +200,8 @@ void run_grid(std::int64_t blocks, int threads, std::size_t shared_bytes, const 
 
 void check(int) {}
 
-void check_grid(std::int64_t blocks) {
-    if (blocks >> 31 != 0) throw std::runtime_error("emulator: features too large for one launch");
-}
-
-OnDevice::OnDevice(int) {}
-OnDevice::~OnDevice() = default;
+OnDevice::OnDevice(int device) : previous_(current_gpu) { current_gpu = device; }
+OnDevice::~OnDevice() { current_gpu = previous_; }
 
 int processors() { return emulated_processors; }
 

@@ -56,19 +56,24 @@ inline float widen(BFloat16 x) { return to_float(x); }
 void narrow(float x, Half& to);
 void narrow(float x, BFloat16& to);
 
-// Runs all blocks, one after the other.
-void run_grid(std::int64_t blocks, int threads, std::size_t shared_bytes, const std::function<void()>& thread);
+// Runs all blocks, one after the other. Throws where the stream is not the current GPU's.
+void run_grid(std::int64_t blocks, int threads, std::size_t shared_bytes, Stream stream,
+              const std::function<void()>& thread);
 
 template <class... Parameters>
-void launch(void (*kernel)(Parameters...), std::int64_t blocks, int threads, std::size_t shared_bytes, Stream,
+void launch(void (*kernel)(Parameters...), std::int64_t blocks, int threads, std::size_t shared_bytes, Stream stream,
             const Parameters&... arguments) {
     static_assert((sizeof(Parameters) + ... + 0) <= 4096, "more than every driver passes to a kernel");
-    run_grid(blocks, threads, shared_bytes, [&] { kernel(arguments...); });
+    run_grid(blocks, threads, shared_bytes, stream, [&] { kernel(arguments...); });
 }
 
-// How many processors the emulated GPU has, and the seed of all orders; launches so far.
+// Which of the emulated GPUs is the current one, and the stream that torch uses on each.
+extern int current_gpu;
+inline Stream stream_of(int gpu) { return reinterpret_cast<Stream>(static_cast<std::uintptr_t>(gpu) + 1); }
+
+// How many processors an emulated GPU has, and the seed of all orders; launches and their blocks so far.
 extern int emulated_processors;
 extern std::uint64_t order_seed;
-extern std::int64_t launches;
+extern std::int64_t launches, blocks_run;
 
 }  // namespace sdfast::cuda

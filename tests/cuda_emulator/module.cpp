@@ -1,13 +1,68 @@
-// sdfast._cuda's own bindings and kernels on the emulated GPU, with tensors of the CPU.
+// sdfast._cuda's own bindings and kernels on emulated GPUs, with tensors of the CPU.
 #include "bind_cuda.h"
 #include "core/division.h"
+#include "cuda/pairwise.h"
 #include "emulator.h"
 
+namespace sdfast {
+namespace {
+
+const dlpack::ExchangeApi* torch_api;
+
+// A tensor is on the GPU that its attribute `gpu` says, or on the first.
+int tensor_from_object(void* object, dlpack::Tensor* out) {
+    if (torch_api->tensor_from_object(object, out) != 0) return -1;
+    out->device = {dlpack::kCUDA, py::cast<int>(py::getattr(static_cast<PyObject*>(object), "gpu", py::int_(0)))};
+    return 0;
+}
+
+int allocate(dlpack::Tensor* prototype, dlpack::ManagedTensor** out, void* context,
+             void (*set_error)(void* context, const char* kind, const char* message)) {
+    if (prototype->device.index != cuda::current_gpu) throw std::runtime_error("emulator: memory of another GPU");
+    prototype->device = {dlpack::kCPU, 0};
+    return torch_api->allocate(prototype, out, context, set_error);
+}
+
+int current_stream(std::int32_t, std::int32_t index, void** stream) {
+    *stream = cuda::stream_of(index);
+    return 0;
+}
+
+// Torch's functions, as they would be on a machine with GPUs.
+void find_emulated_torch() {
+    const char* name = "__dlpack_c_exchange_api__";
+    py::object type = py::module_::import("torch").attr("Tensor");
+    const py::object theirs = type.attr(name);
+    torch_api = static_cast<const dlpack::ExchangeApi*>(PyCapsule_GetPointer(theirs.ptr(), "dlpack_exchange_api"));
+    static dlpack::ExchangeApi ours = *torch_api;
+    ours.allocate = allocate;
+    ours.tensor_from_object = tensor_from_object;
+    ours.current_stream = current_stream;
+    type.attr(name) = py::capsule(&ours, "dlpack_exchange_api");
+    find_torch(dlpack::kCUDA);
+    type.attr(name) = theirs;
+}
+
+}  // namespace
+}  // namespace sdfast
+
 PYBIND11_MODULE(emulated_cuda, m) {
-    sdfast::find_torch(sdfast::dlpack::kCPU);
+    sdfast::find_emulated_torch();
     sdfast::bind_cuda(m);
     m.def("set_processors", [](int count) { sdfast::cuda::emulated_processors = count; });
     m.def("set_order", [](std::uint64_t seed) { sdfast::cuda::order_seed = seed; });
+    m.def("current_gpu", [] { return sdfast::cuda::current_gpu; });
     m.def("quotient", [](std::int64_t x, std::int64_t divisor) { return sdfast::Divisor(divisor).quotient(x); });
+    m.def("nearest", [](std::int64_t i, std::int64_t grid, std::int64_t size) {
+        return sdfast::nearest(i, grid, sdfast::Divisor(2 * size));
+    });
+    m.def("pairwise_workspace", [](std::int64_t samples, std::int64_t channels, int processors) {
+        sdfast::cuda::SampleMatrix matrix;
+        matrix.channels = channels;
+        matrix.sample_stride = channels * 4;
+        matrix.channel_stride = 4;
+        return sdfast::cuda::plan_pairwise({sdfast::DType::f32, samples, matrix, matrix}, processors).workspace() * 8;
+    });
     m.def("launches", [] { return sdfast::cuda::launches; });
+    m.def("blocks", [] { return sdfast::cuda::blocks_run; });
 }

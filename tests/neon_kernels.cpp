@@ -1,0 +1,98 @@
+// The CPU kernels as a program, so that an emulator can run them as built for another processor: calls come from
+// standard input, results go to standard output. A number is an int64; a tensor is its size in bytes, at most all its
+// memory.
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <vector>
+
+#include "cpu/comoments.h"
+#include "cpu/dropout.h"
+
+namespace {
+
+using namespace sdfast;
+
+constexpr int kThreads = 2;
+
+void read(void* to, std::size_t bytes) {
+    if (std::fread(to, 1, bytes, stdin) != bytes) std::exit(0);
+}
+
+std::int64_t number() {
+    std::int64_t n;
+    read(&n, sizeof n);
+    return n;
+}
+
+std::vector<char> tensor() {
+    std::vector<char> bytes(static_cast<std::size_t>(number()));
+    read(bytes.data(), bytes.size());
+    return bytes;
+}
+
+template <class T>
+const T* data(const std::vector<char>& bytes) {
+    return bytes.empty() ? nullptr : reinterpret_cast<const T*>(bytes.data());
+}
+
+cpu::Dim dim() { return {number(), number(), number()}; }
+
+std::vector<cpu::Dim> dims() {
+    std::vector<cpu::Dim> all(static_cast<std::size_t>(number()));
+    for (cpu::Dim& d : all) d = dim();
+    return all;
+}
+
+void answer(const void* from, std::size_t bytes) {
+    std::fwrite(from, 1, bytes, stdout);
+    std::fflush(stdout);
+}
+
+void comoments() {
+    const std::vector<char> a = tensor(), b = tensor(), labels = tensor();
+    const auto dtype = static_cast<DType>(number());
+    const cpu::Dim batch = dim(), channel = dim();
+    const cpu::FeaturePair pair{a.data(), b.data(), dtype, batch, channel, dims()};
+    const std::int64_t factors = number();
+    const bool pool = number() != 0;
+    std::vector<double> moments(static_cast<std::size_t>(6 * factors * channel.size));
+    cpu::comoments(pair, {data<std::int64_t>(labels), 1}, factors, pool, kThreads, moments.data());
+    answer(moments.data(), moments.size() * sizeof(double));
+}
+
+void static_dropout() {
+    std::vector<char> x = tensor(), out = tensor();
+    const std::vector<char> mask = tensor(), weight = tensor();
+    cpu::DropoutTask task{};
+    const bool in_place = out.empty();
+    task.x = x.data();
+    task.out = in_place ? x.data() : out.data();
+    task.dtype = static_cast<DType>(number());
+    task.batch = dim();
+    task.channel = dim();
+    task.positions = dims();
+    task.seed = static_cast<std::uint64_t>(number());
+    const auto p = static_cast<std::int32_t>(number());
+    std::memcpy(&task.p, &p, sizeof p);
+    task.granularity = static_cast<Granularity>(number());
+    task.rescale = number() != 0;
+    task.channel_weight = data<float>(weight);
+    task.mask.data = data<char>(mask);
+    if (task.mask) {
+        task.mask.type = static_cast<MaskType>(number());
+        task.mask.batch_stride = number();
+        for (std::size_t d = 0; d < task.positions.size(); ++d) {
+            task.mask.size.push_back(number());
+            task.mask.stride.push_back(number());
+        }
+    }
+    cpu::dropout(task, kThreads);
+    answer(task.out, in_place ? x.size() : out.size());
+}
+
+}  // namespace
+
+int main() {
+    for (;;) number() == 0 ? comoments() : static_dropout();
+}
