@@ -253,7 +253,7 @@ def channel_bias(
     mi = torch.empty(shape, dtype=torch.float64, device=device)
     corr = torch.empty(shape, dtype=torch.float64, device=device)
     number = torch.empty(shape[:-1], dtype=torch.int64, device=device)
-    outputs = Outputs(mi, mi, corr, number)  # of the moments nothing is written there
+    outputs = Outputs(mi, mi, corr, number)  # where moments would go nothing is written of them
     kind = PEARSON if pearson else INTRACLASS
     with torch.cuda.device_of(feats_a):
         layout = layout_of(feats_a, feats_b, channel_dim)

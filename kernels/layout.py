@@ -12,7 +12,7 @@ THREADS = 128  # of a program
 
 
 def odd(number: int) -> int:
-    """Return 2 n - 1: Triton compiles for 1, which stays 1, and for multiples of 16, which no odd number is."""
+    """Return 2 n - 1. Triton compiles kernels anew for 1, which stays 1, and multiples of 16, which are not odd."""
     return 2 * number - 1
 
 
@@ -79,7 +79,10 @@ def warps(x: Tensor) -> int:
 
 
 def registers(x: Tensor) -> dict[str, int]:
-    """Return the launch option by which no register goes to memory; NVIDIA's assembler makes room for programs so."""
+    """Return the launch option that leaves a thread all registers.
+
+    NVIDIA's assembler would otherwise move some to memory, for more programs to run at once. AMD's has no such option.
+    """
     return {"maxnreg": 255} if on_nvidia(x) else {}
 
 

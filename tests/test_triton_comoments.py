@@ -128,7 +128,10 @@ def test_positions_without_end_are_shared(kernels, monkeypatch, layout):
             moments = run(kernels, layout(a), layout(b), factor)
             assert_moments(moments, truth(a, b, factor), MOMENTS[dtype])
             assert (moments[[3, 5], :, 0] == 0).all()
-    assert len(splits) == 4 and min(splits) >= 4
+    a, b = (layout(x.float() + 1e4) for x in (a, b))
+    corr = reference.correlation(run(kernels, a, b).numpy())
+    np.testing.assert_allclose(corr, reference.correlation(truth(a, b)), rtol=0, atol=1e-9)
+    assert len(splits) == 5 and min(splits) >= 4
 
 
 @pytest.mark.parametrize("pool", [True, False])
@@ -253,6 +256,14 @@ def test_work_is_split_into_bounded_chunks():
         tiles = n_tiles if pool else n_tiles * p_tiles
         assert (chunks - 1) * steps < tiles <= chunks * steps, "no chunk is empty"
         assert pool or not half or steps <= comoments.HALF_STEPS
+
+
+def test_positions_are_split_into_bounded_stretches():
+    pooling = sys.modules["sdfast.kernels.pooling"]
+    for tiles in (1, 16, 17, 33, 1000, 65537, 10**6):
+        splits, steps = pooling.splits_of(tiles)
+        assert (splits - 1) * steps < tiles <= splits * steps, "no stretch is empty"
+        assert splits <= pooling.STRETCHES and (steps <= pooling.STRETCH or tiles > 65536)
 
 
 def positions_first(x):

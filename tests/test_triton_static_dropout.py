@@ -10,7 +10,7 @@ import torch
 from sdfast import _backend
 from tests.test_comoments import LAYOUTS
 from tests.test_static_dropout import DTYPES, SEED, features, grid_mask
-from tests.triton_modes import interpreted, tl, triton
+from tests.triton_modes import interpreted, specialising, tl, triton
 
 _C = _backend.load("cpu")
 # No positions, one, a run that is no multiple of eight draws, several dimensions, several tiles.
@@ -87,3 +87,16 @@ def test_channels_may_be_last(kernels):
         _C.static_dropout(x, expected, *args)
         kernels.static_dropout(x, out, *args)
         assert torch.equal(out, expected)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS[:3])
+def test_another_batch_size_needs_no_other_kernel(layout):
+    from sdfast.kernels import static_dropout
+
+    for kind in (None, "coarse"):
+        with specialising() as forms:
+            for batch in (2, 3, 16, 17, 64, 1000):
+                x = layout(features((batch, 8, 5, 3)))
+                mask = None if kind is None else grid_mask(x.shape, kind)
+                static_dropout(x, torch.empty_like(x), torch.tensor(0), 0.5, mask, None, 0, True, 1)
+        assert len(forms) == 1, (kind, forms)
