@@ -10,10 +10,21 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from sdfast.kernels.layout import THREADS, Layout, join, offset_of, positions, processors, warps
-from sdfast.kernels.moments import INTRACLASS, MOMENTS, PEARSON, merge, write
+from sdfast.kernels.layout import (
+    THREADS,
+    Layout,
+    Strides,
+    join,
+    plain,
+    positions,
+    processors,
+    registers,
+    size_of,
+    warps,
+)
+from sdfast.kernels.moments import INTRACLASS, MOMENTS, PEARSON, Outputs, merge, write
 from sdfast.kernels.pooling import pool_positions, splits_of
-from sdfast.kernels.samples import around, lanes, position_sums, shift_of, tile_of
+from sdfast.kernels.samples import around, lanes, pooled, shift_of, tile_of
 
 TILE = 4096  # bytes of one tensor that a program loads at once
 PROGRAMS = 16  # for each multiprocessor: several run at once, and the last to finish do not wait long
@@ -34,185 +45,118 @@ def _not_negative(m2):
     return tl.where(m2 < 0, 0, m2)
 
 
-@triton.jit(do_not_specialize=["batch", "factors", "steps", "chunks"])
+@triton.jit
+def _add(sums, da, db, N_TIMES: tl.constexpr, P_TIMES: tl.constexpr, VECTOR: tl.constexpr):
+    """Add samples (n, p, c), their squares and their products to what each thread holds of them."""
+    return (
+        sums[0] + lanes(da, N_TIMES, P_TIMES, VECTOR),
+        sums[1] + lanes(db, N_TIMES, P_TIMES, VECTOR),
+        sums[2] + lanes(da * da, N_TIMES, P_TIMES, VECTOR),
+        sums[3] + lanes(db * db, N_TIMES, P_TIMES, VECTOR),
+        sums[4] + lanes(da * db, N_TIMES, P_TIMES, VECTOR),
+    )
+
+
+@triton.jit(do_not_specialize=["factors", "steps", "chunks"])
 def partial_comoments(
     a,
     b,
-    labels,
+    labels,  # (N,), or None
     label_stride,
-    base,  # (2, C) float64 to add to the means, or None
-    out,  # (chunks, 6, F, C) float64, or with one chunk what `write` takes
-    mi,
-    corr,
-    number,
+    outputs,
+    layout,
     factors,
     steps,
     chunks,
-    batch,
-    channels,
-    size,  # the number of positions
-    sizes,
-    strides_a,
-    strides_b,
-    a_n,
-    a_c,
-    b_n,
-    b_c,
     KIND: tl.constexpr,
-    LABELLED: tl.constexpr,
     POOL: tl.constexpr,
     LANE: tl.constexpr,
-    P_VECTOR: tl.constexpr,
-    C_VECTOR: tl.constexpr,
-    N_TIMES: tl.constexpr,
-    P_TIMES: tl.constexpr,
-    BLOCK_N: tl.constexpr,
-    BLOCK_P: tl.constexpr,
-    BLOCK_C: tl.constexpr,
-    BLOCK_L: tl.constexpr,
+    TILE: tl.constexpr,
+    SEARCH: tl.constexpr,  # labels read at once
 ):
     """Write the co-moments of one chunk of tiles, one factor and one block of channels."""
     program = tl.program_id(0)
-    zero = program.to(tl.int64) * 0  # whatever is multiplied below is 64 bits wide first
-    channels *= C_VECTOR
-    size = (zero + size) * P_VECTOR
-    blocks = (channels + BLOCK_C - 1) // BLOCK_C
+    batch = plain(layout.batch)
+    channels = layout.channels * layout.c_vector
+    size = size_of(layout)
+    blocks = (channels + TILE.c - 1) // TILE.c
     factor = program % factors
-    block = program // factors % blocks
     chunk = program // factors // blocks
+    c = (program // factors % blocks).to(tl.int64) * TILE.c + tl.arange(0, TILE.c)[None, None, :]
 
-    n_lane = tl.arange(0, BLOCK_N)[:, None, None]
-    p_lane = tl.arange(0, BLOCK_P)[None, :, None]
-    c = block.to(tl.int64) * BLOCK_C + tl.arange(0, BLOCK_C)[None, None, :]
-    in_c = c < channels
-    a += c * a_c * P_VECTOR
-    b += c * b_c * P_VECTOR
-    a_n = (zero + a_n) * (P_VECTOR * C_VECTOR)
-    b_n = (zero + b_n) * (P_VECTOR * C_VECTOR)
-
-    n_tiles = (batch + BLOCK_N - 1) // BLOCK_N
-    p_tiles = ((size + BLOCK_P - 1) // BLOCK_P).to(tl.int32)
+    n_tiles = (batch + TILE.n - 1) // TILE.n
+    p_tiles = ((size + TILE.p - 1) // TILE.p).to(tl.int32)
     n_steps = 1 if POOL else p_tiles  # tiles of the same pairs
-    first = (chunk * steps).to(tl.int32)
-    last = tl.minimum(first + steps, n_tiles * n_steps).to(tl.int32)
+    first = chunk * steps
+    last = tl.minimum(first + steps, n_tiles * n_steps)
 
     # Three samples of this factor, as far apart as the chunk has them.
-    n_0 = (zero + first // n_steps) * BLOCK_N
-    n_2 = tl.minimum((zero + (last - 1) // n_steps) * BLOCK_N + BLOCK_N, batch) - 1
+    n_0 = (first // n_steps).to(tl.int64) * TILE.n
+    n_2 = tl.minimum(((last - 1) // n_steps).to(tl.int64) * TILE.n + TILE.n, batch) - 1
     n_1 = (n_0 + n_2) // 2
-    if LABELLED:
+    if labels is not None:
         low, middle, high = n_2, n_2, n_0
-        for begin in range(n_0, n_2 + 1, BLOCK_L):
-            index = begin + tl.arange(0, BLOCK_L)
+        for begin in range(n_0, n_2 + 1, SEARCH):
+            index = begin + tl.arange(0, SEARCH)
             found = tl.load(labels + index * label_stride, mask=index <= n_2, other=-1) == factor
             low = tl.minimum(low, tl.min(tl.where(found, index, n_2), axis=0))
             middle = tl.minimum(middle, tl.min(tl.where(found & (index >= n_1), index, n_2), axis=0))
             high = tl.maximum(high, tl.max(tl.where(found, index, n_0), axis=0))
         n_0, n_1, n_2 = low, tl.minimum(middle, high), high
-    middle_p, last_p = size // 2, size - 1
-    middle_a = n_1 * a_n + offset_of(middle_p, sizes, strides_a) * C_VECTOR
-    middle_b = n_1 * b_n + offset_of(middle_p, sizes, strides_b) * C_VECTOR
-    last_a = n_2 * a_n + offset_of(last_p, sizes, strides_a) * C_VECTOR
-    last_b = n_2 * b_n + offset_of(last_p, sizes, strides_b) * C_VECTOR
-    shift_a = shift_of(a, n_0 * a_n, middle_a, last_a, in_c, LANE)
-    shift_b = shift_of(b, n_0 * b_n, middle_b, last_b, in_c, LANE)
+    shift_a = shift_of(a, layout.strides[0], layout, n_0, n_1, n_2, c, LANE)
+    shift_b = shift_of(b, layout.strides[1], layout, n_0, n_1, n_2, c, LANE)
 
+    share = 1 / size.to(tl.float64)
     # Sums of as many lanes as there are threads: of pooled samples in float64.
-    WIDE: tl.constexpr = tl.float64 if POOL else LANE
-    P: tl.constexpr = 1 if POOL else BLOCK_P // (P_TIMES * P_VECTOR)
-    counts = tl.full([BLOCK_N, 1, 1], 0, tl.int32)
-    sum_a = tl.full([BLOCK_N // N_TIMES, P, BLOCK_C], 0, WIDE)
-    sum_b = tl.full([BLOCK_N // N_TIMES, P, BLOCK_C], 0, WIDE)
-    sum_aa = tl.full([BLOCK_N // N_TIMES, P, BLOCK_C], 0, WIDE)
-    sum_bb = tl.full([BLOCK_N // N_TIMES, P, BLOCK_C], 0, WIDE)
-    sum_ab = tl.full([BLOCK_N // N_TIMES, P, BLOCK_C], 0, WIDE)
-    origin_a = tl.full([1, 1, BLOCK_C], 0, tl.float64)
-    origin_b = tl.full([1, 1, BLOCK_C], 0, tl.float64)
-    for tile in range(first, last):
-        n = (zero + tile // n_steps) * BLOCK_N + n_lane
+    VECTOR: tl.constexpr = 1 if POOL else layout.p_vector
+    P_TIMES: tl.constexpr = 1 if POOL else TILE.p_times
+    P: tl.constexpr = 1 if POOL else TILE.p // (P_TIMES * VECTOR)
+    zeros = tl.full([TILE.n // TILE.n_times, P, TILE.c], 0, tl.float64 if POOL else LANE)
+    sums = (zeros, zeros, zeros, zeros, zeros)
+    counts = tl.full([TILE.n // TILE.n_times, 1, 1], 0, tl.int32)
+    origin_a, origin_b = shift_a.to(tl.float64), shift_b.to(tl.float64)
+    for tile in tl.range(first, last, num_stages=TILE.stages):
+        n = tl.cast(tile // n_steps, tl.int64) * TILE.n + tl.arange(0, TILE.n)[:, None, None]
         member = n < batch
-        if LABELLED:
+        if labels is not None:
             member &= tl.load(labels + n * label_stride, mask=member, other=-1) == factor
         if POOL:
-            da, db = position_sums(
-                a + n * a_n,
-                b + n * b_n,
-                member & in_c,
-                zero,
-                zero + p_tiles,
-                size,
-                sizes,
-                strides_a,
-                strides_b,
-                shift_a,
-                shift_b,
-                C_VECTOR,
-                P_VECTOR,
-                P_TIMES,
-                BLOCK_N,
-                BLOCK_P,
-                BLOCK_C,
-            )
-            da /= size
-            db /= size
-            # Pooled samples may be constant though the positions are not: a second shift, one of the first samples.
-            if tile == n_0 // BLOCK_N:
-                origin_a = tl.max(tl.where(member, da, float("-inf")), axis=0)[None, :, :]
-                origin_b = tl.max(tl.where(member, db, float("-inf")), axis=0)[None, :, :]
+            inside = member & (c < channels)
+            da, db = pooled(a, b, layout, n, c, inside, 0, p_tiles, share, shift_a, shift_b, TILE)
+            # Pooled samples may be constant though the positions are not: a second shift, the first sample.
+            if tile == n_0 // TILE.n:
+                origin_a = tl.sum(tl.where(n == n_0, da, 0), axis=0)[None, :, :]
+                origin_b = tl.sum(tl.where(n == n_0, db, 0), axis=0)[None, :, :]
             da = tl.where(member, da - origin_a, 0)
             db = tl.where(member, db - origin_b, 0)
-            counts += member.to(tl.int32)
-            sum_a += lanes(da, N_TIMES, 1, 1)
-            sum_b += lanes(db, N_TIMES, 1, 1)
-            sum_aa += lanes(da * da, N_TIMES, 1, 1)
-            sum_bb += lanes(db * db, N_TIMES, 1, 1)
-            sum_ab += lanes(da * db, N_TIMES, 1, 1)
+            found = member.to(tl.int32)
         else:
-            start = (zero + tile % n_steps) * BLOCK_P
-            p = start + p_lane
-            inside = member & (p < size) & in_c
-            da = around(a + n * a_n + offset_of(p, sizes, strides_a) * C_VECTOR, inside, shift_a)
-            db = around(b + n * b_n + offset_of(p, sizes, strides_b) * C_VECTOR, inside, shift_b)
-            counts += tl.where(member, tl.minimum(size - start, BLOCK_P), 0).to(tl.int32)
-            sum_a += lanes(da, N_TIMES, P_TIMES, P_VECTOR)
-            sum_b += lanes(db, N_TIMES, P_TIMES, P_VECTOR)
-            sum_aa += lanes(da * da, N_TIMES, P_TIMES, P_VECTOR)
-            sum_bb += lanes(db * db, N_TIMES, P_TIMES, P_VECTOR)
-            sum_ab += lanes(da * db, N_TIMES, P_TIMES, P_VECTOR)
+            start = tl.cast(tile % n_steps, tl.int64) * TILE.p
+            p = start + tl.arange(0, TILE.p)[None, :, None]
+            inside = member & (p < size) & (c < channels)
+            da = around(a, layout.strides[0], layout, n, c, p, inside, shift_a)
+            db = around(b, layout.strides[1], layout, n, c, p, inside, shift_b)
+            found = tl.where(member, tl.minimum(size - start, TILE.p), 0).to(tl.int32)
+        counts += lanes(found, TILE.n_times, 1, 1)
+        sums = _add(sums, da, db, TILE.n_times, P_TIMES, VECTOR)
 
     count = tl.sum(tl.sum(tl.sum(counts.to(tl.int64), axis=0), axis=0), axis=0).to(tl.float64)
     samples = tl.maximum(count, 1)
-    total_a = _total(sum_a)
-    total_b = _total(sum_b)
-    m2_a = _total(sum_aa) - total_a * total_a / samples
-    m2_b = _total(sum_bb) - total_b * total_b / samples
-    c_ab = _total(sum_ab) - total_a * total_b / samples
-    mean_a = tl.reshape(shift_a + origin_a, [BLOCK_C]) + total_a / samples
-    mean_b = tl.reshape(shift_b + origin_b, [BLOCK_C]) + total_b / samples
+    total_a, total_b = _total(sums[0]), _total(sums[1])
+    mean_a, mean_b = total_a / samples, total_b / samples
+    m2_a = _not_negative(_total(sums[2]) - total_a * mean_a)
+    m2_b = _not_negative(_total(sums[3]) - total_b * mean_b)
+    c_ab = _total(sums[4]) - total_a * mean_b
 
-    c = block.to(tl.int64) * BLOCK_C + tl.arange(0, BLOCK_C)
-    in_c = c < channels
-    if base is not None:
-        mean_a += tl.load(base + c, mask=in_c, other=0)
-        mean_b += tl.load(base + channels + c, mask=in_c, other=0)
+    mean_a = tl.where(count > 0, mean_a + tl.reshape(origin_a, [TILE.c]), 0)
+    mean_b = tl.where(count > 0, mean_b + tl.reshape(origin_b, [TILE.c]), 0)
+    # Found anew: what is kept beside a loop takes registers from it.
+    part, place = program // (factors * blocks), program % (factors * blocks)
+    c = (place // factors).to(tl.int64) * TILE.c + tl.arange(0, TILE.c)
+    moments = (count + tl.full([TILE.c], 0, tl.float64), mean_a, mean_b, m2_a, m2_b, c_ab)
+    column = (place % factors).to(tl.int64) * channels + c
     row = factors.to(tl.int64) * channels
-    write(
-        count + tl.full([BLOCK_C], 0, tl.float64),
-        tl.where(count > 0, mean_a, 0),
-        tl.where(count > 0, mean_b, 0),
-        _not_negative(m2_a),
-        _not_negative(m2_b),
-        c_ab,
-        factor.to(tl.int64) * channels + c,
-        in_c,
-        row,
-        channels,
-        out if out is None else out + chunk.to(tl.int64) * 6 * row,
-        mi,
-        corr,
-        number,
-        KIND,
-    )
+    write(moments, column, c < channels, row, channels, part.to(tl.int64), chunks, outputs, KIND)
 
 
 def chunk_steps(n_tiles: int, p_tiles: int, programs: int, few: int, pool: bool, half: bool) -> tuple[int, int]:
@@ -228,73 +172,58 @@ def chunk_steps(n_tiles: int, p_tiles: int, programs: int, few: int, pool: bool,
 def layout_of(feats_a: Tensor, feats_b: Tensor, channel_dim: int) -> Layout:
     """Return how both lie in memory. The order of the samples makes no difference, so that of memory will do."""
     dims = [(feats_a.shape[d], feats_a.stride(d), feats_b.stride(d)) for d in positions(feats_a, channel_dim)]
-    sizes, p_a, p_b = zip(*(join(sorted(dims, key=lambda dim: -dim[1])) or [(1, 0, 0)]), strict=True)
+    sizes, *p_strides = zip(*(join(sorted(dims, key=lambda dim: -dim[1])) or [(1, 0, 0)]), strict=True)
     batch, channels = feats_a.shape[0], feats_a.shape[channel_dim]
-    (n_a, c_a), (n_b, c_b) = ((x.stride(0), x.stride(channel_dim)) for x in (feats_a, feats_b))
-    size = feats_a.numel() // (batch * channels)
-    return Layout(batch, channels, size, sizes, ((n_a, c_a, p_a), (n_b, c_b, p_b)))
+    pairs = zip((feats_a, feats_b), p_strides, strict=True)
+    strides = tuple(Strides(x.stride(0), x.stride(channel_dim), p) for x, p in pairs)
+    return Layout(batch, channels, feats_a.numel() // (batch * channels), sizes, strides)
 
 
-def _launch(feats_a, feats_b, layout: Layout, factor, num_factors, pool, outputs, kind, base=None) -> None:
+def _launch(feats_a, feats_b, layout: Layout, factor, num_factors, pool, outputs: Outputs, kind) -> None:
     """Run the kernels that write `outputs`."""
     width = feats_a.element_size()
-    p_vector, c_vector = layout.vectors(feats_a, feats_b)
+    vectors = layout.vectors(feats_a, feats_b)
     pool = pool and layout.size > 1
     # Without vectors a thread has enough to hold with eight elements.
-    elements, few = min(TILE // width, 8 * THREADS * p_vector * c_vector), FEW_TILES
+    elements, few = min(TILE // width, 8 * THREADS * max(vectors)), FEW_TILES
     if pool and layout.near() == "p" and elements // 4 < layout.size <= elements // 2:
         # Two samples fit. With four, all threads wait for each other's sums half as often.
         elements, few = 2 * elements, FEW_TILES // 2
-    programs = PROGRAMS * processors(feats_a)
-    tile = tile_of(layout.near(), layout.size, layout.channels, elements, p_vector * c_vector)
-    constants = {
-        "LANE": tl.float32 if width == 2 else tl.float64,
-        "P_VECTOR": p_vector,
-        "C_VECTOR": c_vector,
-        "num_warps": warps(feats_a),
-    }
-    if pool and base is None:
-        splits, steps = splits_of(tile, layout, programs, few)
-        if splits > 1:
-            a, b, base = pool_positions(feats_a, feats_b, layout, tile, splits, steps, **constants)
-            layout = layout_of(a, b, 1)
-            return _launch(a, b, layout, factor, num_factors, True, outputs, kind, base)
-
+    if pool and vectors[1] == 8:
+        elements //= 2  # the sums of eight channels a thread take the registers
+    tile = tile_of(layout.near(), layout.size, layout.channels, elements, max(vectors))
     n_tiles, p_tiles = triton.cdiv(layout.batch, tile.n), triton.cdiv(layout.size, tile.p)
+    packed = layout.in_vectors(*vectors)
+    constants = {"LANE": tl.float32 if width == 2 else tl.float64, "TILE": tile, "num_warps": warps(feats_a)}
+    splits, stretch = splits_of(p_tiles)
+    if pool and splits > 1:
+        a, b = pool_positions(feats_a, feats_b, layout, packed, splits, stretch, **constants)
+        return _launch(a, b, layout_of(a, b, 1), factor, num_factors, True, outputs, kind)
+
     columns = triton.cdiv(layout.channels, tile.c) * num_factors
-    steps, chunks = chunk_steps(n_tiles, p_tiles, programs // columns, few, pool, width == 2)
-    parts = None
+    programs = PROGRAMS * processors(feats_a) // columns
+    steps, chunks = chunk_steps(n_tiles, p_tiles, programs, few, pool, width == 2)
+    parts = outputs.moments
     if chunks > 1:
-        shape = (chunks, 6, num_factors, layout.channels)
-        parts = torch.empty(shape, dtype=torch.float64, device=feats_a.device)
-    written = outputs if parts is None else {"out": parts, "mi": None, "corr": None, "number": None}
+        parts = parts.new_empty((chunks, 6, num_factors, layout.channels))
     partial_comoments[(chunks * columns,)](
         feats_a,
         feats_b,
         factor,
         0 if factor is None else factor.stride(0),
-        base,
-        *written.values(),
+        outputs._replace(moments=parts),
+        packed,
         num_factors,
         steps,
         chunks,
-        layout.batch,
-        layout.channels // c_vector,
-        layout.size // p_vector,
-        *layout.in_vectors(p_vector, c_vector),
-        KIND=kind if parts is None else MOMENTS.value,
-        LABELLED=factor is not None,
+        KIND=kind,
         POOL=pool,
-        N_TIMES=tile.n_times,
-        P_TIMES=tile.p_times,
-        BLOCK_N=tile.n,
-        BLOCK_P=tile.p,
-        BLOCK_C=tile.c,
-        BLOCK_L=LABELS,
+        SEARCH=LABELS,
         **constants,
+        **registers(feats_a),
     )
-    if parts is not None:
-        merge(parts, layout.channels, outputs, kind)
+    if chunks > 1:
+        merge(parts, outputs, layout.channels, kind)
 
 
 def comoments(
@@ -303,10 +232,9 @@ def comoments(
     """Return (6, F, C) float64: count, mean_a, mean_b, m2_a, m2_b, c_ab. Pairs of no factor count nowhere."""
     shape = (6, num_factors, feats_a.shape[channel_dim])
     out = torch.empty(shape, dtype=torch.float64, device=feats_a.device)
-    outputs = {"out": out, "mi": None, "corr": None, "number": None}
     with torch.cuda.device_of(feats_a):
         layout = layout_of(feats_a, feats_b, channel_dim)
-        _launch(feats_a, feats_b, layout, factor, num_factors, pool, outputs, MOMENTS.value)
+        _launch(feats_a, feats_b, layout, factor, num_factors, pool, Outputs(out), MOMENTS.value)
     return out
 
 
@@ -325,7 +253,7 @@ def channel_bias(
     mi = torch.empty(shape, dtype=torch.float64, device=device)
     corr = torch.empty(shape, dtype=torch.float64, device=device)
     number = torch.empty(shape[:-1], dtype=torch.int64, device=device)
-    outputs = {"out": None, "mi": mi, "corr": corr, "number": number}
+    outputs = Outputs(mi, mi, corr, number)  # where moments would go nothing is written of them
     kind = PEARSON if pearson else INTRACLASS
     with torch.cuda.device_of(feats_a):
         layout = layout_of(feats_a, feats_b, channel_dim)

@@ -11,14 +11,38 @@ BYTES = 16  # what a thread loads at once
 THREADS = 128  # of a program
 
 
+def odd(number: int) -> int:
+    """Return 2 n - 1. Triton compiles kernels anew for 1, which stays 1, and multiples of 16, which are not odd."""
+    return 2 * number - 1
+
+
 @triton.jit
-def offset_of(index, sizes, strides):
-    """Return the memory offset of a flattened index, int64; the last of the dimensions runs fastest."""
-    offset = index.to(tl.int64) * 0
+def plain(number):
+    """Return what `odd` was given."""
+    return (number >> 1) + 1
+
+
+@triton.jit
+def size_of(layout):
+    """Return the number of positions, int64, so that whatever is made of it is."""
+    return tl.cast(layout.size, tl.int64) * layout.p_vector
+
+
+@triton.jit
+def offset_of(p, sizes, strides):
+    """Return the memory offset of flattened positions, int64; the last of the dimensions runs fastest."""
+    offset = p.to(tl.int64) * 0
     for d in tl.static_range(len(sizes) - 1, 0, -1):
-        offset += (index % sizes[d]).to(tl.int64) * strides[d]
-        index = index // sizes[d]
-    return offset + index.to(tl.int64) * strides[0]
+        offset += (p % sizes[d]).to(tl.int64) * plain(strides[d])
+        p = p // sizes[d]
+    return offset + p.to(tl.int64) * plain(strides[0])
+
+
+@triton.jit
+def place_of(n, c, p, layout, strides):
+    """Return the memory offset of samples, channels and flattened positions; n and c are int64."""
+    sample = n * plain(strides.n) * (layout.p_vector * layout.c_vector) + c * plain(strides.c) * layout.p_vector
+    return sample + offset_of(p, layout.sizes, strides.p) * layout.c_vector
 
 
 def positions(x: Tensor, channel_dim: int) -> list[int]:
@@ -42,21 +66,44 @@ def processors(x: Tensor) -> int:
     return torch.cuda.get_device_properties(x.device).multi_processor_count if x.is_cuda else 8
 
 
+def on_nvidia(x: Tensor) -> bool:
+    """Return whether kernels on x run on a GPU of NVIDIA, to which the interpreter pretends."""
+    if triton.knobs.runtime.interpret or x.is_cuda:
+        return not torch.version.hip
+    return triton.runtime.driver.active.get_current_target().backend == "cuda"
+
+
 def warps(x: Tensor) -> int:
     """Return how many warps have THREADS threads on the device of x: AMD's may be twice as wide as NVIDIA's."""
-    if triton.knobs.runtime.interpret or (x.is_cuda and not torch.version.hip):
-        return THREADS // 32
-    return THREADS // triton.runtime.driver.active.get_current_target().warp_size
+    return THREADS // (32 if on_nvidia(x) else triton.runtime.driver.active.get_current_target().warp_size)
+
+
+def registers(x: Tensor) -> dict[str, int]:
+    """Return the launch option that leaves a thread all registers.
+
+    NVIDIA's assembler would otherwise move some to memory, for more programs to run at once. AMD's has no such option.
+    """
+    return {"maxnreg": 255} if on_nvidia(x) else {}
+
+
+class Strides(NamedTuple):
+    """How far apart the elements of a tensor lie along its batch, its channels and each dimension of its positions."""
+
+    n: int
+    c: int
+    p: tuple[int, ...]
 
 
 class Layout(NamedTuple):
-    """Where the elements of several tensors of one shape lie. Strides are (n, c, (p, ...)), one tuple a tensor."""
+    """Where the elements of several tensors of one shape lie."""
 
     batch: int
     channels: int
     size: int  # the number of positions
     sizes: tuple[int, ...]
-    strides: tuple[tuple[int, int, tuple[int, ...]], ...]
+    strides: tuple[Strides, ...]
+    p_vector: int = 1  # elements loaded at once
+    c_vector: int = 1
 
     def near(self) -> str:
         """Return the dimension that lies closest in the first tensor: "n", "p" or "c"."""
@@ -65,12 +112,13 @@ class Layout(NamedTuple):
         strides = {name: stride for name, (count, stride) in counts.items() if count > 1}
         return min(strides, key=strides.get, default="p")
 
-    def in_vectors(self, along_p: int, along_c: int) -> tuple:
-        """Return what kernels take: sizes, strides of the positions, then n and c of each tensor, in whole vectors."""
-        (a_n, a_c, a_p), (b_n, b_c, b_p) = self.strides
-        both = along_p * along_c
-        positions = (tuple(stride // along_c for stride in p) for p in (a_p, b_p))
-        return self.sizes, *positions, a_n // both, a_c // along_p, b_n // both, b_c // along_p
+    def in_vectors(self, p: int, c: int) -> "Layout":
+        """Return the layout as kernels take it: in whole vectors, and `odd` what may depend on the batch size."""
+        strides = tuple(
+            Strides(odd(s.n // (p * c)), odd(s.c // p), tuple(odd(d // c) for d in s.p)) for s in self.strides
+        )
+        vectors = tl.constexpr(p), tl.constexpr(c)
+        return Layout(odd(self.batch), self.channels // c, self.size // p, self.sizes, strides, *vectors)
 
     def vectors(self, *tensors: Tensor) -> tuple[int, int]:
         """Return how many elements can be loaded at once along the positions and along the channels.

@@ -3,6 +3,8 @@
 Whichever kernel ends the work writes the result, so that a small input takes one launch.
 """
 
+from typing import NamedTuple
+
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -12,6 +14,20 @@ from sdfast.kernels.layout import warps
 MOMENTS = tl.constexpr(0)
 PEARSON = tl.constexpr(1)
 INTRACLASS = tl.constexpr(2)
+
+
+class Outputs(NamedTuple):
+    """Where a result goes: its moments (6, F, C), or mi and corr (F, C), all float64, and number (F,) int64.
+
+    A kernel learns by the number of chunks alone whether what it writes is moments to be merged, so that another
+    number needs no other kernel: there is always a place for moments.
+    """
+
+    moments: Tensor
+    mi: Tensor | None = None
+    corr: Tensor | None = None
+    number: Tensor | None = None
+
 
 MERGED = 256  # chunks that a program merges: all loaded at once
 MERGED_COLUMNS = 4  # that lie side by side: 32 bytes, the least that memory gives
@@ -24,8 +40,9 @@ def bounded(corr):
 
 
 @triton.jit
-def correlation(count, mean_a, mean_b, m2_a, m2_b, c_ab, KIND: tl.constexpr):
+def correlation(moments, KIND: tl.constexpr):
     """Return NaN below two samples or where a sample was not finite, 0 where the variance is zero."""
+    count, mean_a, mean_b, m2_a, m2_b, c_ab = moments
     if KIND == PEARSON:
         # sqrt(m2_a * m2_b), but neither overflowing nor inexact where a = b.
         alive = (m2_a != 0) & (m2_b != 0)
@@ -53,49 +70,26 @@ def mutual_information(corr):
 
 
 @triton.jit
-def write(
-    count,
-    mean_a,
-    mean_b,
-    m2_a,
-    m2_b,
-    c_ab,
-    column,  # factor * channels + channel
-    inside,
-    row,  # factors * channels
-    channels,
-    out,  # (6, row) float64, or None
-    mi,  # (row,) float64, or None
-    corr,  # (row,) float64, or None
-    number,  # (factors,) int64, or None
-    KIND: tl.constexpr,
-):
-    """Write the moments of some columns, or what follows from them."""
-    if KIND == MOMENTS:
-        out += column
-        tl.store(out, count, mask=inside)
-        tl.store(out + row, mean_a, mask=inside)
-        tl.store(out + 2 * row, mean_b, mask=inside)
-        tl.store(out + 3 * row, m2_a, mask=inside)
-        tl.store(out + 4 * row, m2_b, mask=inside)
-        tl.store(out + 5 * row, c_ab, mask=inside)
+def write(moments, column, inside, row, channels, part, parts, outputs, KIND: tl.constexpr):
+    """Write moments of some columns, factor * channels + channel, or what follows from them if they are no part."""
+    if KIND != MOMENTS and parts == 1:
+        r = correlation(moments, KIND)
+        tl.store(outputs.corr + column, r, mask=inside)
+        tl.store(outputs.mi + column, mutual_information(r), mask=inside)
+        first = inside & (column % channels == 0)
+        tl.store(outputs.number + column // channels, moments[0].to(tl.int64), mask=first)
     else:
-        r = correlation(count, mean_a, mean_b, m2_a, m2_b, c_ab, KIND)
-        tl.store(corr + column, r, mask=inside)
-        tl.store(mi + column, mutual_information(r), mask=inside)
-        tl.store(number + column // channels, count.to(tl.int64), mask=inside & (column % channels == 0))
+        for i in tl.static_range(6):
+            tl.store(outputs.moments + (part * 6 + i) * row + column, moments[i], mask=inside)
 
 
 @triton.jit(do_not_specialize=["chunks", "row", "channels"])
 def merge_comoments(
     partials,  # (chunks, 6, row)
+    outputs,
     chunks,
     row,
     channels,
-    out,  # (groups, 6, row)
-    mi,
-    corr,
-    number,
     KIND: tl.constexpr,
     BLOCK_K: tl.constexpr,
     BLOCK: tl.constexpr,
@@ -120,23 +114,12 @@ def merge_comoments(
     merged_b = _merged_mean(mean_b, n, count)
     gap_a = tl.where(n > 0, mean_a - merged_a[None, :], 0)
     gap_b = tl.where(n > 0, mean_b - merged_b[None, :], 0)
-    write(
-        count,
-        merged_a,
-        merged_b,
-        tl.sum(m2_a + n * gap_a * gap_a, axis=0),
-        tl.sum(m2_b + n * gap_b * gap_b, axis=0),
-        tl.sum(c_ab + n * gap_a * gap_b, axis=0),
-        column,
-        column < row,
-        row,
-        channels,
-        out if out is None else out + group.to(tl.int64) * 6 * row,
-        mi,
-        corr,
-        number,
-        KIND,
-    )
+    m2_a = tl.sum(m2_a + n * gap_a * gap_a, axis=0)
+    m2_b = tl.sum(m2_b + n * gap_b * gap_b, axis=0)
+    c_ab = tl.sum(c_ab + n * gap_a * gap_b, axis=0)
+    moments = (count, merged_a, merged_b, m2_a, m2_b, c_ab)
+    groups = (chunks + BLOCK_K - 1) // BLOCK_K
+    write(moments, column, column < row, row, channels, group.to(tl.int64), groups, outputs, KIND)
 
 
 @triton.jit
@@ -147,25 +130,23 @@ def _merged_mean(means, n, count):
     return pivot + tl.sum(tl.where(n > 0, n * (means - pivot[None, :]), 0), axis=0) / tl.maximum(count, 1)
 
 
-def merge(partials: Tensor, channels: int, outputs: dict[str, Tensor | None], kind: int) -> None:
-    """Merge partial moments (chunks, 6, F, C) into the outputs of `write`."""
-    nothing = dict.fromkeys(("mi", "corr", "number"))
+def merge(partials: Tensor, outputs: Outputs, channels: int, kind: int) -> None:
+    """Merge partial moments (chunks, 6, F, C)."""
     while True:
         chunks, row = partials.shape[0], partials[0, 0].numel()
         groups = triton.cdiv(chunks, MERGED)
-        last = groups == 1
-        wanted = outputs if last else {"out": partials.new_empty((groups, *partials.shape[1:])), **nothing}
+        merged = partials.new_empty((groups, *partials.shape[1:])) if groups > 1 else outputs.moments
         merge_comoments[(groups * triton.cdiv(row, MERGED_COLUMNS),)](
             partials,
+            outputs._replace(moments=merged),
             chunks,
             row,
             channels,
-            **wanted,
-            KIND=kind if last else MOMENTS.value,
+            KIND=kind,
             BLOCK_K=MERGED,
             BLOCK=MERGED_COLUMNS,
             num_warps=warps(partials),
         )
-        if last:
+        if groups == 1:
             return
-        partials = wanted["out"]
+        partials = merged

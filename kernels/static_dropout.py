@@ -5,14 +5,16 @@ eight neighbours' draws at once. Nothing may be contracted to a fused multiply-a
 differently. `enable_fp_fusion=False` sees to that, and `div_rn` to the division.
 """
 
+from typing import NamedTuple
+
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from sdfast.kernels.layout import Layout, join, offset_of, positions, warps
+from sdfast.kernels.layout import Layout, Strides, join, place_of, positions, warps
 
-TILE = 2048  # elements: two counters a thread, whose work hides that of finding the tile
+TILE = 8192  # bytes: four loads and at least one counter a thread, whose work hides that of finding the tile
 CHANNELS = 64  # of a tile whose channels lie side by side
 MASKED_RUN = 128  # positions of a tile: where a mask is sampled once for several channels
 ELEMENT, CHANNEL, REGION = 0, 1, 2
@@ -58,14 +60,23 @@ def _draw_at(seed, flat):
     return tl.where(flat % 2 == 0, bits & 0xFFFF, bits >> 16).to(tl.int32)
 
 
+class Grid(NamedTuple):
+    """How a mask lies over the positions; what lies end to end in the features need not in the mask."""
+
+    sizes: tuple[int, ...]  # of the positions
+    counts: tuple[int, ...]  # of values along these
+    strides: tuple[int, ...]
+    n: int  # the stride of the batch
+
+
 @triton.jit
-def _sampled(mask, p, sizes, grid, strides):
+def _sampled(mask, grid, n, p):
     """Load the nearest value of a mask at flattened positions, float32; centres are aligned, in integers."""
-    offset = p.to(tl.int64) * 0
-    for d in tl.static_range(len(sizes) - 1, -1, -1):
-        i = p % sizes[d]
-        offset += ((2 * i + 1) * grid[d] // (2 * sizes[d])).to(tl.int64) * strides[d]
-        p = p // sizes[d]
+    offset = n * grid.n
+    for d in tl.static_range(len(grid.sizes) - 1, -1, -1):
+        i = p % grid.sizes[d]
+        offset += ((2 * i + 1) * grid.counts[d] // (2 * grid.sizes[d])).to(tl.int64) * grid.strides[d]
+        p = p // grid.sizes[d]
     return tl.load(mask + offset).to(tl.float32)
 
 
@@ -75,38 +86,22 @@ def drop(
     out,
     seed,  # () int64
     p_drop,
-    mask,
-    weight,  # (C,) float32
-    channels,
-    size,  # the number of positions
-    sizes,
-    strides_x,
-    strides_out,
-    x_n,
-    x_c,
-    out_n,
-    out_c,
-    mask_sizes,  # those of the positions again: what lies end to end in the features need not in the mask
+    mask,  # or None
+    weight,  # (C,) float32, or None
+    layout,  # of x and out
     grid,
-    mask_strides,
-    mask_n,
-    MASKED: tl.constexpr,
-    WEIGHTED: tl.constexpr,
     WEIGHT_OF_POSITION: tl.constexpr,
     GRANULARITY: tl.constexpr,
     RESCALE: tl.constexpr,
     IN_PLACE: tl.constexpr,
     INDEX: tl.constexpr,
-    P_VECTOR: tl.constexpr,
-    C_VECTOR: tl.constexpr,
     BLOCK_C: tl.constexpr,
     BLOCK_P: tl.constexpr,
 ):
     """Write one tile of one sample."""
     program = tl.program_id(0)
-    channels *= C_VECTOR
-    size = (program.to(INDEX) * 0 + size) * P_VECTOR
-    VECTOR: tl.constexpr = P_VECTOR * C_VECTOR
+    channels = layout.channels * layout.c_vector
+    size = tl.cast(layout.size, INDEX) * layout.p_vector
     p_tiles = (size + BLOCK_P - 1) // BLOCK_P
     c_tiles = (channels + BLOCK_C - 1) // BLOCK_C
     p_tile = program % p_tiles
@@ -118,14 +113,14 @@ def drop(
     inside = (c < channels) & (p < size)
 
     threshold = tl.full([1, 1], 0, tl.float32) + p_drop
-    if WEIGHTED:
+    if weight is not None:
         if WEIGHT_OF_POSITION:
             threshold *= tl.load(weight + p, mask=p < size, other=0)
         else:
             threshold *= tl.load(weight + c, mask=c < channels, other=0)
     threshold *= 65536
-    if MASKED:
-        threshold = threshold * _sampled(mask + n * mask_n, tl.minimum(p, size - 1), mask_sizes, grid, mask_strides)
+    if mask is not None:
+        threshold = threshold * _sampled(mask, grid, n, tl.minimum(p, size - 1))
     threshold = ((threshold + 8388608.0) - 8388608.0).to(tl.int32)  # 2^23: no fraction is left, halves went to even
 
     needed = True
@@ -142,16 +137,15 @@ def drop(
             draw = _draw_at(key, n * channels + c)
         else:
             draw = _draw_at(key, n + c * 0)
-        at_x = x + n * x_n * VECTOR + c * x_c * P_VECTOR + offset_of(p, sizes, strides_x) * C_VECTOR
-        at_out = out + n * out_n * VECTOR + c * out_c * P_VECTOR + offset_of(p, sizes, strides_out) * C_VECTOR
-        value = tl.load(at_x, mask=inside, other=0)
+        value = tl.load(x + place_of(n, c, p, layout, layout.strides[0]), mask=inside, other=0)
         if RESCALE:
             factor = tl.div_rn(65536.0, (65536 - threshold).to(tl.float32))
             if value.dtype == tl.float64:
                 value = value * factor.to(tl.float64)
             else:
                 value = (value.to(tl.float32) * factor).to(value.dtype)
-        tl.store(at_out, tl.where(draw < threshold, 0, value), mask=inside)
+        kept = tl.where(draw < threshold, 0, value)
+        tl.store(out + place_of(n, c, p, layout, layout.strides[1]), kept, mask=inside)
 
 
 def static_dropout(
@@ -188,12 +182,12 @@ def static_dropout(
         masked = [(channels, 1, 0)]
         sizes, strides_x, strides_out = (channels,), (x_c,), (out_c,)
         size, channels, x_c, out_c = channels, 1, 0, 0
-    mask_sizes, grid, mask_strides = zip(*masked, strict=True)
+    grid = Grid(*zip(*masked, strict=True), 0 if mask is None else mask.stride(0))
 
-    layout = Layout(batch, channels, size, sizes, ((x.stride(0), x_c, strides_x), (out.stride(0), out_c, strides_out)))
-    p_vector, c_vector = layout.vectors(x, out)
-    block_c, block_p = tile_shape(channels, size, x_c, strides_x[-1], mask is not None)
-    wide = 2 * size * max(grid) >= 2**31
+    strides = Strides(x.stride(0), x_c, strides_x), Strides(out.stride(0), out_c, strides_out)
+    layout = Layout(batch, channels, size, sizes, strides)
+    block_c, block_p = tile_shape(channels, size, x_c, strides_x[-1], mask is not None, x.element_size())
+    wide = 2 * size * max(grid.counts) >= 2**31
     with torch.cuda.device_of(x):
         drop[(batch * triton.cdiv(channels, block_c) * triton.cdiv(size, block_p),)](
             x,
@@ -202,22 +196,13 @@ def static_dropout(
             float(p),
             mask,
             channel_weight,
-            channels // c_vector,
-            size // p_vector,
-            *layout.in_vectors(p_vector, c_vector),
-            mask_sizes,
+            layout.in_vectors(*layout.vectors(x, out)),
             grid,
-            mask_strides,
-            0 if mask is None else mask.stride(0),
-            MASKED=mask is not None,
-            WEIGHTED=channel_weight is not None,
             WEIGHT_OF_POSITION=swapped,
             GRANULARITY=granularity,
             RESCALE=rescale,
             IN_PLACE=out is x and (mask is not None or channel_weight is not None),
             INDEX=tl.int64 if wide else tl.int32,
-            P_VECTOR=p_vector,
-            C_VECTOR=c_vector,
             BLOCK_C=block_c,
             BLOCK_P=block_p,
             num_warps=warps(x),
@@ -245,11 +230,14 @@ def join_masked(dims: list[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
     return joined
 
 
-def tile_shape(channels: int, size: int, channel_stride: int, last_stride: int, masked: bool) -> tuple[int, int]:
+def tile_shape(
+    channels: int, size: int, channel_stride: int, last_stride: int, masked: bool, width: int
+) -> tuple[int, int]:
     """Return the tile (channels, positions): longest where memory is contiguous, whole counters of eight draws."""
     size = max(triton.next_power_of_2(size), 8)
+    tile = TILE // width
     if channels > 1 and channel_stride < last_stride:
         block_c = min(triton.next_power_of_2(channels), CHANNELS)
-        return block_c, min(size, TILE // block_c)
-    block_p = min(size, MASKED_RUN if masked else TILE)
-    return min(triton.next_power_of_2(channels), TILE // block_p), block_p
+        return block_c, min(size, tile // block_c)
+    block_p = min(size, MASKED_RUN if masked else tile)
+    return min(triton.next_power_of_2(channels), tile // block_p), block_p

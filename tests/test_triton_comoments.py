@@ -10,7 +10,7 @@ import torch
 from sdfast import _backend, functional, reference
 from tests.test_comoments import LAYOUTS, assert_moments, contiguous, feature_pair, large_mean, transposed, truth
 from tests.tolerances import CORRELATION, MOMENTS
-from tests.triton_modes import compiling_for, interpreted, launching
+from tests.triton_modes import interpreted, launching, specialising
 
 SHAPES = [(1, 1), (2, 1), (7, 10), (100, 2), (5, 3, 1), (9, 2, 17), (3, 1, 150), (2, 2, 2, 3, 5)]
 _C = _backend.load("cpu")
@@ -25,6 +25,7 @@ def kernels():
         for name, value in (("CHANNELS", 8), ("NEAR", 16), ("THREADS", 8)):
             patch.setattr(modules["samples"], name, value)
         patch.setattr(modules["moments"], "MERGED", 4)
+        patch.setattr(modules["pooling"], "STRETCH", 2)
         yield modules["comoments"]
 
 
@@ -117,7 +118,6 @@ def test_positions_without_end_are_shared(kernels, monkeypatch, layout):
     """Few samples and channels: the positions of a sample are split, and nothing is lost by that."""
     splits = []
     pool = kernels.pool_positions
-    monkeypatch.setattr(kernels, "PROGRAMS", 8)
     monkeypatch.setattr(
         kernels, "pool_positions", lambda *args, **kwargs: splits.append(args[4]) or pool(*args, **kwargs)
     )
@@ -128,7 +128,10 @@ def test_positions_without_end_are_shared(kernels, monkeypatch, layout):
             moments = run(kernels, layout(a), layout(b), factor)
             assert_moments(moments, truth(a, b, factor), MOMENTS[dtype])
             assert (moments[[3, 5], :, 0] == 0).all()
-    assert len(splits) == 4 and min(splits) >= 4
+    a, b = (layout(x.float() + 1e4) for x in (a, b))
+    corr = reference.correlation(run(kernels, a, b).numpy())
+    np.testing.assert_allclose(corr, reference.correlation(truth(a, b)), rtol=0, atol=1e-9)
+    assert len(splits) == 5 and min(splits) >= 4
 
 
 @pytest.mark.parametrize("pool", [True, False])
@@ -148,7 +151,7 @@ def test_a_merge_of_equal_means_has_no_variance(kernels):
     means[(counts == 0).expand_as(means)] = -3.7
     out = torch.empty(6, 1, 40, dtype=torch.float64)
     partials = torch.cat([counts, means, torch.zeros(50, 3, 1, 40)], dim=1)
-    kernels.merge(partials, 40, {"out": out, "mi": None, "corr": None, "number": None}, 0)
+    kernels.merge(partials, kernels.Outputs(out), 40, 0)
     assert (out[3:] == 0).all() and torch.equal(out[1:3], means[-1]) and torch.equal(out[0], counts.sum(0)[0])
 
 
@@ -184,13 +187,13 @@ def test_finished_moments_equal_the_reference_to_the_last_digits(kernels, pearso
     m2_a, m2_b = torch.rand(2, 64, dtype=torch.float64, generator=generator) + 0.5
     moments = torch.stack([torch.full_like(corr, 10), corr, corr, m2_a, m2_b, corr * (m2_a * m2_b).sqrt()])
     moments = torch.cat([moments, moments * torch.tensor([1, 1, 1, 1, 1, -1])[:, None]], dim=1)[:, None]
-    outputs = {"out": None, "mi": torch.empty(1, 128).double(), "corr": torch.empty(1, 128).double()}
-    outputs["number"] = torch.empty(1, dtype=torch.int64)
-    kernels.merge(moments[None], 128, outputs, 1 if pearson else 2)
+    mi, corr = torch.empty(2, 1, 128, dtype=torch.float64)
+    outputs = kernels.Outputs(mi, mi, corr, torch.empty(1, dtype=torch.int64))
+    kernels.merge(moments[None], outputs, 128, 1 if pearson else 2)
     expected = functional.correlation(moments, "pearson" if pearson else "intraclass")
-    torch.testing.assert_close(outputs["corr"], expected, rtol=1e-12, atol=0)
-    torch.testing.assert_close(outputs["mi"], functional.mutual_information(outputs["corr"]), rtol=1e-12, atol=0)
-    assert outputs["number"].item() == 10
+    torch.testing.assert_close(corr, expected, rtol=1e-12, atol=0)
+    torch.testing.assert_close(mi, functional.mutual_information(corr), rtol=1e-12, atol=0)
+    assert outputs.number.item() == 10
 
 
 @pytest.fixture
@@ -255,12 +258,28 @@ def test_work_is_split_into_bounded_chunks():
         assert pool or not half or steps <= comoments.HALF_STEPS
 
 
-def test_another_batch_size_needs_no_other_kernel():
+def test_positions_are_split_into_bounded_stretches():
+    pooling = sys.modules["sdfast.kernels.pooling"]
+    for tiles in (1, 16, 17, 33, 1000, 65537, 10**6):
+        splits, steps = pooling.splits_of(tiles)
+        assert (splits - 1) * steps < tiles <= splits * steps, "no stretch is empty"
+        assert splits <= pooling.STRETCHES and (steps <= pooling.STRETCH or tiles > 65536)
+
+
+def positions_first(x):
+    return x.movedim(-1, 0).contiguous().movedim(0, -1)
+
+
+@pytest.mark.parametrize("layout", [*LAYOUTS[:3], positions_first])
+@pytest.mark.parametrize("shape", [(40,), (8, 300), (3, 70000)], ids=str)
+def test_another_batch_size_needs_no_other_kernel(shape, layout):
+    """In one pass, in parts that are merged or pooled by stretches: each kernel has but one form for all of them."""
     from sdfast import kernels
 
-    with compiling_for("sm_90") as compiled:
-        for batch in (65, 130, 1000):
-            a, b, labels = feature_pair((batch, 8, 300), torch.float32)
-            kernels.comoments(a, b, labels, 2, 1, False)
-            kernels.channel_bias(a, b, labels, 2, 1, False, True)
-    assert len(compiled) == 12 and len({kernel.hash for kernel in compiled}) == 3
+    for dtype, pool, labelled in itertools.product((torch.float32, torch.bfloat16), (True, False), (True, False)):
+        with specialising() as forms:
+            for batch in (2, 3, 16, 17, 64, 1000, 40000):
+                x = on_meta((batch, *shape), dtype, layout)
+                labels = torch.empty(batch, dtype=torch.int64, device="meta") if labelled else None
+                kernels.channel_bias(x, x, labels, 2, 1, pool, True)
+        assert 0 < len(forms) == len({name for name, _ in forms}), (dtype, pool, labelled, forms)

@@ -8,7 +8,7 @@ import torch
 from tests.test_comoments import channels_last as last
 from tests.test_comoments import contiguous, feature_pair, strided, transposed
 from tests.test_static_dropout import DTYPES, features, grid_mask
-from tests.triton_assembly import assembly, loads, loads_in_loops, narrow, spilled, spilled_in_loops
+from tests.triton_assembly import assembly, loads, loads_in_loops, narrow, on_their_way, spilled
 from tests.triton_modes import TARGETS, compiling_for
 
 F32, BF16, F16, F64 = torch.float32, torch.bfloat16, torch.float16, torch.float64
@@ -43,22 +43,23 @@ def compiled_for(target, shape, dtype, layout, pool, labelled, kind=None):
     return compiled
 
 
-def assert_spills_little(kernel, case):
-    """Before and after a loop the assembler may put a few words aside for room for another program; inside none."""
-    assert spilled_in_loops(kernel) == 0 and spilled(kernel) <= 64, (kernel.name, case)
-
-
 @pytest.mark.parametrize("target", TARGETS)
-def test_comoments_do_not_spill_in_loops_and_load_128_bits(target):
+def test_comoments_spill_nothing_and_load_128_bits(target):
     names = set()
     for case in STREAMS:
         compiled = compiled_for(target, *case)
         for kernel in compiled:
             names.add(kernel.name)
-            assert_spills_little(kernel, case)
+            assert spilled(kernel) == 0, (kernel.name, case)
         found = loads_in_loops(compiled[0])  # the one that reads the features
         assert found and not narrow(found), (compiled[0].name, case, found)
     assert names == KERNELS
+
+
+def test_loads_go_ahead_of_the_sums():
+    """What an H200 has to await at a time to be busy: 4.8 TB/s for an assumed 0.7 us, on 132 multiprocessors."""
+    for case in (*STREAMS, ((64, 64, 4, 7, 7), F16, last, True, True)):
+        assert on_their_way(compiled_for("sm_90", *case)[0]) >= 24 * 1024, case
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -66,7 +67,7 @@ def test_comoments_and_channel_bias_compile_as_they_are_launched(target):
     for i, case in enumerate(OTHERS):
         kind = (None, "pearson", "intraclass")[i % 3]
         for kernel in compiled_for(target, *case, kind):
-            assert_spills_little(kernel, case)
+            assert spilled(kernel) == 0, (kernel.name, case)
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -112,13 +113,13 @@ def test_static_dropout_loads_and_stores_128_bits(target, dtype):
     """Guided by a coarse mask, in place or not, and by none; contiguous and channels-last."""
     from sdfast.kernels import static_dropout
 
-    seed, wide = torch.tensor(0), 2048 * dtype.itemsize // (16 * 128)
+    seed, wide = torch.tensor(0), 4
     for layout in (contiguous, last):
         x = layout(features((4, 64, 8, 7, 7), dtype))
         with compiling_for(target) as compiled:
             static_dropout(x, x, seed, 0.5, None, None, 0, False, 1)
             static_dropout(x, torch.empty_like(x), seed, 0.5, torch.ones(4, 2, 4, 4), None, 2, False, 1)
-        for kernel, mask_loads in zip(compiled, (0, 16), strict=True):
+        for kernel, mask_loads in zip(compiled, (0, 64 // dtype.itemsize), strict=True):
             assert spilled(kernel) == 0
             rest = narrow(loads(kernel))
             assert len(loads(kernel)) - len(rest) == wide, loads(kernel)

@@ -1,6 +1,8 @@
 """The Triton StaticDropout: the CPU kernel's bits in the interpreter."""
 
 import itertools
+import math
+import sys
 
 import pytest
 import torch
@@ -8,7 +10,7 @@ import torch
 from sdfast import _backend
 from tests.test_comoments import LAYOUTS
 from tests.test_static_dropout import DTYPES, SEED, features, grid_mask
-from tests.triton_modes import interpreted, tl, triton
+from tests.triton_modes import interpreted, specialising, tl, triton
 
 _C = _backend.load("cpu")
 # No positions, one, a run that is no multiple of eight draws, several dimensions, several tiles.
@@ -62,6 +64,7 @@ def test_dropped_values_are_zero_whatever_they_were(kernels):
 
 def test_offsets_of_32_bit_positions_have_64(kernels):
     """Of channels-last features with more than 2^31 elements a sample, or of several dimensions."""
+    layout = sys.modules["sdfast.kernels.layout"]
 
     @triton.jit
     def write(out, first, sizes, strides, OFFSET_OF: tl.constexpr):
@@ -69,8 +72,9 @@ def test_offsets_of_32_bit_positions_have_64(kernels):
         tl.store(out + lane, OFFSET_OF(first + lane, sizes, strides))
 
     found = torch.empty(2, 2, dtype=torch.int64)
-    write[(1,)](found[0], 2**22 - 2, (2**22,), (1024,), kernels.offset_of)
-    write[(1,)](found[1], 3 * 2**20 - 2, (3, 2**20), (2**30, 4096), kernels.offset_of)
+    for i, (sizes, strides) in enumerate((((2**22,), (1024,)), ((3, 2**20), (2**30, 4096)))):
+        odd = tuple(layout.odd(stride) for stride in strides)
+        write[(1,)](found[i], math.prod(sizes) - 2, sizes, odd, layout.offset_of)
     last = (2**22 - 1) * 1024, 2**31 + (2**20 - 1) * 4096
     assert found.tolist() == [[last[0] - 1024, last[0]], [last[1] - 4096, last[1]]]
 
@@ -83,3 +87,16 @@ def test_channels_may_be_last(kernels):
         _C.static_dropout(x, expected, *args)
         kernels.static_dropout(x, out, *args)
         assert torch.equal(out, expected)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS[:3])
+def test_another_batch_size_needs_no_other_kernel(layout):
+    from sdfast.kernels import static_dropout
+
+    for kind in (None, "coarse"):
+        with specialising() as forms:
+            for batch in (2, 3, 16, 17, 64, 1000):
+                x = layout(features((batch, 8, 5, 3)))
+                mask = None if kind is None else grid_mask(x.shape, kind)
+                static_dropout(x, torch.empty_like(x), torch.tensor(0), 0.5, mask, None, 0, True, 1)
+        assert len(forms) == 1, (kind, forms)

@@ -8,8 +8,9 @@ from pathlib import Path
 import triton
 
 CUOBJDUMP = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
-LOAD = re.compile(r"\b(?:ld\.global|(?:global|buffer|flat)_load)\S*")
-WIDE = re.compile(r"\.v4\.b32|\.v2\.b64|_dwordx4")  # 128 bits a thread
+COPY = r"cp\.async\.c[ag]\.shared\.global"  # from memory to a buffer; .cg are of 128 bits
+LOAD = re.compile(rf"\b(?:ld\.global|{COPY}|(?:global|buffer|flat)_load)\S*")
+WIDE = re.compile(r"\.v4\.b32|\.v2\.b64|_dwordx4|\.cg\.")  # 128 bits a thread
 
 
 def assembly(kernel) -> str:
@@ -35,17 +36,15 @@ def spilled(kernel) -> int:
     return sum(map(int, usage))
 
 
-def spilled_in_loops(kernel) -> int:
-    """Return how many instructions inside of loops move registers to or from memory."""
-    if spilled(kernel) == 0:
+def on_their_way(kernel) -> int:
+    """Return the bytes of the buffers on one multiprocessor of sm_90 that copies fill while programs work on others."""
+    if not re.search(COPY, assembly(kernel)):
         return 0
-    assert "ptx" in kernel.asm, "there are only these of AMD's that do not spill at all"
-    code = re.findall(r"/\*([0-9a-f]{4,})\*/\s+(.*?);", _dump(kernel, "-sass"))
-    jumps = [(int(at, 16), re.search(r"\bBRA\b.*?(0x[0-9a-f]+)", text)) for at, text in code]
-    loops = [(int(to[1], 16), at) for at, to in jumps if to and int(to[1], 16) < at]
-    places = [int(at, 16) for at, text in code if re.search(r"\b(?:LDL|STL)\b", text)]
-    assert code and places and loops
-    return sum(any(start <= place <= end for start, end in loops) for place in places)
+    (registers,) = re.findall(r"REG:(\d+)", _dump(kernel, "-res-usage"))
+    threads = 32 * kernel.metadata.num_warps
+    of_registers = 65536 // (threads * 8 * -(-int(registers) // 8))
+    of_buffers = 227 * 1024 // (kernel.metadata.shared + 1024)
+    return min(of_registers, of_buffers, 2048 // threads) * kernel.metadata.shared
 
 
 def loads(kernel) -> list[str]:

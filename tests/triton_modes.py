@@ -44,6 +44,7 @@ def _restored():
 
 
 _convert = interpreter._convert_float
+_patch_tensor = interpreter._patch_lang_tensor
 
 
 def _to_nearest(data, from_dtype, to_dtype, rounding):
@@ -54,12 +55,19 @@ def _to_nearest(data, from_dtype, to_dtype, rounding):
     return rounded.view(torch.int16).numpy().view(np.uint16).reshape(data.shape)
 
 
+def _with_index(tensor, scope):
+    """Let tensors be bounds of loops: the interpreter of triton 3.6.0 makes no integers of them by NumPy 2.4."""
+    _patch_tensor(tensor, scope)
+    scope.set_attr(tensor, "__index__", lambda self: self.handle.data.item())
+
+
 @contextmanager
 def interpreted():
     """Load the kernels anew, as functions of the interpreter, which runs them on CPU tensors."""
     with _restored(), pytest.MonkeyPatch.context() as patch:
         patch.setenv("TRITON_INTERPRET", "1")
         patch.setattr(interpreter, "_convert_float", _to_nearest)
+        patch.setattr(interpreter, "_patch_lang_tensor", _with_index)
         for name in ("sum", "min", "max", "interleave"):
             function = getattr(tl, name)
             if not isinstance(function, InterpretedFunction):  # made for compilation when triton was imported
@@ -76,14 +84,15 @@ def interpreted():
 class _Absent:
     """A driver for a GPU that is not there: enough of one to choose a specialisation and to compile it."""
 
-    def __init__(self, target):
-        self.target = target
+    def __init__(self, name, purpose):
+        self.target = TARGETS[name]
+        self.device = f"{name}, {purpose}"  # each has a cache of its own
 
     def get_current_target(self):
         return self.target
 
     def get_current_device(self):
-        return f"absent {self.target.arch}"  # a cache of its own
+        return self.device
 
     def get_current_stream(self, device):
         return 0
@@ -100,7 +109,7 @@ def compiling_for(name):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(JITFunction, "run", compile_only)
-        patch.setattr(triton.runtime.driver, "_active", _Absent(TARGETS[name]))
+        patch.setattr(triton.runtime.driver, "_active", _Absent(name, "compiled for"))
         yield compiled
 
 
@@ -114,5 +123,21 @@ def launching():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(JITFunction, "run", record)
-        patch.setattr(triton.runtime.driver, "_active", _Absent(TARGETS["sm_90"]))
+        patch.setattr(triton.runtime.driver, "_active", _Absent("sm_90", "launched on"))
         yield launches
+
+
+@contextmanager
+def specialising():
+    """Compile nothing; yields the set of what would be: names of kernels and triton's keys of their forms."""
+    forms = set()
+    run = JITFunction.run
+
+    def specialise_only(self, *args, grid, warmup, **kwargs):
+        run(self, *args, grid=grid, warmup=True, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(JITFunction, "run", specialise_only)
+        patch.setattr(JITFunction, "_do_compile", lambda self, key, *args: forms.add((self.fn.__name__, key)))
+        patch.setattr(triton.runtime.driver, "_active", _Absent("sm_90", "specialised for"))
+        yield forms

@@ -15,9 +15,27 @@ __device__ inline Place place_of(const DropoutTask& t) {
     return {block / t.tiles / t.chunks, tile * t.lanes, chunk * t.rounds * (kDropoutThreads >> t.lanes_log2)};
 }
 
+// What holds for all of a row; in place, a row that nothing is dropped of is not wanted.
+struct Row {
+    float rate;
+    Verdict verdict;
+    bool wanted = false;
+};
+
+__device__ inline Row row_at(const DropoutTask& t, std::int64_t n, std::int64_t c) {
+    Row row{row_rate(t, t.channels_as_positions ? 0 : c), {1, 1.0f}, true};
+    if (t.rates == Rates::row) row.verdict = row_verdict(t, n, c);
+    if (t.in_place()) row.wanted = row.verdict.threshold != 0 && (t.rates != Rates::product || row.rate != 0);
+    return row;
+}
+
+// Rows whose loads a thread issues before it works on the first: 32 bytes are on their way of each thread at least.
+template <class T>
+constexpr int kRows = sizeof(T) == 2 ? 2 : 1;
+
 // A thread has a group of a row: its loads and stores are 16 bytes each.
 template <class T>
-__global__ void __launch_bounds__(kDropoutThreads, 3) vector_rows(const __grid_constant__ DropoutTask t) {
+__global__ void __launch_bounds__(kDropoutThreads, 4) vector_rows(const __grid_constant__ DropoutTask t) {
     constexpr int V = kVector<T>, kLoads = kGroup / V;
     PositionRates& rates = shared<PositionRates>();
     const Place place = place_of(t);
@@ -34,25 +52,37 @@ __global__ void __launch_bounds__(kDropoutThreads, 3) vector_rows(const __grid_c
     char* out = t.out + place.n * t.batch.stride_b + first * static_cast<int>(sizeof(T));
     const int together = kDropoutThreads >> t.lanes_log2;
     std::int64_t c = place.channel + (thread_index() >> t.lanes_log2);
-    for (std::int64_t round = 0; round < t.rounds && c < t.channel.size; ++round, c += together) {
-        const float rate = row_rate(t, t.channels_as_positions ? 0 : c);
-        const Verdict row = t.rates == Rates::row ? row_verdict(t, place.n, c) : Verdict{1, 1.0f};
-        if (t.in_place() && (row.threshold == 0 || (t.rates == Rates::product && rate == 0))) continue;
-        Vector<T, V> values[kLoads];
+    std::int64_t end = c + t.rounds * together;
+    if (end > t.channel.size) end = t.channel.size;
+    for (; c < end; c += kRows<T> * together) {
+        Row rows[kRows<T>];
+        Vector<T, V> values[kRows<T>][kLoads];
 #pragma unroll
-        for (int k = 0; k < kLoads; ++k)
-            if (first + k * V < t.positions.size) values[k] = load<T, V>(x + c * t.channel.stride_a + k * 16);
-        const philox::Words words = group_draws(t, seed, place.n, c, group);
+        for (int r = 0; r < kRows<T>; ++r) {
+            const std::int64_t channel = c + r * together;
+            if (channel >= end || !(rows[r] = row_at(t, place.n, channel)).wanted) continue;
 #pragma unroll
-        for (int k = 0; k < kLoads; ++k) {
-            if (first + k * V >= t.positions.size) continue;
+            for (int k = 0; k < kLoads; ++k)
+                if (first + k * V < t.positions.size)
+                    values[r][k] = load<T, V>(x + channel * t.channel.stride_a + k * 16);
+        }
 #pragma unroll
-            for (int v = 0; v < V; ++v) {
-                const int j = k * V + v;
-                const Verdict here = verdict_at(t, rates, lane * kGroup + j, rate, row);
-                values[k].values[v] = dropped(values[k].values[v], philox::draw(words, j), here, t.rescale);
+        for (int r = 0; r < kRows<T>; ++r) {
+            const std::int64_t channel = c + r * together;
+            if (!rows[r].wanted) continue;
+            const philox::Words words = group_draws(t, seed, place.n, channel, group);
+#pragma unroll
+            for (int k = 0; k < kLoads; ++k) {
+                if (first + k * V >= t.positions.size) continue;
+#pragma unroll
+                for (int v = 0; v < V; ++v) {
+                    const int j = k * V + v;
+                    const Verdict here = verdict_at(t, rates, lane * kGroup + j, rows[r].rate, rows[r].verdict);
+                    T& value = values[r][k].values[v];
+                    value = dropped(value, philox::draw(words, j), here, t.rescale);
+                }
+                store<T, V>(out + channel * t.channel.stride_b + k * 16, values[r][k]);
             }
-            store<T, V>(out + c * t.channel.stride_b + k * 16, values[k]);
         }
     }
 }
