@@ -15,12 +15,12 @@ from sdfast.kernels.layout import (
     Layout,
     Strides,
     join,
+    options,
     plain,
     positions,
     processors,
     registers,
     size_of,
-    warps,
 )
 from sdfast.kernels.moments import INTRACLASS, MOMENTS, PEARSON, Outputs, merge, write
 from sdfast.kernels.pooling import pool_positions, splits_of
@@ -194,7 +194,7 @@ def _launch(feats_a, feats_b, layout: Layout, factor, num_factors, pool, outputs
     tile = tile_of(layout.near(), layout.size, layout.channels, elements, max(vectors))
     n_tiles, p_tiles = triton.cdiv(layout.batch, tile.n), triton.cdiv(layout.size, tile.p)
     packed = layout.in_vectors(*vectors)
-    constants = {"LANE": tl.float32 if width == 2 else tl.float64, "TILE": tile, "num_warps": warps(feats_a)}
+    constants = {"LANE": tl.float32 if width == 2 else tl.float64, "TILE": tile, **options(feats_a)}
     splits, stretch = splits_of(p_tiles)
     if pool and splits > 1:
         a, b = pool_positions(feats_a, feats_b, layout, packed, splits, stretch, **constants)

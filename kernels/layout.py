@@ -73,9 +73,10 @@ def on_nvidia(x: Tensor) -> bool:
     return triton.runtime.driver.active.get_current_target().backend == "cuda"
 
 
-def warps(x: Tensor) -> int:
-    """Return how many warps have THREADS threads on the device of x: AMD's may be twice as wide as NVIDIA's."""
-    return THREADS // (32 if on_nvidia(x) else triton.runtime.driver.active.get_current_target().warp_size)
+def options(x: Tensor, threads: int = THREADS, fused: bool = True) -> dict[str, int]:
+    """Return the launch options by which programs have so many threads, and products are fused with sums or are not."""
+    warp = 32 if on_nvidia(x) else triton.runtime.driver.active.get_current_target().warp_size  # AMD's may be 64 wide
+    return {"num_warps": threads // warp, "enable_fp_fusion": fused}
 
 
 def registers(x: Tensor) -> dict[str, int]:

@@ -9,7 +9,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from sdfast.kernels.layout import warps
+from sdfast.kernels.layout import options
 
 MOMENTS = tl.constexpr(0)
 PEARSON = tl.constexpr(1)
@@ -145,7 +145,7 @@ def merge(partials: Tensor, outputs: Outputs, channels: int, kind: int) -> None:
             KIND=kind,
             BLOCK_K=MERGED,
             BLOCK=MERGED_COLUMNS,
-            num_warps=warps(partials),
+            **options(partials),
         )
         if groups == 1:
             return

@@ -10,7 +10,7 @@ import triton.language as tl
 from torch import Tensor
 
 from sdfast.kernels.comoments import comoments
-from sdfast.kernels.layout import processors, warps
+from sdfast.kernels.layout import THREADS, options, processors
 from sdfast.kernels.moments import bounded
 
 BLOCK, DEPTH = 64, 16  # channels and samples of a tile
@@ -136,8 +136,8 @@ def pairwise_correlation(a: Tensor, b: Tensor) -> Tensor:
             SPAN=SPAN,
             BLOCK=block,
             DEPTH=DEPTH,
-            num_warps=2 * warps(a),
+            **options(a, 2 * THREADS),
         )
         if splits > 1:
-            add_products[(triton.cdiv(out.numel(), 256),)](parts, out, splits, out.numel(), BLOCK=256)
+            add_products[(triton.cdiv(out.numel(), 256),)](parts, out, splits, out.numel(), BLOCK=256, **options(a))
     return out

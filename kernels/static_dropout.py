@@ -2,7 +2,7 @@
 
 A program takes a tile (channels, positions) of one sample. Eight draws share a Philox counter, and so a thread makes
 eight neighbours' draws at once. Nothing may be contracted to a fused multiply-add here: it would round thresholds
-differently. `enable_fp_fusion=False` sees to that, and `div_rn` to the division.
+differently. `fused=False` sees to that, and `div_rn` to the division.
 """
 
 from typing import NamedTuple
@@ -12,13 +12,12 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from sdfast.kernels.layout import Layout, Strides, join, place_of, positions, warps
+from sdfast.kernels.layout import Layout, Strides, join, options, place_of, positions
 
 TILE = 8192  # bytes: four loads and at least one counter a thread, whose work hides that of finding the tile
 CHANNELS = 64  # of a tile whose channels lie side by side
 MASKED_RUN = 128  # positions of a tile: where a mask is sampled once for several channels
 ELEMENT, CHANNEL, REGION = 0, 1, 2
-NO_FUSION = {"enable_fp_fusion": False}
 
 
 @triton.jit
@@ -205,8 +204,7 @@ def static_dropout(
             INDEX=tl.int64 if wide else tl.int32,
             BLOCK_C=block_c,
             BLOCK_P=block_p,
-            num_warps=warps(x),
-            **NO_FUSION,
+            **options(x, fused=False),
         )
 
 

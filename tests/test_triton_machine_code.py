@@ -50,7 +50,7 @@ def test_comoments_spill_nothing_and_load_128_bits(target):
         compiled = compiled_for(target, *case)
         for kernel in compiled:
             names.add(kernel.name)
-            assert spilled(kernel) == 0, (kernel.name, case)
+            assert spilled(kernel) == 0 and kernel.metadata.enable_fp_fusion, (kernel.name, case)
         found = loads_in_loops(compiled[0])  # the one that reads the features
         assert found and not narrow(found), (compiled[0].name, case, found)
     assert names == KERNELS
