@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from sdfast.layers import check_model, match_layers
+from sdfast.layers import check_model, implied_channel_dim, match_layers
 from sdfast.nn import StaticDropout
 
 NAME = "static_dropout"
@@ -59,7 +59,8 @@ def insert_static_dropout(model: nn.Module, layers: str | Sequence[str], **kwarg
     Args:
         model: any model; changed in place.
         layers: names or glob patterns of its modules.
-        **kwargs: arguments of StaticDropout, the same for each.
+        **kwargs: arguments of StaticDropout, the same for each. Without channel_dim it is the last after linear layers
+            and layer norms, and 1 after all others: after a whole block of a transformer, say -1.
 
     Returns:
         A handle with `layers`, a dict from names to the StaticDropout after them, and `remove()`; as a context
@@ -85,7 +86,12 @@ def insert_static_dropout(model: nn.Module, layers: str | Sequence[str], **kwarg
         if modules[name] not in hosts.values():  # one under two names runs once for both
             _check_host(name, modules[name])
             hosts[name] = modules[name]
-    return Insertion(hosts, {name: StaticDropout(**kwargs).train(host.training) for name, host in hosts.items()})
+    return Insertion(hosts, {name: _layer_after(host, kwargs) for name, host in hosts.items()})
+
+
+def _layer_after(host: nn.Module, arguments: dict) -> StaticDropout:
+    layer = StaticDropout(**{"channel_dim": implied_channel_dim(host) or 1, **arguments})
+    return layer.train(host.training)
 
 
 def _check_host(name: str, host: nn.Module) -> None:

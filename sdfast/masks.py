@@ -114,7 +114,7 @@ def from_video(video: Tensor, *, contrast: float = 0.5, window: int = 3) -> Tens
     if window > 1:
         change = functional.avg_pool2d(change, window, stride=1, padding=window // 2, count_include_pad=False)
     spread = video.flatten(2).std(dim=2, correction=0).mean(dim=1).view(-1, 1, 1, 1)  # (N, 1, 1, 1)
-    return 1 - torch.where(spread > 0, change / (contrast * spread), 0.0).clamp(0, 1)
+    return 1 - torch.where(spread == 0, 0.0, change / (contrast * spread)).clamp(0, 1)  # what is NaN stays NaN
 
 
 def to_tokens(mask: Tensor, grid: tuple[int, int, int], *, extra: int = 0) -> Tensor:

@@ -234,3 +234,17 @@ def test_a_second_insertion_is_an_error_and_changes_nothing():
     with pytest.raises(ValueError, match="p: expected a probability"):
         sdfast.insert_static_dropout(model, "0", p=2)
     assert fingerprint(model) == before
+
+
+def test_channels_are_where_the_layer_has_them():
+    """Tokens (N, tokens, C) after a linear layer; a mask of them drops whole tokens."""
+    model = nn.Sequential(nn.Linear(4, 8), nn.Identity(), nn.Conv3d(3, 3, 1))
+    with sdfast.insert_static_dropout(model, ["0", "1", "2"], p=1.0) as inserted:
+        assert [layer.channel_dim for layer in inserted.layers.values()] == [-1, 1, 1]
+        first = torch.zeros(2, 5)
+        first[:, 0] = 1
+        with sdfast.static_mask(first):
+            tokens = model[0](torch.ones(2, 5, 4))
+        assert (tokens[:, 0] == 0).all() and (tokens[:, 1:] != 0).all()
+    with sdfast.insert_static_dropout(model, "0", channel_dim=1) as inserted:
+        assert inserted.layers["0"].channel_dim == 1

@@ -68,6 +68,15 @@ def test_a_still_or_blank_clip_is_static():
     assert (masks.from_video(torch.full((2, 3, 4, 8, 8), 7, dtype=torch.uint8)) == 1).all()
 
 
+def test_a_video_of_nan_has_no_mask():
+    video, _ = moving_square()
+    video[0, 0, 0, 0, 0] = float("nan")
+    mask = masks.from_video(video)
+    assert mask[0].isnan().all() and not mask[1].isnan().any()
+    with pytest.raises(ValueError, match="mask"), sdfast.static_mask(mask):
+        sdfast.StaticDropout()(torch.ones(2, 3, 4, 4, 4))
+
+
 def test_clips_do_not_see_each_other():
     video, _ = moving_square()
     assert torch.equal(masks.from_video(video)[1:], masks.from_video(video[1:]))
