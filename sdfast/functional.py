@@ -12,6 +12,7 @@ from sdfast.ops.checks import check_features, check_same_kind
 from sdfast.ops.comoments import check_arguments, comoments
 
 KINDS = ("pearson", "intraclass")
+BLOCK_BYTES, BLOCK_ROWS = 2 << 20, 256  # of samples multiplied at a time
 
 
 class ChannelBias(NamedTuple):
@@ -123,10 +124,19 @@ def pairwise_correlation(feats_a: Tensor, feats_b: Tensor, *, channel_dim: int =
         raise ValueError(f"feats_b: expected {len(a)} samples like feats_a, got {len(b)}")
     if len(a) < 2:
         return a.new_full((a.shape[1], b.shape[1]), torch.nan)
-    kernel = find("pairwise_correlation", direct("pairwise_correlation", a, b, None))
+    backend = direct("pairwise_correlation", a, b, None)
+    kernel = find("pairwise_correlation", backend)
     if kernel is not None:
         return kernel(a, b)
-    return (_standardized(a).T @ _standardized(b)).clamp(-1, 1)
+    of_a, of_b = _scaling(a), _scaling(b)
+    # In blocks of samples, whose scores stay in a cache: all at once cost page faults.
+    size = a.element_size() * max(a.shape[1], b.shape[1])
+    rows = len(a) if backend is None else max(BLOCK_ROWS, BLOCK_BYTES // size)
+    first, *others = zip(a.split(rows), b.split(rows), strict=True)
+    corr = torch.mm(*_scores_of_pair(*first, of_a, of_b))
+    for pair in others:
+        corr.addmm_(*_scores_of_pair(*pair, of_a, of_b))
+    return corr.clamp_(-1, 1)
 
 
 def _sample_matrix(feats: Tensor, channel_dim: int, pool: bool) -> Tensor:
@@ -138,16 +148,22 @@ def _sample_matrix(feats: Tensor, channel_dim: int, pool: bool) -> Tensor:
     return feats.reshape(-1, feats.shape[-1]).to(dtype)
 
 
-def _standardized(samples: Tensor) -> Tensor:
-    """Return (samples - mean) / sqrt(m2) a column, from float64 moments."""
+def _scaling(samples: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return what makes scores (x - mean) / sqrt(m2) of samples: centre, scale and what rounding the mean leaves."""
     _, mean, _, m2, _, _ = comoments(samples, samples, pool=False)[:, 0]
     scale = torch.where(m2 == 0, 0.0, m2.rsqrt())
-    rounded = mean.to(samples.dtype)
-    # What rounding the mean leaves behind is taken off in the second step, at no further pass.
-    rest = ((rounded - mean) * scale).to(samples.dtype)
-    centred = samples - rounded
+    centre = mean.to(samples.dtype)
+    return centre, scale.to(samples.dtype), ((centre - mean) * scale).to(samples.dtype)
+
+
+def _scores_of_pair(a: Tensor, b: Tensor, of_a: tuple[Tensor, ...], of_b: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+    return _scores(a, *of_a).T, _scores(b, *of_b)
+
+
+def _scores(samples: Tensor, centre: Tensor, scale: Tensor, rest: Tensor) -> Tensor:
+    centred = samples - centre
     out = None if centred.requires_grad else centred  # a fresh matrix costs page faults
-    return torch.addcmul(rest, centred, scale.to(samples.dtype), out=out)
+    return torch.addcmul(rest, centred, scale, out=out)
 
 
 def check_kind(kind: str) -> None:

@@ -132,6 +132,16 @@ def test_pairwise_correlation_equals_numpy(dtype, pool):
         np.testing.assert_allclose(actual, matrix, rtol=0, atol=tolerance)
 
 
+@pytest.mark.parametrize("samples", [2, 7, 8, 30])
+def test_pairwise_correlation_of_several_blocks_of_samples(monkeypatch, samples):
+    monkeypatch.setattr("sdfast.functional.BLOCK_BYTES", 1)
+    monkeypatch.setattr("sdfast.functional.BLOCK_ROWS", 7)
+    torch.manual_seed(0)
+    a, b = torch.randn(samples, 5) + 3, torch.randn(samples, 4)
+    expected = np.corrcoef(a.double().numpy().T, b.double().numpy().T)[:5, 5:]
+    np.testing.assert_allclose(sdfast.pairwise_correlation(a, b), expected, rtol=0, atol=1e-6)
+
+
 def test_pairwise_correlation_at_large_means_and_dead_channels():
     torch.manual_seed(0)
     a = torch.randn(500, 3)
