@@ -12,7 +12,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from sdfast.kernels.layout import Layout, Strides, join, options, place_of, positions
+from sdfast.kernels.launch import options
+from sdfast.kernels.layout import Layout, Strides, join, place_of, positions
 
 TILE = 8192  # bytes: four loads and at least one counter a thread, whose work hides that of finding the tile
 CHANNELS = 64  # of a tile whose channels lie side by side
