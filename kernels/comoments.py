@@ -10,18 +10,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from sdfast.kernels.layout import (
-    THREADS,
-    Layout,
-    Strides,
-    join,
-    options,
-    plain,
-    positions,
-    processors,
-    registers,
-    size_of,
-)
+from sdfast.kernels.launch import THREADS, options, processors, registers
+from sdfast.kernels.layout import Layout, Strides, join, plain, positions, size_of
 from sdfast.kernels.moments import INTRACLASS, MOMENTS, PEARSON, Outputs, merge, write
 from sdfast.kernels.pooling import pool_positions, splits_of
 from sdfast.kernels.samples import around, lanes, pooled, shift_of, tile_of

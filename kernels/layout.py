@@ -2,13 +2,11 @@
 
 from typing import NamedTuple
 
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
 BYTES = 16  # what a thread loads at once
-THREADS = 128  # of a program
 
 
 def odd(number: int) -> int:
@@ -59,32 +57,6 @@ def join(dims: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
         else:
             joined.append((size, *strides))
     return joined or [(1, *(0 for _ in dims[0][1:]))] if dims else []
-
-
-def processors(x: Tensor) -> int:
-    """Return the number of multiprocessors of the device of x; the interpreter pretends to eight."""
-    return torch.cuda.get_device_properties(x.device).multi_processor_count if x.is_cuda else 8
-
-
-def on_nvidia(x: Tensor) -> bool:
-    """Return whether kernels on x run on a GPU of NVIDIA, to which the interpreter pretends."""
-    if triton.knobs.runtime.interpret or x.is_cuda:
-        return not torch.version.hip
-    return triton.runtime.driver.active.get_current_target().backend == "cuda"
-
-
-def options(x: Tensor, threads: int = THREADS, fused: bool = True) -> dict[str, int]:
-    """Return the launch options by which programs have so many threads, and products are fused with sums or are not."""
-    warp = 32 if on_nvidia(x) else triton.runtime.driver.active.get_current_target().warp_size  # AMD's may be 64 wide
-    return {"num_warps": threads // warp, "enable_fp_fusion": fused}
-
-
-def registers(x: Tensor) -> dict[str, int]:
-    """Return the launch option that leaves a thread all registers.
-
-    NVIDIA's assembler would otherwise move some to memory, for more programs to run at once. AMD's has no such option.
-    """
-    return {"maxnreg": 255} if on_nvidia(x) else {}
 
 
 class Strides(NamedTuple):

@@ -9,7 +9,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from sdfast.kernels.layout import options
+from sdfast.kernels.launch import options
 
 MOMENTS = tl.constexpr(0)
 PEARSON = tl.constexpr(1)

@@ -10,7 +10,7 @@ import triton.language as tl
 from torch import Tensor
 
 from sdfast.kernels.comoments import comoments
-from sdfast.kernels.layout import THREADS, options, processors
+from sdfast.kernels.launch import THREADS, options, processors
 from sdfast.kernels.moments import bounded
 
 BLOCK, DEPTH = 64, 16  # channels and samples of a tile

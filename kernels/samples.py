@@ -5,7 +5,8 @@ from typing import NamedTuple
 import triton
 import triton.language as tl
 
-from sdfast.kernels.layout import THREADS, place_of, size_of
+from sdfast.kernels.launch import THREADS
+from sdfast.kernels.layout import place_of, size_of
 
 CHANNELS = 64  # of a tile whose channels lie side by side
 STAGES = 4  # where elements are loaded several at once; single ones would take too many copies

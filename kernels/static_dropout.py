@@ -12,7 +12,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from sdfast.kernels.layout import Layout, Strides, join, options, place_of, positions
+from sdfast.kernels.launch import options
+from sdfast.kernels.layout import Layout, Strides, join, place_of, positions
 
 TILE = 8192  # bytes: four loads and at least one counter a thread, whose work hides that of finding the tile
 CHANNELS = 64  # of a tile whose channels lie side by side
@@ -69,12 +70,21 @@ class Grid(NamedTuple):
 
 
 @triton.jit
+def _nearest(i, size, grid):
+    """Return the index of the value of a mask nearest to index i of features; centres are aligned, in integers.
+
+    Where dimensions are joined the mask has as many values as there are features, and the product might not fit.
+    """
+    return tl.where(grid == size, i, (2 * i + 1) * grid // (2 * tl.cast(size, i.dtype)))
+
+
+@triton.jit
 def _sampled(mask, grid, n, p):
-    """Load the nearest value of a mask at flattened positions, float32; centres are aligned, in integers."""
+    """Load the nearest value of a mask at flattened positions, float32."""
     offset = n * grid.n
     for d in tl.static_range(len(grid.sizes) - 1, -1, -1):
         i = p % grid.sizes[d]
-        offset += ((2 * i + 1) * grid.counts[d] // (2 * grid.sizes[d])).to(tl.int64) * grid.strides[d]
+        offset += _nearest(i, grid.sizes[d], grid.counts[d]).to(tl.int64) * grid.strides[d]
         p = p // grid.sizes[d]
     return tl.load(mask + offset).to(tl.float32)
 

@@ -79,6 +79,18 @@ def test_offsets_of_32_bit_positions_have_64(kernels):
     assert found.tolist() == [[last[0] - 1024, last[0]], [last[1] - 4096, last[1]]]
 
 
+@pytest.mark.parametrize(("size", "grid"), [(7, 3), (3, 7), (5, 5), (3 * 2**29, 3), (2**31 + 1, 2**29), (2**33, 2**33)])
+def test_the_nearest_value_of_a_mask_is_found_however_large_both_are(kernels, size, grid):
+    @triton.jit
+    def find(out, i, size, grid, NEAREST: tl.constexpr):
+        lane = tl.arange(0, 4)
+        tl.store(out + lane, NEAREST(tl.load(i + lane), size, grid))
+
+    i, found = torch.tensor([0, 1, size // 2, size - 1]), torch.empty(4, dtype=torch.int64)
+    find[(1,)](found, i, size, grid, kernels._nearest)
+    assert found.tolist() == [(2 * n + 1) * grid // (2 * size) for n in i.tolist()]
+
+
 def test_channels_may_be_last(kernels):
     x = features((2, 21, 5))
     for granularity in (0, 1, 2):
