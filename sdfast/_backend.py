@@ -88,14 +88,14 @@ def use_backend(name: str) -> Iterator[None]:
         yield
 
 
-def forced() -> str | None:
+def forced_name() -> str | None:
     """Return the name of the backend that is forced, or None."""
     return _forced.get()
 
 
 @contextmanager
 def as_forced(name: str | None) -> Iterator[None]:
-    """Force inside the `with` block what `forced` has returned elsewhere, such as in another thread."""
+    """Force inside the `with` block what `forced_name` has returned elsewhere, such as in another thread."""
     token = _forced.set(name)
     try:
         yield

@@ -60,7 +60,8 @@ __global__ void __launch_bounds__(kDropoutThreads, 4) vector_rows(const __grid_c
 #pragma unroll
         for (int r = 0; r < kRows<T>; ++r) {
             const std::int64_t channel = c + r * together;
-            if (channel >= end || !(rows[r] = row_at(t, place.n, channel)).wanted) continue;
+            if (channel < end) rows[r] = row_at(t, place.n, channel);
+            if (!rows[r].wanted) continue;
 #pragma unroll
             for (int k = 0; k < kLoads; ++k)
                 if (first + k * V < t.positions.size)

@@ -141,7 +141,7 @@ class _Transformed(torch.autograd.Function):
 def _save(ctx, args) -> tuple:
     seed, p, mask, channel_weight, *rest = args
     ctx.save_for_backward(seed, mask, channel_weight)
-    return _backend.forced(), p, rest
+    return _backend.forced_name(), p, rest
 
 
 def _again(ctx, drop, x: Tensor) -> Tensor:
