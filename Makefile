@@ -17,7 +17,7 @@ demo: $(VENV)/.stamp-demo
 	$(BIN)/sdfast measure
 
 debias: $(VENV)/.stamp-demo
-	$(BIN)/sdfast debias
+	$(BIN)/python -m experiments.debias
 
 test: $(VENV)/.stamp-test
 	$(BIN)/python -m pytest

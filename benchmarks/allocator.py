@@ -14,7 +14,7 @@ from pathlib import Path
 
 import sdfast
 from benchmarks.contest import Contest, Lineup, compete
-from sdfast.bench.timing import Rounds
+from sdfast.bench import Rounds
 
 _KEEP = {
     "MALLOC_MMAP_MAX_": "0",  # large blocks from the heap

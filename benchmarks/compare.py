@@ -16,8 +16,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.scoreboard import columns, machine_line
-from sdfast.bench.operations import OPERATIONS
-from sdfast.bench.timing import MAX_ROUNDS, MIN_ROUNDS, SECONDS, Rounds
+from sdfast.bench import MAX_ROUNDS, MIN_ROUNDS, OPERATIONS, SECONDS, Rounds
 
 ROOT = Path(__file__).parents[1]
 THIS = "this tree"

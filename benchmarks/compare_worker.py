@@ -18,8 +18,7 @@ def main() -> None:
     import torch
 
     import sdfast
-    from sdfast.bench.operations import OPERATIONS
-    from sdfast.bench.timing import calls_a_sample, sample
+    from sdfast.bench import OPERATIONS, calls_a_sample, sample
 
     assert Path(sdfast.__file__).is_relative_to(site), f"{sdfast.__file__} is not in {site}"
     torch.set_grad_enabled(False)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from benchmarks.scoreboard import Scoreboard, columns, machine_line
-from sdfast.bench.timing import QUICK
+from sdfast.bench import QUICK
 
 RESULTS = Path(__file__).parent / "results"
 _SCOREBOARD = pytest.StashKey[Scoreboard]()

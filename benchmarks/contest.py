@@ -7,7 +7,7 @@ import torch
 
 from benchmarks.scoreboard import Beside, Judged, Scoreboard
 from benchmarks.targets import Target
-from sdfast.bench.timing import MIN_ROUNDS, Rounds, Spread, interleave
+from sdfast.bench import MIN_ROUNDS, Rounds, Spread, interleave
 
 OURS = "sdfast"
 

@@ -9,8 +9,8 @@ from torch.nn import functional
 
 from benchmarks.contest import Candidate
 from benchmarks.dropouts import Activations, P, by_rate, rate_tolerance
-from sdfast.bench.formulas import compiled
-from sdfast.debias.dropblock import DropBlock3d
+from experiments.debias.dropblock import DropBlock3d
+from sdfast.bench import compiled
 
 F_DROPOUT = "F.dropout"
 F_DROPOUT3D = "F.dropout3d"

@@ -10,9 +10,9 @@ from torch import Tensor
 import sdfast
 from benchmarks.contest import Candidate
 from benchmarks.features import shape_text
-from sdfast import reference
-from sdfast._backend import load
-from sdfast.reference_dropout import nearest
+from sdfast.backends import load
+from tests import truth as reference
+from tests.truth import nearest
 
 P = 0.5
 SEED = 20240924

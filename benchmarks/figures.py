@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sdfast.plots import DASHES, FAINT, INK, PALE
+from sdfast.report.plots import DASHES, FAINT, INK, PALE
 
 OURS = "sdfast"
 _COLORS = ("#46307f", "#e0662a", "#3388c4", "#6b9e4a", "#b0476f")

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 import sdfast
-from sdfast import _backend
+from sdfast.backends import table as backends
 
 
 @functools.cache
@@ -20,7 +20,7 @@ def describe_machine() -> dict[str, str]:
         "cpu": _processor(),
         "cores": str(os.cpu_count()),
         "threads": str(torch.get_num_threads()),
-        "isa": _backend.load("cpu").isa(),
+        "isa": backends.load("cpu").isa(),
         "torch": torch.__version__,
         "sdfast": sdfast.__version__,
         "python": platform.python_version(),

@@ -8,7 +8,7 @@ from benchmarks.figures import draw_errors, draw_growth, draw_limits
 from benchmarks.outcome import sort_figures, summary
 from benchmarks.remarks import REMARKS
 from benchmarks.scoreboard import markdown
-from sdfast.files import write_atomically
+from sdfast.foundation import write_atomically
 
 _PLOTS = {
     "limits.png": (draw_limits, "Each operation as a fraction of its limit"),

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sdfast.bench.formulas import mutual_information, samples
+from sdfast.bench import mutual_information, samples
 
 
 class TorchMetrics:

@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmarks.curves import Curve
 from benchmarks.machine import describe_machine
 from benchmarks.targets import TARGETS, Target
-from sdfast.bench.timing import QUICK, Spread
+from sdfast.bench import QUICK, Spread
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sdfast.bench.timing import Spread
+from sdfast.bench import Spread
 
 # How far the quartiles may lie apart, against the median: at all, and where they are on both sides of what is to be
 # reached.

@@ -12,7 +12,7 @@ from benchmarks.contest import Lineup, hold
 from benchmarks.features import TOLERANCE, draw, estimate
 from benchmarks.peers import TorchMetrics, authors_numpy
 from benchmarks.scoreboard import Beside
-from sdfast.bench.formulas import centred, compiled, one_pass
+from sdfast.bench import centred, compiled, one_pass
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,7 @@ from benchmarks.features import PEER_TOLERANCE, PROBE, TOLERANCE, FeaturePair, d
 from benchmarks.peers import TorchMetrics
 from benchmarks.scoreboard import Beside, Judged
 from benchmarks.targets import Target
-from sdfast.bench.features import largest_error
-from sdfast.bench.formulas import centred, compiled, one_pass
-from sdfast.bench.timing import Spread, interleave
+from sdfast.bench import Spread, centred, compiled, interleave, largest_error, one_pass
 
 ONE_PASS = "compiled one-pass"
 CENTRED = "compiled centred"

@@ -12,7 +12,7 @@ import torch
 import sdfast
 from benchmarks.contest import Candidate, Lineup, hold
 from benchmarks.features import TOLERANCE, draw, estimate
-from sdfast.bench.features import largest_error
+from sdfast.bench import largest_error
 
 ANY_ERROR = 10.0  # nats: an estimator is shown, whatever it estimates
 

@@ -10,9 +10,7 @@ from torch import nn
 import sdfast
 from benchmarks.curves import Curve
 from benchmarks.features import PEER_TOLERANCE, TOLERANCE, draw
-from sdfast.bench.features import largest_error
-from sdfast.bench.formulas import centred
-from sdfast.bench.timing import interleave
+from sdfast.bench import centred, interleave, largest_error
 
 # From where a call costs next to nothing on.
 AXES = {

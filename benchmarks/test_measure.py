@@ -13,10 +13,8 @@ import sdfast
 from benchmarks import targets
 from benchmarks.features import PEER_TOLERANCE
 from benchmarks.scoreboard import Beside, Judged
-from sdfast import reference
-from sdfast.bench.features import largest_error
-from sdfast.bench.formulas import centred
-from sdfast.bench.timing import MIN_ROUNDS, QUICK, Rounds, interleave
+from sdfast.bench import MIN_ROUNDS, QUICK, Rounds, centred, interleave, largest_error
+from tests import truth as reference
 
 PAIRS = 8  # in one forward pass
 SHORT_RUN = 2  # batches
@@ -32,8 +30,7 @@ def model():
 @pytest.fixture(scope="module")
 def batch(model):
     """Pairs of real clips in memory, as a loader would stack them."""
-    from sdfast.pairs import VideoPairs
-    from sdfast.video import demo_videos
+    from sdfast.pairs import VideoPairs, demo_videos
 
     pairs = VideoPairs(
         demo_videos(),

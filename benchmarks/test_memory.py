@@ -12,7 +12,7 @@ import sdfast
 from benchmarks.features import draw
 from benchmarks.peers import TorchMetrics, authors_numpy
 from benchmarks.scoreboard import Beside
-from sdfast.bench.formulas import centred
+from sdfast.bench import centred
 
 SHAPE = (32, 128, 8, 14, 14)
 _RESET = Path("/proc/self/clear_refs")

@@ -11,8 +11,7 @@ import sdfast
 from benchmarks import targets
 from benchmarks.contest import Candidate, Lineup, hold
 from benchmarks.features import PEER_TOLERANCE, draw
-from sdfast.bench.features import largest_error
-from sdfast.bench.formulas import compiled
+from sdfast.bench import compiled, largest_error
 
 MM = "torch.mm"
 TOLERANCE = 1e-6  # of a correlation that comes as float32

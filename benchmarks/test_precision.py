@@ -8,8 +8,7 @@ import sdfast
 from benchmarks.curves import Curve
 from benchmarks.features import draw
 from benchmarks.peers import TorchMetrics
-from sdfast.bench.features import largest_error
-from sdfast.bench.formulas import centred, one_pass
+from sdfast.bench import centred, largest_error, one_pass
 
 MEANS = (1.0, 1e1, 1e2, 1e3, 1e4, 1e5)
 SMALLEST = 1e-17  # a logarithm has no place for no error at all

@@ -15,7 +15,7 @@ from benchmarks.contest import Lineup, hold
 from benchmarks.dropout_peers import F_DROPOUT, composed, unguided
 from benchmarks.dropouts import PLAIN, Activations, Guidance, P, by_rate, rate_tolerance
 from benchmarks.scoreboard import Beside, Judged
-from sdfast.bench.timing import QUICK, Spread
+from sdfast.bench import QUICK, Spread
 
 MUL = "mul_"
 MUL_OUT = "mul(out=)"

@@ -5,16 +5,13 @@ from typing import TYPE_CHECKING as _TYPE_CHECKING
 import torch as _torch  # first: the extension shares the OpenMP runtime that torch has loaded  # noqa: F401
 
 from sdfast import masks
-from sdfast._backend import BackendError, use_backend
-from sdfast.context import keep_static_mask, static_mask
-from sdfast.dropout import static_dropout
-from sdfast.functional import ChannelBias, channel_bias, pairwise_correlation
-from sdfast.insertion import insert_static_dropout
-from sdfast.measure import measure
+from sdfast.backends import BackendError, use_backend
+from sdfast.dropout import StaticDropout, insert_static_dropout, keep_static_mask, static_dropout, static_mask
+from sdfast.measurement import measure
 from sdfast.models import VideoModel, load_model
-from sdfast.nn import StaticDropout
+from sdfast.ops import pairwise_correlation
 from sdfast.report import BiasReport
-from sdfast.state import CoMoments
+from sdfast.statistics import ChannelBias, CoMoments, channel_bias
 
 __all__ = [
     "BackendError",
@@ -38,7 +35,7 @@ __all__ = [
 __version__ = "0.1.0"
 
 if _TYPE_CHECKING:
-    from sdfast.metric import BiasMetric
+    from sdfast.report import BiasMetric
 
 
 def __dir__() -> list[str]:
@@ -48,7 +45,7 @@ def __dir__() -> list[str]:
 def __getattr__(name: str):
     # torchmetrics takes longer to import than all the rest; who needs no metric does not wait for it.
     if name == "BiasMetric":
-        from sdfast.metric import BiasMetric
+        from sdfast.report import BiasMetric
 
         return BiasMetric
     raise AttributeError(f"module 'sdfast' has no attribute {name!r}")

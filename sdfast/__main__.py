@@ -2,6 +2,6 @@
 
 import sys
 
-from sdfast.cli import main
+from sdfast.commands import main
 
 sys.exit(main())

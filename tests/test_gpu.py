@@ -13,14 +13,17 @@ import torch.distributed as dist
 from torch import nn
 
 import sdfast
-from sdfast import _backend, functional, reference
+from sdfast.backends import table as backends
+from sdfast.ops import GRANULARITIES
 from sdfast.ops.comoments import comoments
-from tests.gpu_modes import PLACES, at, name_of
-from tests.test_comoments import LAYOUTS, assert_moments, feature_pair, truth
-from tests.test_static_dropout import SEED, features, grid_mask
-from tests.tolerances import CORRELATION, MOMENTS, PRODUCT
+from sdfast.statistics import KINDS
+from tests import truth as reference
+from tests.ops.test_comoments import LAYOUTS, assert_moments, feature_pair, truth
+from tests.ops.test_static_dropout import SEED, features, grid_mask
+from tests.support.gpu_modes import PLACES, at, name_of
+from tests.support.tolerances import CORRELATION, MOMENTS, PRODUCT
 
-_C = _backend.load("cpu")
+_C = backends.load("cpu")
 MASKS = (None, "coarse", "fine", "bool", "uint8", "double")
 
 
@@ -53,7 +56,7 @@ def test_comoments_equal_numpy(place, dtype, pool):
 
 
 @pytest.mark.parametrize("dtype", CORRELATION, ids=str)
-@pytest.mark.parametrize("kind", functional.KINDS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_channel_bias_equals_numpy(place, dtype, kind):
     for shape in shapes(place, [(9, 6)], [(32, 512), (40, 19, 4, 5), (4000, 33)]):
         a, b, labels = feature_pair(shape, dtype)
@@ -80,9 +83,9 @@ def test_pairwise_correlation_equals_numpy(place, dtype):
 
 
 @pytest.mark.parametrize("dtype", MOMENTS, ids=str)
-@pytest.mark.parametrize("granularity", sdfast.ops.static_dropout.GRANULARITIES)
+@pytest.mark.parametrize("granularity", GRANULARITIES)
 def test_static_dropout_has_the_bits_of_the_cpu(place, dtype, granularity):
-    kind = sdfast.ops.static_dropout.GRANULARITIES.index(granularity)
+    kind = GRANULARITIES.index(granularity)
     for shape in shapes(place, [(2, 3, 10)], [(5, 37), (2, 70, 4, 7, 7), (3, 64, 5000)]):
         for i, (mask, weighted, layout) in enumerate(itertools.product(MASKS, (False, True), LAYOUTS)):
             if place.dry and i % 7 != kind:

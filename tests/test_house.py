@@ -7,33 +7,22 @@ import importlib
 import inspect
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 import sdfast
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[1]
-
-# From top to bottom. A module imports from its own floor or from below, never from above and never in a circle.
-FLOORS = [
-    {"__main__"},
-    {"cli"},
-    {"commands"},
-    {"measure", "debias", "bench"},
-    {"batches", "hooks", "journal", "insertion"},
-    {"metric", "pairs", "video", "models", "styles", "stylised", "flow"},
-    {"state", "report", "checkpoint", "processes", "plots", "tables", "scores"},
-    {"functional", "nn", "dropout", "context", "masks"},
-    {"ops"},
-    {"_backend"},
-    {"_C", "kernels", "reference", "reference_dropout", "torch_reference", "torch_reference_dropout"},
-    {"extras", "files", "layers"},
-]
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+# The plan, a floor a line from top to bottom, as CONTRIBUTING draws it.
+FLOORS = [set(line.split()) for line in re.search(r"```rooms\n(.*?)```", CONTRIBUTING, re.DOTALL)[1].splitlines()]
 FLOOR = {name: len(FLOORS) - level for level, names in enumerate(FLOORS) for name in names}
 
-PYTHON = sorted(path for path in (ROOT / "sdfast").rglob("*.py") if path != ROOT / "sdfast" / "__init__.py")
+PACKAGE = ROOT / "sdfast"
+ROOMS = sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py"))
+PYTHON = sorted(path for path in PACKAGE.rglob("*.py") if not path.is_relative_to(PACKAGE / "kernels"))
+INSIDE = [path for path in PYTHON if path.parent != PACKAGE]
 KERNELS = sorted((ROOT / "kernels").rglob("*.py"))
 
 
@@ -60,13 +49,9 @@ def texts(*endings: str) -> dict[str, str]:
 
 
 def imports(source: str) -> set[str]:
-    """Return the dotted names that a module imports; `from a import b` gives a.b."""
-    found, ahead = set(), [ast.parse(source)]
-    while ahead:
-        node = ahead.pop()
-        if isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "_TYPE_CHECKING"):
-            continue  # never runs
-        ahead.extend(ast.iter_child_nodes(node))
+    """Return the dotted names that a module imports; `from a import b` gives a.b. Also those for type checkers only."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -75,51 +60,82 @@ def imports(source: str) -> set[str]:
     return found
 
 
+def own_imports(path: Path) -> set[str]:
+    """Return what a file imports of this package, without the leading `sdfast.`."""
+    found = imports(path.read_text(encoding="utf-8"))
+    return {name.removeprefix("sdfast.") for name in found if name.startswith("sdfast.")} - {"__version__"}
+
+
 def module_name(path: Path) -> str:
     """Return sdfast/ops/comoments.py as ops.comoments."""
-    return ".".join(path.relative_to(ROOT / "sdfast").with_suffix("").parts).removesuffix(".__init__")
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
 
 
-def own_imports(path: Path) -> set[str]:
-    """Return the modules of this package that a file imports, without the leading `sdfast.`."""
-    names = {module_name(other) for other in PYTHON} | {"_C", "kernels"}
-    found = set()
-    for name in imports(path.read_text(encoding="utf-8")):
-        if name.split(".")[0] != "sdfast" or name == "sdfast.__version__":
-            continue
-        parts = name.split(".")[1:]
-        while parts and ".".join(parts) not in names:
-            parts.pop()  # the name inside a module
-        found.add(".".join(parts))
-    return found - {module_name(path)}
+def file_of(name: str) -> str:
+    """Return the module that a dotted name is in: ops.comoments.comoments is in ops.comoments."""
+    modules = {module_name(path) for path in PYTHON}
+    parts = name.split(".")
+    while parts and ".".join(parts) not in modules:
+        parts.pop()
+    return ".".join(parts)
 
 
-def test_every_module_has_a_floor():
-    unplaced = {module_name(path).split(".")[0] for path in PYTHON} - FLOOR.keys()
-    assert not unplaced, f"say in FLOORS where these belong: {sorted(unplaced)}"
+def exported(room: str) -> set[str]:
+    """Return what the `__init__` of a room says that others may use."""
+    return set(importlib.import_module(f"sdfast.{room}").__all__)
 
 
-@pytest.mark.parametrize("path", PYTHON, ids=module_name)
-def test_nothing_imports_upward(path):
-    here = module_name(path)
-    floor = FLOOR[here.split(".")[0]]
+def test_every_room_is_in_the_plan_and_says_what_it_holds():
+    assert set(ROOMS) <= FLOOR.keys(), "draw them into the plan in CONTRIBUTING.md"
+    table = dict(re.findall(r"^\| `(?:sdfast/)?([\w/]+)/` \| (.+) \|$", CONTRIBUTING, re.MULTILINE))
+    for room in ROOMS:
+        sentence = ast.get_docstring(ast.parse((PACKAGE / room / "__init__.py").read_text(encoding="utf-8")))
+        assert sentence and sentence.endswith(".") and "\n" not in sentence, f"{room} does not say what it holds"
+        assert room in table, f"CONTRIBUTING does not say what {room} holds"
+
+
+@pytest.mark.parametrize("path", INSIDE, ids=module_name)
+def test_a_room_imports_from_rooms_below_and_through_their_door(path):
+    here = module_name(path).split(".")[0]
     for name in own_imports(path):
-        if not name:  # `from sdfast import x` for a name, not a module: the package itself is above all its modules
-            assert here.split(".")[0] in FLOORS[0] | FLOORS[1], f"{here} imports from the package itself"
+        there, *inside = name.split(".")
+        if there == here:
+            assert inside[0] not in exported(here) or file_of(name) != here, f"{name}: import it from its file"
             continue
-        assert FLOOR[name.split(".")[0]] <= floor, f"{here} imports sdfast.{name}, which is above it"
+        if there not in FLOOR:  # a name that users know: only those who use the package as users do
+            assert here == "bench", f"{path.name} imports sdfast.{name}, which is above it"
+            continue
+        assert FLOOR[there] < FLOOR[here], f"{path.name} imports sdfast.{name}, which is not below it"
+        if there in ROOMS and inside:
+            assert len(inside) == 1 and inside[0] in exported(there), f"{path.name}: sdfast.{there} exports no {name}"
 
 
-def test_no_import_cycles():
-    graph = {module_name(path): own_imports(path) for path in PYTHON}
+def test_no_circles_between_files():
+    graph = {module_name(path): {file_of(name) for name in own_imports(path)} for path in PYTHON}
+    for name, others in graph.items():
+        others.discard(name)
+        if name.startswith("bench"):
+            others.discard("")  # uses the package as users do, who come from outside
     assert list(graphlib.TopologicalSorter(graph).static_order())
 
 
+def test_no_test_imports_from_a_test():
+    for path in (ROOT / "tests").rglob("*.py"):
+        wrong = {name for name in imports(path.read_text(encoding="utf-8")) if re.match(r"tests\..*\btest_", name)}
+        assert not wrong, f"{path.name}: move what is shared to tests/support: {sorted(wrong)}"
+
+
+def test_tests_mirror_the_rooms():
+    assert set(ROOMS) <= {path.parent.name for path in (ROOT / "tests").glob("*/test_*.py")}
+
+
 def test_operations_do_not_import_each_other():
-    shared = {"ops", "ops.checks"}
-    for path in (ROOT / "sdfast" / "ops").glob("*.py"):
-        others = {name for name in own_imports(path) if name.startswith("ops")} - shared
-        assert not others, f"{module_name(path)} imports {sorted(others)}"
+    """But for the sums that others are composed of."""
+    shared = {"ops", "ops.arrays", "ops.checks", "ops.comoments"}
+    for path in (PACKAGE / "ops").glob("*.py"):
+        if path.name != "__init__.py":
+            others = {file_of(name) for name in own_imports(path) if name.startswith("ops.")} - shared
+            assert not others, f"{module_name(path)} imports {sorted(others)}"
 
 
 @pytest.mark.parametrize("path", KERNELS, ids=lambda path: path.name)
@@ -130,11 +146,12 @@ def test_kernels_import_triton_and_torch_only(path):
 
 
 def test_the_tables_of_this_test_can_fail():
-    source = (
-        "from sdfast.cli import main\nif TYPE_CHECKING:\n    import numpy\nelse:\n    pass\ndef f():\n    import torch"
-    )
-    assert imports(source) == {"sdfast.cli.main", "torch"}
-    assert FLOOR["cli"] > FLOOR["measure"] > FLOOR["metric"] > FLOOR["state"] > FLOOR["functional"] > FLOOR["ops"]
+    source = "from sdfast.cli import main\nif TYPE_CHECKING:\n    import numpy\ndef f():\n    import torch"
+    assert imports(source) == {"sdfast.cli.main", "numpy", "torch"}
+    assert file_of("ops.comoments.comoments") == "ops.comoments" and file_of("channel_bias") == ""
+    assert "comoments" in exported("ops") and "check_arguments" not in exported("ops")
+    assert FLOOR["commands"] > FLOOR["measurement"] > FLOOR["report"] > FLOOR["statistics"] > FLOOR["ops"]
+    assert FLOOR["ops"] > FLOOR["backends"] > FLOOR["_C"] > FLOOR["foundation"]
 
 
 def test_no_file_is_over_400_lines():
@@ -209,10 +226,3 @@ def test_all_names_exist_and_are_sorted():
         assert getattr(sdfast, name) is not None
         assert name in dir(sdfast), "where notebooks look for completions"
     assert importlib.import_module("sdfast") is sdfast
-
-
-def test_doctests_of_a_module_run_alone():
-    """The function `sdfast.measure` has the name of its module, which an import by path would put in its place."""
-    command = [sys.executable, "-m", "pytest", "-q", "sdfast/measure.py"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stdout + done.stderr

@@ -18,8 +18,8 @@ import torch
 
 import sdfast
 import sdfast.kernels
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 

@@ -10,8 +10,8 @@ from benchmarks.gpu.features import dtype_text
 from benchmarks.gpu.race import Context, try_it, with_backend
 from benchmarks.scoreboard import Judged
 from benchmarks.targets import Target
-from sdfast import _backend
-from sdfast.bench.timing import Spread
+from sdfast.backends import table as backends
+from sdfast.bench import Spread
 
 
 @dataclass(frozen=True)
@@ -62,5 +62,5 @@ def hold(check: Check, context: Context) -> None:
         )
         if check.target is not None and why is None and not context.device.rehearses:
             figure = Judged(check.target, backend, Spread((worst,))).to_dict()
-            selected = backend == _backend.chosen(context.device.torch.type, "channel_bias")
+            selected = backend == backends.chosen("channel_bias", context.device.torch.type)
             context.journal.add("judged", **figure, candidate=backend, selected=selected)

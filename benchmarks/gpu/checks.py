@@ -19,10 +19,10 @@ from benchmarks.gpu.dropout_checks import dropout_check
 from benchmarks.gpu.features import LAYOUTS, dtype_text, in_layout, seed_of
 from benchmarks.gpu.race import Context
 from benchmarks.targets import ERROR
-from sdfast import reference
-from sdfast.bench.features import draw_pair, largest_error
-from sdfast.ops.comoments import comoments
-from tests.tolerances import CORRELATION, MOMENTS, PRODUCT
+from sdfast.bench import draw_pair, largest_error
+from sdfast.ops import comoments
+from tests import truth as reference
+from tests.support.tolerances import CORRELATION, MOMENTS, PRODUCT
 
 _FACTORS = 3
 _HARD = "mean/std = 1e4"

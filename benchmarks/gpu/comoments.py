@@ -14,9 +14,8 @@ from benchmarks.gpu.device import Device
 from benchmarks.gpu.features import Pairs, batch_of, dtype_text, seed_of, size_text
 from benchmarks.gpu.race import COPY, Aim, Case, Contender, Context
 from benchmarks.peers import TorchMetrics
-from sdfast.bench.features import largest_error
-from sdfast.bench.formulas import centred, one_pass
-from tests.tolerances import CORRELATION
+from sdfast.bench import centred, largest_error, one_pass
+from tests.support.tolerances import CORRELATION
 
 ONE_PASS, CENTRED, EAGER, TORCHMETRICS = "compiled one-pass", "compiled centred", "eager centred", "torchmetrics"
 _FEATS = (256, 8, 7, 7)  # a sample: channels, then frames, height and width

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 import sdfast
-from sdfast.bench.timing import sample
+from sdfast.bench import sample
 
 _AHEAD = 2_000_000  # cycles that the device waits while the host queues a sample: about a millisecond
 _CACHES = 4  # times the L2 cache that rotated inputs are, so that none is still there when its turn comes

@@ -11,8 +11,8 @@ from benchmarks.gpu.answers import Check
 from benchmarks.gpu.device import poisoned
 from benchmarks.gpu.features import LAYOUTS, in_layout, seed_of
 from benchmarks.gpu.race import Context
-from sdfast import reference
-from sdfast.ops.static_dropout import GRANULARITIES
+from sdfast.ops import GRANULARITIES
+from tests import truth as reference
 
 _P = 0.7
 # No positions, one, a run that is no multiple of eight draws, several dimensions, many positions.

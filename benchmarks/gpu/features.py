@@ -9,9 +9,9 @@ from torch import Tensor
 
 from benchmarks.features import shape_text
 from benchmarks.gpu.device import Device
-from sdfast import torch_reference
-from sdfast.bench.features import draw_pair
-from sdfast.functional import correlation
+from sdfast.backends import reference as torch_reference
+from sdfast.bench import draw_pair
+from sdfast.statistics import estimator_of
 
 LAYOUTS = ("contiguous", "channels-last", "transposed", "strided")
 _CHUNK = 1 << 26  # elements that are float64 at a time
@@ -110,7 +110,8 @@ class Pairs:
         parts = []
         for begin in range(0, a.shape[1], step):
             part = (x.narrow(1, begin, min(step, a.shape[1] - begin)) for x in (a, b))
-            parts.append(correlation(torch_reference.comoments(*part, self.labels, self.num_factors, 1, pool)))
+            moments = torch_reference.comoments(*part, self.labels, self.num_factors, 1, pool)
+            parts.append(estimator_of("pearson").correlation(moments))
         return torch.cat(parts, dim=1)
 
     def on(self, run: Callable[[Tensor, Tensor], object]) -> Callable[[int], object]:

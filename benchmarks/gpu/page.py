@@ -10,7 +10,7 @@ from benchmarks.gpu.race import COPY
 from benchmarks.gpu.targets import LARGE, TARGETS
 from benchmarks.outcome import MISSED, NOT_SHOWN, REACHED, status, summary
 from benchmarks.scoreboard import columns, markdown
-from sdfast.files import write_atomically
+from sdfast.foundation import write_atomically
 
 REHEARSAL = (
     "REHEARSAL on the CPU, at sizes of a few kilobytes and in Triton's interpreter. It shows that the script runs and "

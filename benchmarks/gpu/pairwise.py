@@ -10,8 +10,8 @@ import sdfast
 from benchmarks.gpu.device import Device
 from benchmarks.gpu.features import Pairs, dtype_text, seed_of
 from benchmarks.gpu.race import Case, Contender, Context
-from sdfast.bench.features import largest_error
-from tests.tolerances import PRODUCT
+from sdfast.bench import largest_error
+from tests.support.tolerances import PRODUCT
 
 MM, EAGER = "torch.mm", "eager"
 

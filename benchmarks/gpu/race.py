@@ -12,8 +12,8 @@ from benchmarks.gpu.device import Device, in_turn, poisoned
 from benchmarks.gpu.journal import Journal
 from benchmarks.scoreboard import Judged
 from benchmarks.targets import Target
-from sdfast import _backend
-from sdfast.bench.timing import Rounds, Spread, interleave
+from sdfast.backends import table as backends
+from sdfast.bench import Rounds, Spread, interleave
 
 COPY = "device copy"
 _PARTS = {  # the checks that speak for an operation
@@ -95,7 +95,7 @@ def with_backend(run: Callable, name: str) -> Callable:
     """Return a call that runs with a backend of sdfast."""
 
     def forced(*args):
-        with _backend.use_backend(name):
+        with backends.use_backend(name):
             return run(*args)
 
     return forced
@@ -245,7 +245,7 @@ class _Race:
         return "failed" if note else "rehearsed"
 
     def _judge(self, rounds: Rounds | None) -> None:
-        selected = _backend.chosen(self.device.torch.type, self.case.operation)
+        selected = backends.chosen(self.case.operation, self.device.torch.type)
         for name in self.ours:
             for aim in self.case.aims:
                 timed = rounds is not None and {name, aim.beside} <= rounds.seconds.keys()

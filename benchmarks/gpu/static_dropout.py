@@ -17,8 +17,8 @@ from benchmarks.gpu import targets
 from benchmarks.gpu.device import Device
 from benchmarks.gpu.features import batch_of, dtype_text, seed_of, size_text
 from benchmarks.gpu.race import COPY, Aim, Case, Contender, Context
-from sdfast import _backend
-from sdfast.reference_dropout import nearest
+from sdfast.backends import table as backends
+from tests.truth import nearest
 
 PRODUCT = "mul_"
 IN_PLACE, FORWARD, BACKWARD, BOTH = "in place", "forward", "backward", "forward and backward"
@@ -130,7 +130,7 @@ class _Drawn:
         """As many of the first samples as the reference has the memory for: what they draw does not depend on more."""
         free = self.device.memory // 2
         samples = max(1, min(len(self.source), free // (_BYTES_A_DRAW * self.source[0].numel())))
-        with _backend.use_backend("reference"), torch.no_grad():
+        with backends.use_backend("reference"), torch.no_grad():
             return self.drop(self.source[:samples], None if self.mask is None else self.mask[:samples])
 
     @property
@@ -192,7 +192,7 @@ class _Drawn:
         graphs = {}
 
         def backward(i: int) -> Tensor:
-            backend = _backend.chosen(self.device.torch.type, "static_dropout")
+            backend = backends.chosen("static_dropout", self.device.torch.type)
             if backend not in graphs:
                 graphs[backend] = drop(leaf)
             return torch.autograd.grad(graphs[backend], leaf, self.xs[i], retain_graph=True)[0]

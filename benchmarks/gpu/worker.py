@@ -21,7 +21,7 @@ from benchmarks.gpu.answers import Check, hold
 from benchmarks.gpu.device import Device
 from benchmarks.gpu.journal import Journal
 from benchmarks.gpu.race import Context, DeviceLost, race
-from sdfast import _backend
+from sdfast.backends import table as backends
 from sdfast.bench import timing
 
 LOST = 17  # exit code: the device answers no more, and another process is to go on
@@ -60,7 +60,7 @@ def usable(device: Device) -> dict[str, str | None]:
     found: dict[str, str | None] = {}
     for name in (*BACKENDS, *([_WAY_OF_REHEARSAL] if device.rehearses else [])):
         try:
-            _backend.load(name)
+            backends.load(name)
             found[name] = "needs a GPU" if device.rehearses and name == "cuda" else None
         except Exception as error:
             found[name] = str(error).splitlines()[0]

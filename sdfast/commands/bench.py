@@ -5,12 +5,11 @@ import sys
 
 import torch
 
-from sdfast.bench.operations import OPERATIONS, Operation
-from sdfast.bench.timing import interleave
+from sdfast.bench import OPERATIONS, Operation, interleave
 from sdfast.commands.arguments import positive
+from sdfast.commands.errors import RunError
 from sdfast.commands.info import collect
 from sdfast.commands.machine import find_device
-from sdfast.commands.measure import RunError
 
 _SECONDS = 0.5  # for all rounds of an operation
 _OURS, _EAGER, _LIMIT = "sdfast", "eager torch", "limit"

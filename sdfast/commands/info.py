@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from sdfast import _backend
+from sdfast.backends import BackendError, load, names
 
 # What each optional package is for, and what brings it.
 OPTIONAL = {
@@ -46,11 +46,11 @@ def collect() -> dict[str, Any]:
     from sdfast import __version__
 
     backends, missing = {}, {}
-    for name in _backend.names():
+    for name in names():
         try:
-            _backend.load(name)
+            load(name)
             backends[name] = _state(name)
-        except _backend.BackendError as error:
+        except BackendError as error:
             backends[name] = "missing"
             missing[f"backend {name}"] = str(error).removeprefix(f"backend {name!r}: ")
     packages = {name: importlib.util.find_spec(name) is not None for name in OPTIONAL}
@@ -83,8 +83,8 @@ def _devices() -> str:
 
 def _instruction_sets() -> dict[str, Any]:
     try:
-        extension = _backend.load("cpu")
-    except _backend.BackendError:
+        extension = load("cpu")
+    except BackendError:
         return {"available": [], "in_use": None}
     return {"available": list(extension.available_isas()), "in_use": extension.isa()}
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from sdfast import _backend
+from sdfast import backends
 
 
 def cores() -> int:
@@ -31,9 +31,9 @@ def find_device(name: str | None) -> torch.device:
     local = int(os.environ.get("LOCAL_RANK", 0))
     if name is None:
         try:
-            _backend.load(_backend.chosen("cuda", "comoments"))
+            backends.load(backends.chosen("comoments", "cuda"))
             name = "cuda" if torch.cuda.is_available() else "cpu"
-        except _backend.BackendError:
+        except backends.BackendError:
             name = "cpu"
     try:
         device = torch.device(name)

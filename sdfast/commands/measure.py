@@ -11,18 +11,13 @@ from typing import Any
 import torch
 from torch.utils.data import Dataset
 
-from sdfast import checkpoint
 from sdfast.commands.arguments import not_negative, positive
+from sdfast.commands.errors import RunError
 from sdfast.commands.machine import cores, find_device, joined_processes, try_writing, writing_to
-from sdfast.functional import KINDS
-from sdfast.layers import match_channel_dims, match_layers
-from sdfast.measure import measure
-from sdfast.models import VideoModel, load_model
-from sdfast.report import BiasReport, check_reading, format_table, save_reports
-
-
-class RunError(RuntimeError):
-    """The run failed though its input was good."""
+from sdfast.measurement import checkpoint, measure
+from sdfast.models import VideoModel, load_model, match_channel_dims, match_layers
+from sdfast.report import REPORT_JSON, RESULTS, BiasReport, check_reading, format_table, save_reports
+from sdfast.statistics import KINDS
 
 
 def register(subparsers) -> None:
@@ -78,7 +73,7 @@ def run(args: argparse.Namespace) -> None:
             _prepare(args.out, rank, world, len(layers), keep=args.resume)
             reports = _measure(args, model, pairs, layers, device, rank, world)
         if rank == 0 and args.json:
-            print((args.out / "report.json").read_text(encoding="utf-8"), end="")
+            print((args.out / REPORT_JSON).read_text(encoding="utf-8"), end="")
         if rank == 0:
             _show(reports, args.out, sys.stderr if args.json else sys.stdout)
 
@@ -117,8 +112,7 @@ def _measure(
 
 
 def _pairs(args: argparse.Namespace, model: VideoModel) -> Dataset:
-    from sdfast.pairs import VideoPairs
-    from sdfast.video import demo_videos
+    from sdfast.pairs import VideoPairs, demo_videos
 
     settings: dict[str, Any] = {
         "num_pairs": args.pairs,
@@ -128,7 +122,7 @@ def _pairs(args: argparse.Namespace, model: VideoModel) -> Dataset:
         "transform": model.prepare,
     }
     if args.videos and len(args.videos) == 1 and any(Path(args.videos[0]).glob("style_*/")):
-        from sdfast.stylised import StylisedFolderPairs
+        from sdfast.pairs import StylisedFolderPairs
 
         if args.styles:
             raise ValueError(f"--styles: the folder {args.videos[0]} has its own; leave it out")
@@ -168,6 +162,6 @@ def _settings(args: argparse.Namespace, model: VideoModel, pairs: Dataset, world
 
 def _show(reports: dict[str, BiasReport], out: Path, file) -> None:
     print(format_table(reports), file=file)
-    for name in ("report.json", "channels.csv", "layers.png", "channels.png"):
+    for name in RESULTS:
         if (out / name).exists():
             print(f"wrote {out / name}", file=file)

@@ -1,1 +1,23 @@
-"""Torch operators: schema, fake kernel, autograd and the direct route of each operation."""
+"""The operations, a file each: checks, schema, fake kernel, autograd and the direct way to a kernel."""
+
+from sdfast.ops.arrays import over_array
+from sdfast.ops.channel_bias import channel_bias
+from sdfast.ops.checks import FLOAT_DTYPES, check_factor_values, check_features, check_probability, check_unit_range
+from sdfast.ops.comoments import comoments
+from sdfast.ops.pairwise_correlation import pairwise_correlation
+from sdfast.ops.static_dropout import GRANULARITIES, Dropping, static_dropout
+
+__all__ = [
+    "FLOAT_DTYPES",
+    "GRANULARITIES",
+    "Dropping",
+    "channel_bias",
+    "check_factor_values",
+    "check_features",
+    "check_probability",
+    "check_unit_range",
+    "comoments",
+    "over_array",
+    "pairwise_correlation",
+    "static_dropout",
+]

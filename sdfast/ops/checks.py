@@ -1,10 +1,9 @@
 """Argument checks that the operations share; each error names the argument and what it should have been."""
 
-from collections.abc import Iterable
-
-import numpy as np
 import torch
 from torch import Tensor
+
+from sdfast.foundation import check_integer
 
 FLOAT_DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 MASK_DTYPES = (torch.bool, torch.uint8, *FLOAT_DTYPES)
@@ -76,24 +75,6 @@ def check_factor_values(factor: Tensor, num_factors: int) -> None:
     if low < 0 or high >= num_factors:
         wrong = low if low < 0 else high
         raise ValueError(f"factor: expected labels from 0 to {num_factors - 1}, got {wrong}")
-
-
-def check_integer(name: str, value: int, low: int, high: int | None = None) -> None:
-    """Raise ValueError unless value is an integer of Python or NumPy from low to high; a bool is none."""
-    integer = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    if not integer or value < low or (high is not None and value > high):
-        end = "on" if high is None else f"to {high}"
-        expected = "a positive integer" if (low, high) == (1, None) else f"an integer from {low} {end}"
-        raise ValueError(f"{name}: expected {expected}, got {value!r}")
-
-
-def check_lengths(name: str, lengths: Iterable[int], meaning: str) -> None:
-    """Raise ValueError unless lengths are positive integers, as many as meaning names, such as "(height, width)"."""
-    lengths = tuple(lengths) if isinstance(lengths, Iterable) else lengths
-    if not isinstance(lengths, tuple) or len(lengths) != len(meaning.split(",")):
-        raise ValueError(f"{name}: expected {meaning}, got {lengths!r}")
-    for length in lengths:
-        check_integer(name, length, 1)
 
 
 def check_probability(name: str, value: float) -> None:

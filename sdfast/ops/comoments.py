@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from sdfast import _backend
+from sdfast.backends import is_direct, run
 from sdfast.ops.checks import check_factor, check_factor_values, check_feature_pair
 
 
@@ -22,26 +22,19 @@ def comoments(
     if factor is None:
         num_factors = 1
     args = (feats_a, feats_b, factor, num_factors, channel_dim, pool)
-    backend = _backend.direct("comoments", feats_a, feats_b, factor)
-    if backend == "cpu":
-        try:
-            return _backend.load("cpu").comoments(*args)
-        except (TypeError, ValueError):  # the kernel says only that it refuses; the checks below say why
-            check_arguments(*args)
-            raise
-    check_arguments(*args, values=backend is not None and feats_a.is_cpu)
-    if backend is not None:
-        return _backend.load(backend).comoments(*args)
+    if is_direct(feats_a, feats_b, factor):
+        return run("comoments", check_arguments, args)
+    check_arguments(*args, values=False)
     return torch.ops.sdfast.comoments(*args)
 
 
 def check_arguments(feats_a, feats_b, factor, num_factors, channel_dim, pool, values=True) -> None:
-    """Raise an error that names the first argument that does not fit."""
+    """Raise an error that names the first argument that does not fit; `values` reads labels on the CPU, too."""
     check_feature_pair(feats_a, feats_b, channel_dim)
     check_factor(factor, feats_a, num_factors)
     if not isinstance(pool, int):
         raise TypeError(f"pool: expected True or False, got {pool!r}")
-    if values and factor is not None:
+    if values and factor is not None and factor.is_cpu:
         check_factor_values(factor, num_factors)
 
 
@@ -49,10 +42,7 @@ def check_arguments(feats_a, feats_b, factor, num_factors, channel_dim, pool, va
 def _comoments(
     feats_a: Tensor, feats_b: Tensor, factor: Tensor | None, num_factors: int, channel_dim: int, pool: bool
 ) -> Tensor:
-    if factor is not None and factor.is_cpu:
-        check_factor_values(factor, num_factors)
-    run = _backend.select("comoments", feats_a.device)
-    return run(feats_a, feats_b, factor, num_factors, channel_dim, pool)
+    return run("comoments", check_arguments, (feats_a, feats_b, factor, num_factors, channel_dim, pool))
 
 
 @_comoments.register_fake

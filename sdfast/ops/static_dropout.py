@@ -1,117 +1,132 @@
 """StaticDropout as torch operators, functional and in place: autograd, fakes, batching and the direct route."""
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
-from sdfast import _backend
+from sdfast.backends import (
+    as_forced,
+    below_autograd,
+    forced_name,
+    is_eager,
+    is_transformed,
+    is_view_of_trained_leaf,
+    overlaps_itself,
+    run,
+)
 from sdfast.ops.checks import check_channel_weight, check_features, check_mask, check_probability, check_unit_range
 
 GRANULARITIES = ("element", "channel", "region")
 
 
-def static_dropout(
-    x: Tensor,
-    seed: Tensor,
-    p: float,
-    mask: Tensor | None,
-    channel_weight: Tensor | None,
-    granularity: int,
-    rescale: bool,
-    channel_dim: int,
-    inplace: bool = False,
-) -> Tensor:
-    """Return x with elements dropped at probability p * mask * channel_weight; `inplace` writes to x itself.
+class Dropping(NamedTuple):
+    """Which elements go: with probability p * mask * channel_weight, decided by the seed alone.
 
-    `granularity` counts in GRANULARITIES. `seed`, () int64 on the device of x, decides alone what is dropped.
+    The seed is () int64 on the device of the features; `granularity` counts in GRANULARITIES. Torch's schemas and the
+    kernels take these one by one, after the features, in this order.
     """
-    args = (seed, p, mask, channel_weight, granularity, rescale, channel_dim)
-    if _backend.is_eager(x, mask, channel_weight):
+
+    seed: Tensor
+    p: float
+    mask: Tensor | None
+    channel_weight: Tensor | None
+    granularity: int
+    rescale: bool
+    channel_dim: int
+
+
+_NO_GRADS = (None,) * len(Dropping._fields)
+
+
+def static_dropout(x: Tensor, dropping: Dropping, inplace: bool = False) -> Tensor:
+    """Return x without the elements that go; `inplace` writes to x itself."""
+    if is_eager(x, dropping.mask, dropping.channel_weight):
         if inplace:
             check_writable(x)
         if x.requires_grad and torch.is_grad_enabled():
-            return _Eager.apply(x, inplace, *args)
+            return _Eager.apply(x, inplace, *dropping)
         out = x if inplace else torch.empty_like(x)
-        _run(x, out, *args)
+        _run(x, out, dropping)
         if inplace:
             torch.autograd.graph.increment_version(x)
         return out
-    check_arguments(x, *args)
-    if _backend.is_transformed():
-        out = _Transformed.apply(x, *args)
+    check_arguments(x, dropping)
+    if is_transformed():
+        out = _Transformed.apply(x, *dropping)
         return x.copy_(out) if inplace else out
     if not inplace:
-        return torch.ops.sdfast.static_dropout(x, *args)
+        return torch.ops.sdfast.static_dropout(x, *dropping)
     check_writable(x)
-    torch.ops.sdfast.static_dropout_(x, *args)
+    torch.ops.sdfast.static_dropout_(x, *dropping)
     return x
 
 
-def check_arguments(x, seed, p, mask, channel_weight, granularity, rescale, channel_dim, values=False) -> None:
+def check_arguments(x: Tensor, dropping: Dropping, values: bool = False) -> None:
     """Raise an error that names the first argument that does not fit; `values` reads mask and weights too."""
-    check_features("x", x, channel_dim, may_be_empty=True)
-    check_probability("p", p)
+    seed = dropping.seed
+    check_features("x", x, dropping.channel_dim, may_be_empty=True)
+    check_probability("p", dropping.p)
     if seed.dtype != torch.int64 or seed.ndim != 0 or seed.device != x.device:
         raise ValueError(
             f"seed: expected an int64 tensor of shape () on {x.device}, "
             f"got {seed.dtype} of shape {tuple(seed.shape)} on {seed.device}"
         )
-    check_mask(mask, x, channel_dim)
-    check_channel_weight(channel_weight, x, channel_dim)
+    check_mask(dropping.mask, x, dropping.channel_dim)
+    check_channel_weight(dropping.channel_weight, x, dropping.channel_dim)
     if values:
-        check_unit_range("mask", mask)
-        check_unit_range("channel_weight", channel_weight)
+        check_unit_range("mask", dropping.mask)
+        check_unit_range("channel_weight", dropping.channel_weight)
 
 
 def check_writable(x: Tensor) -> None:
     """Raise where torch refuses to write in place: before anything is written, not after."""
     if torch.is_grad_enabled() and x.requires_grad and x.is_leaf:
         raise RuntimeError("x: expected no leaf that requires grad, as inplace=True writes to it")
-    if torch.compiler.is_compiling():
-        overlaps = any(stride == 0 and size > 1 for stride, size in zip(x.stride(), x.shape, strict=True))
-    else:
-        overlaps = torch._debug_has_internal_overlap(x) == 1
-        if x._is_view() and torch.is_grad_enabled() and x._base.requires_grad and x._base.is_leaf:
+    if not torch.compiler.is_compiling():
+        if torch.is_grad_enabled() and is_view_of_trained_leaf(x):
             raise RuntimeError("x: expected no view of a leaf that requires grad, as inplace=True writes to it")
         if x.is_inference() and not torch.is_inference_mode_enabled():
             raise RuntimeError("x: expected no inference tensor outside of inference mode with inplace=True")
-    if overlaps:
+    if overlaps_itself(x):
         raise RuntimeError(
             f"x: expected memory of its own for each element, as inplace=True writes to it, "
             f"got an expanded view of shape {tuple(x.shape)} and strides {x.stride()}; clone it first"
         )
 
 
-def _run(x, out, seed, p, mask, channel_weight, granularity, rescale, channel_dim) -> None:
+def _run(x: Tensor, out: Tensor, dropping: Dropping) -> None:
     """Call the kernel of the backend; `out` may be x."""
-    args = (seed, p, mask, channel_weight, granularity, rescale, channel_dim)
-    name = _backend.chosen(x.device.type, "static_dropout")
-    if name != "cpu" or mask is not None or channel_weight is not None:  # no kernel reads values to judge them
-        check_arguments(x, *args, values=x.is_cpu)
-    if channel_weight is not None and not (channel_weight.dtype == torch.float32 and channel_weight.is_contiguous()):
-        args = (seed, p, mask, channel_weight.float().contiguous(), granularity, rescale, channel_dim)
-    try:
-        _backend.load(name).static_dropout(x, out, *args)
-    except (ValueError, TypeError):  # the kernel says only that it refuses; the checks say why
-        check_arguments(x, *args)
-        if x.numel():
-            raise
+    weight = dropping.channel_weight
+    if dropping.mask is not None or weight is not None:  # no kernel reads values to judge them
+        check_arguments(x, dropping, values=x.is_cpu)
+    if weight is not None and not (weight.dtype == torch.float32 and weight.is_contiguous()):
+        dropping = dropping._replace(channel_weight=weight.float().contiguous())
+    if x.numel():
+        run("static_dropout", _check_kernel_arguments, (x, out, *dropping))
+    else:
+        check_arguments(x, dropping)
+
+
+def _check_kernel_arguments(x: Tensor, _: Tensor, *dropping) -> None:
+    check_arguments(x, Dropping(*dropping))
 
 
 class _Eager(torch.autograd.Function):
     """Autograd around the kernel for eager calls; keeps the seed and what the caller holds anyway."""
 
     @staticmethod
-    def forward(ctx, x, inplace, *args):
-        ctx.args = _save(ctx, args)
+    def forward(ctx, x, inplace, *dropping):
+        dropping = _save(ctx, dropping)
         if inplace:
             ctx.mark_dirty(x)
         out = x if inplace else torch.empty_like(x)
-        _run(x, out, *args)
+        _run(x, out, dropping)
         return out
 
     @staticmethod
     def backward(ctx, grad):
-        return _again(ctx, static_dropout, grad), *[None] * 8
+        return _again(ctx, static_dropout, grad), None, *_NO_GRADS
 
 
 class _Transformed(torch.autograd.Function):
@@ -120,35 +135,42 @@ class _Transformed(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(x, *args):
-        return torch.ops.sdfast.static_dropout(x, *args)
+    def forward(x, *dropping):
+        return torch.ops.sdfast.static_dropout(x, *dropping)
 
     @staticmethod
     def setup_context(ctx, inputs, output):
-        seed, _, mask, channel_weight, *_ = inputs[1:]
-        ctx.save_for_forward(seed, mask, channel_weight)
-        ctx.args = _save(ctx, inputs[1:])
+        dropping = _save(ctx, inputs[1:])
+        ctx.save_for_forward(dropping.seed, dropping.mask, dropping.channel_weight)
 
     @staticmethod
     def backward(ctx, grad):
-        return _again(ctx, static_dropout, grad), *[None] * 7
+        return _again(ctx, static_dropout, grad), *_NO_GRADS
 
     @staticmethod
     def jvp(ctx, tangent, *_):
         return _again(ctx, static_dropout, tangent)
 
 
-def _save(ctx, args) -> tuple:
-    seed, p, mask, channel_weight, *rest = args
-    ctx.save_for_backward(seed, mask, channel_weight)
-    return _backend.forced_name(), p, rest
+def _save(ctx, dropping) -> Dropping:
+    """Keep for backward what decides; the tensors where autograd looks after them."""
+    dropping = Dropping(*dropping)
+    ctx.save_for_backward(dropping.seed, dropping.mask, dropping.channel_weight)
+    ctx.dropping = dropping._replace(seed=None, mask=None, channel_weight=None)
+    ctx.backend = forced_name()
+    return dropping
 
 
 def _again(ctx, drop, x: Tensor) -> Tensor:
     """Drop the same elements of x, on the backend of forward: on GPUs autograd has threads of its own."""
-    (seed, mask, channel_weight), (forced, p, rest) = ctx.saved_tensors, ctx.args
-    with _backend.as_forced(forced):
-        return drop(x, seed, p, mask, channel_weight, *rest)
+    seed, mask, channel_weight = ctx.saved_tensors
+    dropping = ctx.dropping._replace(seed=seed, mask=mask, channel_weight=channel_weight)
+    with as_forced(ctx.backend):
+        return drop(x, dropping)
+
+
+def _operator(x: Tensor, dropping: Dropping) -> Tensor:
+    return torch.ops.sdfast.static_dropout(x, *dropping)
 
 
 @torch.library.custom_op("sdfast::static_dropout", mutates_args=())
@@ -163,7 +185,7 @@ def _static_dropout(
     channel_dim: int,
 ) -> Tensor:
     out = torch.empty_like(x)
-    _run(x, out, seed, p, mask, channel_weight, granularity, rescale, channel_dim)
+    _run(x, out, Dropping(seed, p, mask, channel_weight, granularity, rescale, channel_dim))
     return out
 
 
@@ -173,11 +195,11 @@ def _(x, *_):
 
 
 def _setup_context(ctx, inputs, output) -> None:
-    ctx.args = _save(ctx, inputs[1:])
+    _save(ctx, inputs[1:])
 
 
 def _backward(ctx, grad: Tensor):
-    return _again(ctx, torch.ops.sdfast.static_dropout, grad), *[None] * 7
+    return _again(ctx, _operator, grad), *_NO_GRADS
 
 
 _static_dropout.register_autograd(_backward, setup_context=_setup_context)
@@ -194,18 +216,15 @@ def _(info, in_dims, *inputs):
 
 
 # In place by the dispatcher's own keys: a custom_op that writes to an argument takes no autograd formula.
-_SCHEMA = (
-    "static_dropout_(Tensor(a!) x, Tensor seed, float p, Tensor? mask, Tensor? channel_weight, "
-    "SymInt granularity, bool rescale, SymInt channel_dim) -> ()"
-)
 _library = torch.library.Library("sdfast", "FRAGMENT")
-_library.define(_SCHEMA, tags=torch.Tag.pt2_compliant_tag)
+_ARGUMENTS = str(torch.ops.sdfast.static_dropout.default._schema).partition("(Tensor x, ")[2].partition(") -> ")[0]
+_library.define(f"static_dropout_(Tensor(a!) x, {_ARGUMENTS}) -> ()", tags=torch.Tag.pt2_compliant_tag)
 
 
 @torch.library.impl(_library, "static_dropout_", "CompositeExplicitAutograd")
-def _write(x, *args) -> None:
+def _write(x, *dropping) -> None:
     check_writable(x)
-    _run(x, x, *args)
+    _run(x, x, Dropping(*dropping))
 
 
 @torch.library.register_fake("sdfast::static_dropout_", lib=_library)
@@ -217,24 +236,24 @@ class _InPlace(torch.autograd.Function):
     """Autograd of the in-place operator, above the dispatcher's other keys."""
 
     @staticmethod
-    def forward(ctx, x, *args):
-        ctx.args = _save(ctx, args)
+    def forward(ctx, x, *dropping):
+        _save(ctx, dropping)
         ctx.mark_dirty(x)
-        with torch._C._AutoDispatchBelowAutograd():
-            torch.ops.sdfast.static_dropout_(x, *args)
+        with below_autograd():
+            torch.ops.sdfast.static_dropout_(x, *dropping)
         return x
 
     @staticmethod
     def backward(ctx, grad):
-        return _again(ctx, torch.ops.sdfast.static_dropout, grad), *[None] * 7
+        return _again(ctx, _operator, grad), *_NO_GRADS
 
 
 @torch.library.impl(_library, "static_dropout_", "Autograd")
-def _differentiable(x, *args) -> None:
+def _differentiable(x, *dropping) -> None:
     if torch.is_grad_enabled() and x.requires_grad:
         check_writable(x)
-        _InPlace.apply(x, *args)
+        _InPlace.apply(x, *dropping)
         return
-    with torch._C._AutoDispatchBelowAutograd():
-        torch.ops.sdfast.static_dropout_(x, *args)
+    with below_autograd():
+        torch.ops.sdfast.static_dropout_(x, *dropping)
     torch.autograd.graph.increment_version(x)

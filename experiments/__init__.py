@@ -1,0 +1,1 @@
+"""What trains small networks to show something; not installed."""

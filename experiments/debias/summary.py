@@ -1,0 +1,111 @@
+"""Runs of several seeds as means with intervals."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from experiments.debias.model import BLOCKS
+from experiments.debias.rows import Row
+from experiments.debias.training import Run
+
+LEVEL = 0.95
+SETTLED = 0.05  # how near to its last value a score must stay to count as settled
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The mean over seeds and Student's interval for it; NaN where one seed gives none."""
+
+    mean: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        if math.isnan(self.low):
+            return f"{self.mean:.2f}"
+        return f"{self.mean:.2f} ({self.low:.2f} to {self.high:.2f})"
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A row of the table.
+
+    Attributes:
+        accuracy: "in" and "out" of the training's distribution.
+        gain: "out" less that of the best unguided row, seed by seed; None for the unguided rows themselves.
+        scores: of each block: dynamic and static score, static share in percent.
+        settled: part of the training after which the static score of the last block stays where it ends.
+        per_seed: accuracies "out" of each seed.
+    """
+
+    row: Row
+    accuracy: dict[str, Estimate]
+    gain: Estimate | None
+    scores: dict[str, dict[str, Estimate]]
+    settled: Estimate
+    per_seed: tuple[float, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the summary as plain values."""
+        return {**asdict(self), "row": self.row.name}
+
+
+def summarise(rows: Sequence[Row], runs: Sequence[Run]) -> list[Summary]:
+    """Return the summary of each row; every row has a run of every seed."""
+    found = {row.name: sorted((run for run in runs if run.row == row.name), key=lambda run: run.seed) for row in rows}
+    out = {name: np.array([run.accuracy["out"] for run in of_row]) for name, of_row in found.items()}
+    unguided = [row.name for row in rows if not row.is_guided]
+    best = out[max(unguided, key=lambda name: out[name].mean())] if unguided else None
+    return [_summary(row, found[row.name], out[row.name], best) for row in rows]
+
+
+def _summary(row: Row, runs: list[Run], out: np.ndarray, best: np.ndarray | None) -> Summary:
+    return Summary(
+        row,
+        accuracy={where: estimate([run.accuracy[where] for run in runs]) for where in ("in", "out")},
+        gain=estimate(out - best) if row.is_guided and best is not None else None,
+        scores={
+            block: {what: estimate([run.scores[block][what] for run in runs]) for what in runs[0].scores[block]}
+            for block in BLOCKS
+        },
+        settled=estimate([settled(run.curve) for run in runs]),
+        per_seed=tuple(out.tolist()),
+    )
+
+
+def estimate(values: Sequence[float]) -> Estimate:
+    """Return the mean of independent values and its 95 % interval by Student's t.
+
+    >>> print(estimate([0.5, 0.7]))
+    0.60 (-0.67 to 1.87)
+    """
+    values = np.asarray(values, dtype=float)
+    mean = float(values.mean())
+    if len(values) < 2:
+        return Estimate(mean, math.nan, math.nan)
+    reach = t_quantile(LEVEL, len(values) - 1) * float(values.std(ddof=1)) / math.sqrt(len(values))
+    return Estimate(mean, mean - reach, mean + reach)
+
+
+def t_quantile(level: float, freedom: int) -> float:
+    """Return the t within which Student's distribution has a part `level` of its mass.
+
+    >>> round(t_quantile(0.95, 4), 3)
+    2.776
+    """
+    # With t = sqrt(freedom) * tan(angle) the density is that of cos(angle) ** (freedom - 1): finite, and no tail.
+    angle = np.linspace(0, math.pi / 2, 100_001)
+    density = np.cos(angle) ** (freedom - 1)
+    mass = np.concatenate([[0], np.cumsum((density[1:] + density[:-1]) / 2)])
+    return math.sqrt(freedom) * math.tan(np.interp(level, mass / mass[-1], angle))
+
+
+def settled(curve: Sequence[tuple[int, Mapping[str, Mapping[str, float]]]]) -> float:
+    """Return the part of the training after which the last block's static score stays near its last value."""
+    steps = [step for step, _ in curve]
+    static = np.array([scores[BLOCKS[-1]]["static"] for _, scores in curve])
+    astray = np.flatnonzero(np.abs(static - static[-1]) > SETTLED)
+    return steps[astray[-1] + 1] / steps[-1] if len(astray) else 0.0

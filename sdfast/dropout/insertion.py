@@ -1,0 +1,127 @@
+"""StaticDropout after named modules of a model that knows nothing of it, and out again."""
+
+import sys
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from sdfast.dropout.layer import StaticDropout
+from sdfast.models import change_first_tensor, check_model, implied_channel_dim, match_layers
+
+NAME = "static_dropout"
+
+
+class Insertion:
+    """Layers of StaticDropout inside a model; `remove`, or the end of a `with` block, takes them out.
+
+    Attributes:
+        layers: the StaticDropout after each module, by the module's name.
+    """
+
+    def __init__(self, hosts: dict[str, nn.Module], layers: dict[str, StaticDropout]):
+        self.layers = layers
+        self._hosts = hosts
+        self._hooks = []
+        for name, host in hosts.items():
+            host.add_module(NAME, layers[name])
+            if not _runs_its_children(host):
+                self._hooks.append(host.register_forward_hook(_drop))
+        _forget_compiled()
+
+    def remove(self) -> None:
+        """Restore the model; a second call does nothing."""
+        while self._hooks:
+            self._hooks.pop().remove()
+        while self._hosts:
+            name, host = self._hosts.popitem()
+            if getattr(host, NAME, None) is self.layers[name]:
+                delattr(host, NAME)
+            if not self._hosts:
+                _forget_compiled()
+
+    def __enter__(self) -> "Insertion":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.remove()
+
+
+def insert_static_dropout(model: nn.Module, layers: str | Sequence[str], **kwargs) -> Insertion:
+    """Put a StaticDropout after modules of a model, as their submodule `static_dropout`.
+
+    It follows `.train()`, `.eval()` and `.to()`, and the model's state_dict holds its channel weights. Of outputs
+    that are tuples, lists or dicts it drops from the first tensor; one without any is a TypeError. What torch.compile
+    has compiled so far in this process is compiled again, here and at removal: compiled code does not look for new
+    layers.
+
+    Args:
+        model: any model; changed in place.
+        layers: names or glob patterns of its modules.
+        **kwargs: arguments of StaticDropout, the same for each. Without channel_dim it is the last after linear layers
+            and layer norms, and 1 after all others: after a whole block of a transformer, say -1.
+
+    Returns:
+        A handle with `layers`, a dict from names to the StaticDropout after them, and `remove()`; as a context
+        manager it removes them at the end of its block.
+
+    Raises:
+        ValueError: a pattern matches nothing, a module is a container that is never called, or has one already.
+
+    >>> import torch, sdfast
+    >>> model = torch.nn.Sequential(torch.nn.Conv3d(3, 8, 3), torch.nn.ReLU())
+    >>> with sdfast.insert_static_dropout(model, "1", p=0.3) as inserted:
+    ...     model[1]
+    ReLU(
+      (static_dropout): StaticDropout(p=0.3, inplace=False)
+    )
+    >>> model[1]
+    ReLU()
+    """
+    check_model(model)
+    modules = dict(model.named_modules(remove_duplicate=False))
+    hosts: dict[str, nn.Module] = {}
+    for name in (name for group in match_layers(model, layers).values() for name in group):
+        if modules[name] not in hosts.values():  # one under two names runs once for both
+            _check_host(name, modules[name])
+            hosts[name] = modules[name]
+    return Insertion(hosts, {name: _layer_after(host, kwargs) for name, host in hosts.items()})
+
+
+def _layer_after(host: nn.Module, arguments: dict) -> StaticDropout:
+    layer = StaticDropout(**{"channel_dim": implied_channel_dim(host) or 1, **arguments})
+    return layer.train(host.training)
+
+
+def _check_host(name: str, host: nn.Module) -> None:
+    if isinstance(host, nn.ModuleList | nn.ModuleDict):
+        raise ValueError(f"layers: {name!r} is a {type(host).__name__}, which is never called; name what it holds")
+    if isinstance(host, nn.Sequential) and not _runs_its_children(host):
+        raise ValueError(
+            f"layers: {name!r} is a Sequential with a forward method of its own, which may run a layer inside it "
+            "twice or not; name a layer that it holds"
+        )
+    if hasattr(host, NAME):
+        raise ValueError(f"layers: {name!r} has a {NAME} already")
+
+
+def _runs_its_children(host: nn.Module) -> bool:
+    """Tell a plain nn.Sequential, where the new submodule is the last to run and needs no hook."""
+    return isinstance(host, nn.Sequential) and type(host).forward is nn.Sequential.forward
+
+
+def _forget_compiled() -> None:
+    # Compiled code is guarded against no change of hooks.
+    if "torch._dynamo" in sys.modules:
+        torch.compiler.reset()
+
+
+def _drop(host: nn.Module, _: tuple, output: object) -> object:
+    # By name, so that a deep copy of the model runs its own layer.
+    changed, found = change_first_tensor(output, host.static_dropout)
+    if not found:
+        raise TypeError(
+            f"static_dropout after {type(host).__name__}: expected a tensor, or a tuple, list or dict with one, "
+            f"got {type(output).__name__}"
+        )
+    return changed

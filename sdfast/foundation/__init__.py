@@ -1,0 +1,13 @@
+"""What every room stands on: checks of arguments, optional packages, and files that are whole or not there."""
+
+from sdfast.foundation.arguments import check_integer, check_lengths
+from sdfast.foundation.extras import opencv, require
+from sdfast.foundation.files import write_atomically
+
+__all__ = [
+    "check_integer",
+    "check_lengths",
+    "opencv",
+    "require",
+    "write_atomically",
+]

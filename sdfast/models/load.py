@@ -1,0 +1,57 @@
+"""A video model by its name."""
+
+import difflib
+import re
+
+from sdfast.models import huggingface, own, torchvision, transnetv2
+from sdfast.models.video_model import VideoModel
+
+_FORMS = ("transnetv2", "torchvision:NAME", "hf:NAME_OR_PATH", "package.module:factory")
+_OWN = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+
+
+def load_model(spec: str, weights: str | None = None, *, seed: int = 0) -> VideoModel:
+    """Load a video model and what it takes to feed it.
+
+    Args:
+        spec: `transnetv2`, trained weights included in its package; `torchvision:NAME` for a name in
+            torchvision.models.video; `hf:NAME_OR_PATH` for a Hugging Face video model (VideoMAE, TimeSformer,
+            ViViT, ...), a folder with a config.json included; `package.module:factory` for your own, where
+            `factory()` returns a VideoModel, or a Module that takes float (B, 3, 16, 112, 112) in [0, 1].
+        weights: path of a state_dict saved with torch.save; "random"; or None for the family's trained weights
+            (your own stays as the factory made it, also with "random").
+        seed: draws the random weights, so that every process of a run has the same.
+
+    Returns:
+        The model on the CPU, in eval mode. `layers` is empty for your own Module: name them yourself.
+
+    Raises:
+        ValueError: the family or model is unknown, or the weights do not fit.
+        OSError: weights or a configuration cannot be read.
+        ImportError: the family's package is missing; the message says how to get it.
+
+    >>> from sdfast.models import load_model
+    >>> model = load_model("transnetv2")
+    >>> model.layers, model.frame_size
+    (('SDDCNN.0', 'SDDCNN.1', 'SDDCNN.2'), (27, 48))
+    """
+    family, colon, name = spec.partition(":")
+    if spec == transnetv2.NAME:
+        model = transnetv2.load(weights, seed)
+    elif family == "torchvision" and name:
+        model = torchvision.load(name, weights, seed)
+    elif family == "hf" and name:
+        model = huggingface.load(name, weights, seed)
+    elif colon and family not in ("torchvision", "hf", transnetv2.NAME) and _OWN.fullmatch(spec):
+        model = own.load(family, name, weights, seed)
+    else:
+        raise ValueError(_unknown(spec))
+    model.module.eval()
+    return model
+
+
+def _unknown(spec: str) -> str:
+    known = {form.partition(":")[0]: form for form in _FORMS[:3]}
+    near = difflib.get_close_matches(spec.partition(":")[0], known, n=1, cutoff=0.5)
+    hint = f"; did you mean {known[near[0]]}?" if near else ""
+    return f"model: expected one of {', '.join(_FORMS)}, got {spec!r}{hint}"

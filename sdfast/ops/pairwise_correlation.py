@@ -1,0 +1,90 @@
+"""Correlations of every channel with every other: a product of standardised samples."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sdfast.backends import is_direct, run
+from sdfast.ops.arrays import over_array
+from sdfast.ops.checks import check_features, check_same_kind
+from sdfast.ops.comoments import comoments
+
+BLOCK_BYTES, BLOCK_ROWS = 2 << 20, 256  # of samples multiplied at a time
+
+
+def pairwise_correlation(feats_a: Tensor, feats_b: Tensor, *, channel_dim: int = 1, pool: bool = True) -> Tensor:
+    """Correlate every channel of one feature tensor with every channel of another.
+
+    Args:
+        feats_a: features (N, C_a) or (N, C_a, ...); float64, float32, float16 or bfloat16, torch or NumPy.
+        feats_b: features of the same N samples, (N, C_b) or (N, C_b, ...); like feats_a but for C_b and, when
+            pooled, the positions.
+        channel_dim: the dimension of the channels in both; the others but 0 are positions.
+        pool: average over positions first; otherwise every position is a sample, and both need as many.
+
+    Returns:
+        Pearson correlations (C_a, C_b), float64 for float64 features, else float32. NaN with fewer than two samples,
+        0 for a channel that never varies.
+
+    Raises:
+        ValueError: the numbers of samples or the devices differ, or there is no sample.
+        TypeError: the dtypes differ or are not floating point.
+
+    >>> import torch, sdfast
+    >>> a = torch.tensor([[0.0], [2.0], [0.0], [2.0]])
+    >>> sdfast.pairwise_correlation(a, torch.cat([2 * a, -a], dim=1))
+    tensor([[ 1., -1.]])
+    """
+    if isinstance(feats_a, np.ndarray):
+        feats_a, feats_b = over_array("feats_a", feats_a), over_array("feats_b", feats_b)
+        return pairwise_correlation(feats_a, feats_b, channel_dim=channel_dim, pool=pool).numpy()
+    check_features("feats_a", feats_a, channel_dim)
+    check_features("feats_b", feats_b, channel_dim)
+    check_same_kind(feats_a, feats_b)
+    a, b = _sample_matrix(feats_a, channel_dim, pool), _sample_matrix(feats_b, channel_dim, pool)
+    if len(a) != len(b):
+        raise ValueError(f"feats_b: expected {len(a)} samples like feats_a, got {len(b)}")
+    if len(a) < 2:
+        return a.new_full((a.shape[1], b.shape[1]), torch.nan)
+    direct = is_direct(a, b, None)
+    corr = run("pairwise_correlation", check_same_kind, (a, b)) if direct else None
+    return _composed(a, b, in_blocks=direct) if corr is None else corr
+
+
+def _composed(a: Tensor, b: Tensor, in_blocks: bool) -> Tensor:
+    of_a, of_b = _scaling(a), _scaling(b)
+    # In blocks of samples, whose scores stay in a cache: all at once cost page faults.
+    size = a.element_size() * max(a.shape[1], b.shape[1])
+    rows = max(BLOCK_ROWS, BLOCK_BYTES // size) if in_blocks else len(a)
+    first, *others = zip(a.split(rows), b.split(rows), strict=True)
+    corr = torch.mm(*_scores_of_pair(*first, of_a, of_b))
+    for pair in others:
+        corr.addmm_(*_scores_of_pair(*pair, of_a, of_b))
+    return corr.clamp_(-1, 1)
+
+
+def _sample_matrix(feats: Tensor, channel_dim: int, pool: bool) -> Tensor:
+    """Return (samples, C) in the dtype of the correlations."""
+    dtype = torch.float64 if feats.dtype == torch.float64 else torch.float32
+    feats = feats.movedim(channel_dim, -1)
+    if pool and feats.ndim > 2:
+        return feats.mean(tuple(range(1, feats.ndim - 1)), dtype=dtype)
+    return feats.reshape(-1, feats.shape[-1]).to(dtype)
+
+
+def _scaling(samples: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return what makes scores (x - mean) / sqrt(m2) of samples: centre, scale and what rounding the mean leaves."""
+    _, mean, _, m2, _, _ = comoments(samples, samples, pool=False)[:, 0]
+    scale = torch.where(m2 == 0, 0.0, m2.rsqrt())
+    centre = mean.to(samples.dtype)
+    return centre, scale.to(samples.dtype), ((centre - mean) * scale).to(samples.dtype)
+
+
+def _scores_of_pair(a: Tensor, b: Tensor, of_a: tuple[Tensor, ...], of_b: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+    return _scores(a, *of_a).T, _scores(b, *of_b)
+
+
+def _scores(samples: Tensor, centre: Tensor, scale: Tensor, rest: Tensor) -> Tensor:
+    centred = samples - centre
+    out = None if centred.requires_grad else centred  # a fresh matrix costs page faults
+    return torch.addcmul(rest, centred, scale, out=out)

@@ -1,0 +1,20 @@
+"""Videos in, pairs of clips out: decoding, styles, and datasets of video, flow and folder pairs."""
+
+from sdfast.pairs.dataset import PairDataset, permute_frames
+from sdfast.pairs.flow_pairs import FlowPairs
+from sdfast.pairs.folder_pairs import StylisedFolderPairs
+from sdfast.pairs.video import VideoError, demo_videos
+from sdfast.pairs.video_pairs import VideoPairs
+from sdfast.statistics import DYNAMIC, STATIC
+
+__all__ = [
+    "DYNAMIC",
+    "STATIC",
+    "FlowPairs",
+    "PairDataset",
+    "StylisedFolderPairs",
+    "VideoError",
+    "VideoPairs",
+    "demo_videos",
+    "permute_frames",
+]

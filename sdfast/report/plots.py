@@ -1,0 +1,131 @@
+"""Pictures of reports. Figures are made without pyplot, so the backend that the user chose is left alone."""
+
+import math
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from sdfast.report.reading import LABELS, Reading
+from sdfast.statistics import FACTORS
+
+# Apart in hue for every kind of colour vision, and in lightness for print; the scatter adds a marker each.
+COLORS = {"joint": "#46307f", "dynamic": "#e0662a", "static": "#3388c4", "residual": "#cfd4da"}
+MARKERS = {"joint": "D", "dynamic": "^", "static": "s", "residual": "o"}
+INK, PALE, FAINT = "#2b2f36", "#9aa1ab", "#e6e8eb"
+DASHES = (0, (4, 3))
+
+
+def layers_figure(reports: Mapping[str, Reading]) -> Figure:
+    """Draw a row for each layer: the classes its channels fall into, and its dynamic and static score."""
+    figure = Figure(figsize=(10, 1.3 + 0.38 * len(reports)), dpi=150, layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.1, h_pad=0.06)
+    classes, score = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
+    for row, report in enumerate(reports.values()):
+        _draw_classes(classes, row, report)
+        _draw_scores(score, row, report)
+    classes.set_yticks(range(len(reports)), _short(reports, 32))
+    classes.set_ylim(len(reports) - 0.4, -0.6)  # the first layer on top
+    classes.set_xlim(0, 100)
+    low, high = score.get_xlim()
+    score.set_xlim(min(low, 0), max(high, 1.03))
+    score.axvline(0, color=PALE, linewidth=0.8)
+    score.axvline(1, color=PALE, linewidth=0.8, linestyle=DASHES, zorder=0)
+    for axes, title in ((classes, "channels of each class, %"), (score, "layer score (residual: 1)")):
+        axes.set_xlabel(title, fontsize=9, color=INK)
+        _plain_frame(axes)
+        axes.tick_params(axis="y", length=0)
+        axes.spines["left"].set_visible(False)
+    _legend(figure, dict.fromkeys(LABELS, "s"))
+    return figure
+
+
+def channels_figure(reports: Mapping[str, Reading]) -> Figure:
+    """Draw a panel for each layer: its channels by static and dynamic correlation, coloured by class."""
+    number = len(reports)
+    columns = min(number, 3 if number <= 9 else 4 if number <= 16 else 6)
+    rows = math.ceil(number / columns)
+    side = 3.6 if columns <= 3 else 2.6
+    figure = Figure(figsize=(max(side * columns, 4.4) + 0.4, side * rows + 0.9), dpi=150, layout="constrained")
+    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    lowest = min(-0.2, *(np.nanmin(report.corr.numpy(), initial=0) for report in reports.values()))
+    limits, ticks = (lowest - 0.05, 1.05), np.arange(-2, 3) / 2
+    for axes, title, report in zip(panels, _short(reports, 12 * side), reports.values(), strict=False):
+        _draw_channels(axes, report)
+        axes.set_title(title, fontsize=9, color=INK)
+        # Limits last: ticks outside would widen them.
+        axes.set(xticks=ticks, yticks=ticks, xlim=limits, ylim=limits, aspect="equal")
+        _plain_frame(axes)
+    for axes in panels[number:]:
+        axes.set_axis_off()
+    for axes in panels[number - columns : number]:
+        axes.tick_params(labelbottom=True)  # also above an empty panel
+    figure.supxlabel("static correlation", fontsize=10, color=INK)
+    figure.supylabel("dynamic correlation", fontsize=10, color=INK)
+    _legend(figure, MARKERS)
+    return figure
+
+
+def _draw_classes(axes: Axes, row: int, report: Reading) -> None:
+    start = 0.0
+    for label, number in report.classes.items():
+        width = 100 * number / report.num_channels
+        axes.barh(row, width, left=start, height=0.7, color=COLORS[label], edgecolor="white", linewidth=0.8)
+        if width >= 7:
+            ink = INK if label == "residual" else "white"
+            axes.text(start + width / 2, row, f"{width:.0f}", color=ink, fontsize=8, ha="center", va="center")
+        start += width
+
+
+def _draw_scores(axes: Axes, row: int, report: Reading) -> None:
+    for factor, score, above in zip(FACTORS, report.layer_score.tolist()[: len(FACTORS)], (-0.18, 0.18), strict=True):
+        if math.isnan(score):
+            axes.text(0.02, row + above, f"{factor}: undefined", color=PALE, fontsize=7, va="center_baseline")
+        else:
+            axes.barh(row + above, score, height=0.34, color=COLORS[factor], edgecolor="white", linewidth=0.5)
+
+
+def _draw_channels(axes: Axes, report: Reading) -> None:
+    for line in (axes.axhline, axes.axvline):
+        line(0, color=FAINT, linewidth=0.8, zorder=0)
+        line(report.threshold, color=PALE, linewidth=0.8, linestyle=DASHES, zorder=1)
+    dynamic, static = report.corr.numpy()
+    labels, shown = np.array(report.labels), ~report.undefined.numpy()
+    size = min(40.0, max(6.0, 4000 / report.num_channels))
+    for label in reversed(LABELS):  # the few on top of the many
+        chosen = (labels == label) & shown
+        edge = PALE if label == "residual" else "white"
+        look = {"marker": MARKERS[label], "color": COLORS[label], "edgecolors": edge, "linewidths": 0.4}
+        axes.scatter(static[chosen], dynamic[chosen], s=size, alpha=0.85, clip_on=False, zorder=2, **look)
+    if not shown.any():
+        look = {"color": PALE, "fontsize": 9, "ha": "center", "bbox": {"color": "white"}}
+        axes.text(0.5, 0.3, "undefined", transform=axes.transAxes, **look)
+
+
+def _legend(figure: Figure, markers: Mapping[str, str]) -> None:
+    handles = [
+        Line2D([], [], marker=marker, linestyle="", markersize=7, color=COLORS[label], label=label)
+        for label, marker in markers.items()
+    ]
+    space = {"handletextpad": 0.2, "columnspacing": 1.4}
+    place = {"loc": "outside upper center", "ncols": len(handles), "frameon": False}
+    figure.legend(handles=handles, fontsize=9, labelcolor=INK, **place, **space)
+
+
+def _plain_frame(axes: Axes) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(PALE)
+    axes.tick_params(labelsize=8.5, color=PALE, labelcolor=INK)
+
+
+def _short(names: Iterable[str], length: float) -> list[str]:
+    """Cut layer names that are too long: first what they all begin with, then their beginnings."""
+    names = list(names)
+    if len(names) > 1 and max(map(len, names)) > length:
+        parts = [name.split(".") for name in names]
+        shared = next((i for i, level in enumerate(zip(*parts, strict=False)) if len(set(level)) > 1), 0)
+        names = ["…" * (shared > 0) + ".".join(part[shared:]) for part in parts]
+    names = [name if len(name) <= length else "…" + name[1 - int(length) :] for name in names]
+    return [name.replace("$", r"\$") for name in names]  # not mathematics

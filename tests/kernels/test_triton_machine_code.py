@@ -1,0 +1,145 @@
+"""The Triton kernels as machine code for GPUs that are not there: as they are launched, and what it shows."""
+
+import re
+
+import pytest
+import torch
+
+from tests.ops.test_comoments import channels_last as last
+from tests.ops.test_comoments import contiguous, feature_pair, strided, transposed
+from tests.ops.test_static_dropout import DTYPES, features, grid_mask
+from tests.support.triton_assembly import assembly, loads, loads_in_loops, narrow, on_their_way, spilled
+from tests.support.triton_modes import TARGETS, compiling_for
+
+F32, BF16, F16, F64 = torch.float32, torch.bfloat16, torch.float16, torch.float64
+# Shape, dtype, layout, pooled, labelled. Runs of 392 are no multiple of 16 elements, but of 16 bytes.
+STREAMS = [
+    ((64, 16, 8, 7, 7), F32, contiguous, False, False),
+    ((64, 16, 8, 7, 7), BF16, contiguous, True, False),
+    ((64, 16, 8, 7, 7), F32, last, True, False),
+    ((64, 72, 2, 5, 5), BF16, last, False, False),
+    ((640, 512), F32, contiguous, True, False),
+    ((2, 3, 40000), F32, contiguous, True, False),
+    ((2, 40, 9000), BF16, last, True, False),
+]
+OTHERS = [
+    ((64, 64, 4, 7, 7), F16, last, True, True),
+    ((64, 16, 7, 7), BF16, contiguous, True, True),
+    ((640, 513), F64, contiguous, True, True),
+    ((40, 6, 5, 3, 4), F32, strided, False, False),
+    ((40, 6, 5, 3, 4), BF16, transposed, True, True),
+    ((3, 1), F32, contiguous, True, False),
+]
+KERNELS = {"partial_comoments", "merge_comoments", "pool_stretches"}
+
+
+def compiled_for(target, shape, dtype, layout, pool, labelled, kind=None):
+    from sdfast import kernels
+
+    a, b, labels = feature_pair(shape, dtype)
+    args = (layout(a), layout(b), labels if labelled else None, 1 + labelled, 1, pool)
+    with compiling_for(target) as compiled:
+        kernels.comoments(*args) if kind is None else kernels.channel_bias(*args, kind == "pearson")
+    return compiled
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_comoments_spill_nothing_and_load_128_bits(target):
+    names = set()
+    for case in STREAMS:
+        compiled = compiled_for(target, *case)
+        for kernel in compiled:
+            names.add(kernel.name)
+            assert spilled(kernel) == 0 and kernel.metadata.enable_fp_fusion, (kernel.name, case)
+        found = loads_in_loops(compiled[0])  # the one that reads the features
+        assert found and not narrow(found), (compiled[0].name, case, found)
+    assert names == KERNELS
+
+
+def test_loads_go_ahead_of_the_sums():
+    """What an H200 has to await at a time to be busy: 4.8 TB/s for an assumed 0.7 us, on 132 multiprocessors."""
+    for case in (*STREAMS, ((64, 64, 4, 7, 7), F16, last, True, True)):
+        assert on_their_way(compiled_for("sm_90", *case)[0]) >= 24 * 1024, case
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_comoments_and_channel_bias_compile_as_they_are_launched(target):
+    for i, case in enumerate(OTHERS):
+        kind = (None, "pearson", "intraclass")[i % 3]
+        for kernel in compiled_for(target, *case, kind):
+            assert spilled(kernel) == 0, (kernel.name, case)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("dtype", [F32, F64], ids=str)
+def test_pairwise_correlation_compiles_as_it_is_launched(target, dtype):
+    from sdfast.kernels import pairwise_correlation
+
+    with compiling_for(target) as compiled:
+        pairwise_correlation(torch.zeros(5000, 100, dtype=dtype), torch.zeros(5000, 30, dtype=dtype))
+        pairwise_correlation(torch.zeros(50, 128, dtype=dtype), torch.zeros(50, 128, dtype=dtype))
+    assert {kernel.name for kernel in compiled} >= {"partial_products", "add_products"}
+    for kernel in compiled:
+        assert spilled(kernel) == 0, kernel.name
+        assert not re.search(r"\btf32\b", assembly(kernel)), "float32 is multiplied as float32"
+
+
+# A fused multiply-add of float32 or float64 in the assembly of either maker.
+FUSED = re.compile(r"\bfma\.rn\.f(?:32|64)|\bv_(?:pk_)?(?:fma|fmac|mad|mac)_f(?:32|64)")
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_static_dropout_spills_nothing_and_contracts_nothing(target):
+    from sdfast.kernels import static_dropout
+
+    layouts = (contiguous, last, transposed, strided)
+    with compiling_for(target) as compiled:
+        for i, (kind, granularity) in enumerate([(None, 0), ("coarse", 0), ("bool", 1), ("double", 2), ("uint8", 0)]):
+            for dtype, rescale in ((DTYPES[i % 4], False), (DTYPES[(i + 1) % 4], True)):
+                x = layouts[i % 4](features((4, 6, 5, 7) if i else (3, 1), dtype))
+                weight = torch.ones(x.shape[1]) if i % 2 else None
+                mask = None if kind is None else grid_mask(x.shape, kind)
+                static_dropout(x, x, torch.tensor(0), 0.5, mask, weight, granularity, rescale, 1)
+    assert len(compiled) == 10
+    for i, kernel in enumerate(compiled):
+        assert kernel.metadata.enable_fp_fusion is False and spilled(kernel) == 0
+        rescaled_on_amd = "amdgcn" in kernel.asm and i % 2  # it divides, which is made of fused multiply-adds there
+        assert rescaled_on_amd or not FUSED.search(assembly(kernel))
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("dtype", [F32, BF16], ids=str)
+def test_static_dropout_loads_and_stores_128_bits(target, dtype):
+    """Guided by a coarse mask, in place or not, and by none; contiguous and channels-last."""
+    from sdfast.kernels import static_dropout
+
+    seed, wide = torch.tensor(0), 4
+    for layout in (contiguous, last):
+        x = layout(features((4, 64, 8, 7, 7), dtype))
+        with compiling_for(target) as compiled:
+            static_dropout(x, x, seed, 0.5, None, None, 0, False, 1)
+            static_dropout(x, torch.empty_like(x), seed, 0.5, torch.ones(4, 2, 4, 4), None, 2, False, 1)
+        for kernel, mask_loads in zip(compiled, (0, 64 // dtype.itemsize), strict=True):
+            assert spilled(kernel) == 0
+            rest = narrow(loads(kernel))
+            assert len(loads(kernel)) - len(rest) == wide, loads(kernel)
+            assert len(rest) <= 1 + mask_loads, rest  # the seed
+            stores = re.findall(r"\b(?:st\.global|(?:global|buffer|flat)_store)\S*", assembly(kernel))
+            assert len(stores) == wide and not narrow(stores)
+
+
+@pytest.mark.parametrize("target", ["sm_90", "sm_100"])
+def test_bfloat16_is_rounded_to_the_nearest(target):
+    from sdfast.kernels import static_dropout
+
+    x = features((4, 64), BF16)
+    with compiling_for(target) as compiled:
+        static_dropout(x, x, torch.tensor(0), 0.5, None, None, 0, True, 1)
+    assert re.search(r"\bcvt\.rn\.bf16", assembly(compiled[0]))
+
+
+@pytest.mark.parametrize("target", ["sm_90", "gfx942"])
+def test_what_these_tests_look_for_would_be_found(target):
+    odd = compiled_for(target, (64, 16, 5, 7, 7), F32, contiguous, False, False)
+    assert narrow(loads_in_loops(odd[0])), "runs of 245 cannot be loaded by 16 bytes"
+    assert FUSED.search(assembly(odd[0]))

@@ -1,0 +1,206 @@
+"""State files: atomic, checked, and the run that goes on from one ends as if it had never stopped."""
+
+import hashlib
+import json
+import os
+import signal
+import struct
+
+import pytest
+import torch
+from torch import nn
+
+import sdfast
+from sdfast.measurement import checkpoint
+
+JOB = {"model": {"class": "Toy", "weights": "ab"}, "layers": ["a"], "seed": 0, "frame_size": (2, 3)}
+
+
+def moments():
+    return {"a#0": torch.rand(6, 2, 5, dtype=torch.float64), "b.c#1": torch.full((6, 2, 1), torch.nan).double()}
+
+
+@pytest.fixture
+def saved(tmp_path):
+    path, content = checkpoint.state_path(tmp_path, 0, 2), moments()
+    checkpoint.save(path, JOB, 7, content)
+    return path, content
+
+
+def test_what_was_saved_is_loaded_bit_for_bit(saved):
+    path, content = saved
+    assert path.name == "state.rank0of2.sdfast"
+    done, loaded = checkpoint.load(path, JOB)
+    assert done == 7 and loaded.keys() == content.keys()
+    assert all(torch.equal(loaded[key].view(torch.int64), content[key].view(torch.int64)) for key in content)
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_every_flipped_byte_and_every_cut_is_noticed(saved):
+    path, _ = saved
+    sound = path.read_bytes()
+    for at in [*range(0, 60), *range(60, len(sound), 37)]:
+        path.write_bytes(sound[:at] + bytes([sound[at] ^ 1]) + sound[at + 1 :])
+        with pytest.raises(checkpoint.CheckpointError, match=str(path)):
+            checkpoint.load(path, JOB)
+        path.write_bytes(sound[:at])
+        with pytest.raises(checkpoint.CheckpointError, match=str(path)):
+            checkpoint.load(path, JOB)
+
+
+def test_other_files_and_versions_are_refused(saved):
+    path, _ = saved
+    sound = path.read_bytes()
+    path.write_bytes(sound[:8] + struct.pack("<I", 99) + sound[12:])
+    with pytest.raises(checkpoint.CheckpointError, match="expected version 1 of the state file, got 99"):
+        checkpoint.load(path, JOB)
+    path.write_text("something else entirely")
+    with pytest.raises(checkpoint.CheckpointError, match="not a state file of sdfast"):
+        checkpoint.load(path, JOB)
+
+
+def test_another_job_is_refused_by_what_differs(saved):
+    path, _ = saved
+    other = {**JOB, "seed": 1, "model": {"class": "Toy", "weights": "cd"}, "new": None}
+    with pytest.raises(
+        checkpoint.CheckpointError, match=r'another job: model\.weights was "ab", now "cd"; seed was 0, now 1$'
+    ):
+        checkpoint.load(path, other)
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_a_save_that_fails_leaves_the_old_state(saved, monkeypatch, step):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    path, content = saved
+    monkeypatch.setattr(os, step, full)
+    with pytest.raises(OSError, match="No space left"):
+        checkpoint.save(path, JOB, 8, content)
+    assert checkpoint.load(path, JOB)[0] == 7
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_weights_digest_knows_every_weight():
+    model = nn.Sequential(nn.Linear(3, 2, dtype=torch.bfloat16), nn.BatchNorm1d(2))
+    before = checkpoint.weights_digest(model)
+    assert before == checkpoint.weights_digest(model)
+    model[1].num_batches_tracked += 1
+    assert checkpoint.weights_digest(model) != before
+
+
+class Pairs(torch.utils.data.Dataset):
+    """Random pairs that count how often they are loaded, and fail at one of them."""
+
+    def __init__(self, fails_at=None, length=22):
+        self.loaded, self.fails_at, self.length = [], fails_at, length
+
+    def __len__(self):
+        return self.length
+
+    def __getitem__(self, index):
+        if index == self.fails_at:
+            raise InterruptedError(f"pair {index}")
+        self.loaded.append(index)
+        clips = torch.randn(2, 4, generator=torch.Generator().manual_seed(index))
+        return clips[0], clips[0] + clips[1], index % 2
+
+
+def resumable(model, pairs, folder, **settings):
+    return sdfast.measure(model, pairs, ["*"], batch_size=4, progress=False, resume=folder, **settings)
+
+
+def linear():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(4, 5), nn.ReLU())
+
+
+def test_a_resumed_run_is_bit_identical_and_loads_no_measured_clip(tmp_path):
+    whole = resumable(linear(), Pairs(), tmp_path / "whole")
+    with pytest.raises(InterruptedError):
+        resumable(linear(), Pairs(fails_at=13), tmp_path / "cut")
+    pairs = Pairs()
+    resumed = resumable(linear(), pairs, tmp_path / "cut")
+    assert pairs.loaded == list(range(12, 22))
+    assert list(resumed) == list(whole)
+    for name in whole:
+        assert torch.equal(resumed[name].moments, whole[name].moments)
+    pairs = Pairs()
+    again = resumable(linear(), pairs, tmp_path / "cut", kind="intraclass")  # the kind is no part of the state
+    assert pairs.loaded == [] and torch.equal(again["0"].moments, whole["0"].moments)
+
+
+def test_an_iterable_resumes_too(tmp_path):
+    def batches(stop):
+        for start in range(0, stop, 4):
+            yield tuple(
+                torch.stack([torch.as_tensor(Pairs()[i][j]) for i in range(start, start + 4)]) for j in range(3)
+            )
+        if stop < 20:
+            raise InterruptedError
+
+    whole = sdfast.measure(linear(), batches(20), ["*"], progress=False)
+    with pytest.raises(InterruptedError):
+        resumable(linear(), batches(12), tmp_path)
+    assert torch.equal(resumable(linear(), batches(20), tmp_path)["1"].moments, whole["1"].moments)
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ({"model": nn.Sequential(nn.Linear(4, 5), nn.ReLU())}, "model.weights was"),
+        ({"pairs": Pairs(length=24)}, "num_pairs was 22, now 24"),
+        ({"layers": ["0"]}, r"layers was \[\"0\", \"1\"\], now \[\"0\"\]"),
+        ({"batch_size": 2}, "batch_size was 4, now 2"),
+        ({"channel_dim": -1}, "channel_dim.0 was null, now -1"),
+    ],
+)
+def test_the_state_of_another_job_is_refused(tmp_path, change, what):
+    job = {"model": linear(), "pairs": Pairs(), "layers": ["*"], "batch_size": 4, "progress": False}
+    sdfast.measure(**job, resume=tmp_path)
+    with pytest.raises(ValueError, match=what):
+        sdfast.measure(**{**job, **change}, resume=tmp_path)
+
+
+def test_the_state_of_another_number_of_processes_is_refused(tmp_path):
+    checkpoint.state_path(tmp_path, 1, 2).touch()
+    with pytest.raises(ValueError, match=r"state.rank1of2.sdfast: .* another number of processes, now 1"):
+        resumable(linear(), Pairs(), tmp_path)
+
+
+def test_kill_9_then_resume_ends_in_the_identical_report(command, video_folder):
+    job = ["measure", "--model", "toy:make", "--videos", video_folder, "--pairs", 18, "--batch-size", 4, "--workers", 0]
+    whole = command(*job, "--out", "whole")
+    assert whole.returncode == 0, whole.stderr
+    killed = command(*job, "--out", "cut", TOY_KILL="4")
+    assert killed.returncode == -signal.SIGKILL
+    assert [path.name for path in (command.folder / "cut").iterdir()] == ["state.rank0of1.sdfast"]
+    # Would die again at its fourth batch, were there more than two left.
+    resumed = command(*job, "--out", "cut", "--resume", TOY_KILL="4")
+    assert resumed.returncode == 0, resumed.stderr
+    assert "12/18" in resumed.stderr  # where the bar begins
+    assert command.report("cut") == command.report("whole")
+    digests = [
+        hashlib.sha256((command.folder / out / "channels.csv").read_bytes()).digest() for out in ("cut", "whole")
+    ]
+    assert digests[0] == digests[1]
+    assert not list((command.folder / "cut").glob("state*"))
+
+
+def test_resume_refuses_a_damaged_or_foreign_state_in_one_line(command, video_folder):
+    job = ["measure", "--model", "toy:make", "--videos", video_folder, "--pairs", 8, "--batch-size", 4, "--workers", 0]
+    assert command(*job, TOY_KILL="2").returncode == -signal.SIGKILL
+    foreign = command(*job, "--resume", "--seed", 1)
+    assert foreign.returncode == 2
+    assert foreign.stderr.count("sdfast: error:") == 1 and "Traceback" not in foreign.stderr
+    assert "state.rank0of1.sdfast: of another job: " in foreign.stderr and "pairs.seed was 0, now 1" in foreign.stderr
+    state = command.folder / "sdfast-report" / "state.rank0of1.sdfast"
+    state.write_bytes(state.read_bytes()[:-1])
+    damaged = command(*job, "--resume")
+    assert damaged.returncode == 2
+    assert "state.rank0of1.sdfast: damaged" in damaged.stderr.splitlines()[-1]
+    assert command(*job).returncode == 0  # without --resume it starts over
+    assert json.loads((command.folder / "sdfast-report" / "report.json").read_text())["layers"].keys() == {
+        "stem",
+        "head",
+    }

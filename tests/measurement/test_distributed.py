@@ -1,0 +1,208 @@
+"""Two processes measure what one does, and one that fails does not leave the other waiting."""
+
+import multiprocessing
+import socket
+import time
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import nn
+
+import sdfast
+from sdfast.measurement import checkpoint
+from sdfast.measurement.processes import PeerError, Peers
+
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+
+
+def pairs(num_pairs):
+    clips = torch.randn(num_pairs, 2, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    return [(a, a + b, i % 2) for i, (a, b) in enumerate(clips)]
+
+
+def model(seed=0):
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(4, 5, dtype=torch.float64), nn.ReLU())
+
+
+class Fragile(nn.Module):
+    def __init__(self, breaks):
+        super().__init__()
+        self.breaks = breaks
+
+    def forward(self, x):
+        if self.breaks:
+            raise RuntimeError("this one breaks")
+        return x
+
+
+def measured(rank, num_pairs, **settings):
+    """Return the moments of every layer, as a list that travels between processes."""
+    reports = sdfast.measure(model(), pairs(num_pairs), ["*"], batch_size=4, progress=False, **settings)
+    return {name: report.moments.tolist() for name, report in reports.items()}
+
+
+def empty(rank):
+    sdfast.measure(model(), iter([]), ["*"], progress=False)
+
+
+def one_breaks(rank):
+    fragile = nn.Sequential(model(), Fragile(breaks=rank == 1))
+    sdfast.measure(fragile, pairs(80), ["*"], batch_size=1, progress=False)
+
+
+def one_knows_no_such_layer(rank):
+    sdfast.measure(model(), pairs(8), ["covn"] if rank == 1 else ["0"], progress=False)
+
+
+def other_weights(rank):
+    sdfast.measure(model(seed=rank), pairs(8), ["0"], progress=False)
+
+
+def one_vanishes(rank):
+    with Peers(patience=1.0) as peers:
+        if rank == 1:
+            time.sleep(2.0)
+            raise KeyboardInterrupt
+        peers.wait("measured")
+
+
+def survives_a_failure(rank):
+    """A failed measurement must not spoil the next one."""
+    for breaks in (one_breaks, one_knows_no_such_layer):
+        with pytest.raises((RuntimeError, ValueError)):
+            breaks(rank)
+    return measured(rank, 10)
+
+
+def _process(rank, port, function, args, settings, results):
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    try:
+        results.put((rank, function(rank, *args, **settings)))
+    except BaseException as error:
+        results.put((rank, error))
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def on_two(function, *args, **settings):
+    """Run a function in two gloo processes; return what each of them returned or raised."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    context = multiprocessing.get_context("fork")
+    results = context.SimpleQueue()
+    processes = [context.Process(target=_process, args=(r, port, function, args, settings, results)) for r in range(2)]
+    for process in processes:
+        process.start()
+    deadline = time.monotonic() + 60
+    for process in processes:
+        process.join(max(0.0, deadline - time.monotonic()))
+    late = [process for process in processes if process.is_alive()]
+    for process in late:
+        process.kill()
+    assert not late, "a process waits for ever"
+    assert [process.exitcode for process in processes] == [0, 0]
+    return [found for _, found in sorted((results.get() for _ in processes), key=lambda found: found[0])]
+
+
+@pytest.mark.parametrize("num_pairs", [22, 20, 3])  # 6 batches, 5, and one: the second process has none
+def test_two_processes_measure_what_one_does(num_pairs):
+    alone = measured(0, num_pairs)
+    first, second = on_two(measured, num_pairs)
+    assert first == second  # bit for bit
+    assert list(first) == list(alone)
+    for name, moments in alone.items():
+        torch.testing.assert_close(torch.tensor(first[name]), torch.tensor(moments), rtol=1e-12, atol=1e-12)
+
+
+def test_each_process_resumes_from_a_state_of_its_own(tmp_path):
+    plain, _ = on_two(measured, 22)
+    on_two(measured, 22, resume=tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"state.rank0of2.sdfast", "state.rank1of2.sdfast"}
+    checkpoint.state_path(tmp_path, 1, 2).unlink()  # as if killed before its first batch was through
+    assert on_two(measured, 22, resume=tmp_path) == [plain, plain]
+    with pytest.raises(ValueError, match="of a run with another number of processes, now 1"):
+        measured(0, 22, resume=tmp_path)
+
+
+def test_no_pairs_is_the_same_error_everywhere():
+    for error in on_two(empty):
+        assert isinstance(error, ValueError) and str(error) == "pairs: expected at least one pair, got none"
+
+
+def test_the_others_hear_of_a_failure():
+    first, second = on_two(one_breaks)
+    assert isinstance(second, RuntimeError) and str(second) == "this one breaks"
+    assert isinstance(first, PeerError) and str(first) == "measure: process 1 of 2: this one breaks"
+
+
+def test_the_others_hear_of_a_failure_before_the_first_batch():
+    first, second = on_two(one_knows_no_such_layer)
+    assert isinstance(second, ValueError) and isinstance(first, PeerError)
+    assert "process 1 of 2: layers: 'covn' matches no layer" in str(first)
+
+
+def test_other_weights_elsewhere_are_an_error():
+    first, second = on_two(other_weights)
+    assert isinstance(second, ValueError) and "expected process 1 to measure what process 0 does" in str(second)
+    assert isinstance(first, (PeerError, ValueError))
+
+
+def test_a_process_that_vanished_is_not_waited_for_for_ever():
+    first, _ = on_two(one_vanishes)
+    assert isinstance(first, PeerError) and "one is gone" in str(first)
+
+
+def test_a_failed_measurement_does_not_spoil_the_next():
+    first, second = on_two(survives_a_failure)
+    assert first == second and isinstance(first, dict)
+
+
+def test_torchrun_gives_the_report_of_one_process(command, video_folder):
+    job = ["measure", "--model", "toy:make", "--videos", video_folder, "--pairs", 18, "--batch-size", 4, "--workers", 0]
+    alone = command(*job, "--out", "one")
+    assert alone.returncode == 0, alone.stderr
+    both = command(*job, "--out", "two", launch=TORCHRUN)
+    assert both.returncode == 0, both.stderr
+    assert both.stdout.count("stem") == 1 and both.stderr.count("18/18") >= 1  # rank 0 speaks
+    one, two = command.report("one"), command.report("two")
+    assert one["settings"].pop("processes") == 1 and two["settings"].pop("processes") == 2
+    assert_same(two, one)
+    assert not list((command.folder / "two").glob("state*"))
+
+
+def test_torchrun_after_kill_9_resumes_to_the_identical_report(command, video_folder):
+    job = ["measure", "--model", "toy:make", "--videos", video_folder, "--pairs", 22, "--batch-size", 4, "--workers", 0]
+    assert command(*job, "--out", "whole", launch=TORCHRUN).returncode == 0
+    killed = command(*job, "--out", "cut", launch=TORCHRUN, TOY_KILL="3")
+    assert killed.returncode != 0 and "SIGKILL" in killed.stderr
+    assert len(list((command.folder / "cut").glob("state.rank?of2.sdfast"))) == 2
+    resumed = command(*job, "--out", "cut", "--resume", launch=TORCHRUN)
+    assert resumed.returncode == 0, resumed.stderr
+    assert command.report("cut") == command.report("whole")
+
+
+def test_torchrun_ends_when_one_process_fails(command, video_folder):
+    job = ["measure", "--model", "toy:make", "--videos", video_folder, "--pairs", 40, "--batch-size", 4, "--workers", 0]
+    failed = command(*job, launch=TORCHRUN, TOY_RAISE="1:2")
+    assert failed.returncode != 0
+    assert "sdfast: error: RuntimeError: the toy broke" in failed.stderr
+
+
+def assert_same(found, wanted):
+    """The same tree, its numbers to 1e-12."""
+    if isinstance(wanted, dict):
+        assert found.keys() == wanted.keys()
+        for key in wanted:
+            assert_same(found[key], wanted[key])
+    elif isinstance(wanted, list):
+        assert len(found) == len(wanted)
+        for one, other in zip(found, wanted, strict=True):
+            assert_same(one, other)
+    elif isinstance(wanted, float):
+        assert found == pytest.approx(wanted, rel=1e-12, abs=1e-12)
+    else:
+        assert found == wanted

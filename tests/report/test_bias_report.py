@@ -1,0 +1,376 @@
+"""What a report says: classes, scores, dimensions, intervals, and how it reads and is saved."""
+
+import csv
+import dataclasses
+import json
+import pickle
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+import sdfast
+from sdfast.report import BiasReport, format_table, save_reports
+from sdfast.statistics import estimator_of
+from tests import truth as reference
+
+FACTORS = ("dynamic", "static")
+LABELS = {"joint", "dynamic", "static", "residual"}
+
+
+def with_corr(dynamic, static, count=100, scale=1.0):
+    """Return co-moments that have these correlations exactly, with variances of `scale`."""
+    corr = torch.tensor([dynamic, static], dtype=torch.float64)
+    moments = torch.zeros(6, *corr.shape, dtype=torch.float64)
+    moments[0] = torch.as_tensor(count).view(-1, 1) if isinstance(count, list) else count
+    moments[3:5] = moments[0] * torch.as_tensor(scale)
+    moments[5] = corr * moments[3]
+    return moments
+
+
+def measured(num_channels=8, number=60, seed=0, noise=1.0):
+    rng = np.random.default_rng(seed)
+    common = rng.normal(size=(number, num_channels))
+    a, b = (common + noise * rng.normal(size=common.shape) for _ in range(2))
+    return reference.comoments(a, b, np.arange(number) % 2)
+
+
+def test_classes_follow_the_threshold():
+    moments = with_corr([0.9, 0.9, 0.1, 0.1, 0.5, -0.9], [0.9, 0.1, 0.9, 0.1, 0.5, -0.9])
+    assert BiasReport(moments).labels == ["joint", "dynamic", "static", "residual", "residual", "residual"]
+    assert BiasReport(moments, threshold=0.4).labels[4] == "joint"
+    assert BiasReport(moments, threshold=0.95).labels == ["residual"] * 6
+    assert BiasReport(moments).classes == {"joint": 1, "dynamic": 1, "static": 1, "residual": 3}
+
+
+def test_every_channel_is_in_one_class():
+    moments = torch.from_numpy(measured(200))
+    moments[3:, :, ::7] = 0  # dead
+    moments[3, 0, ::11] = torch.nan
+    moments[1, 1, ::13] = torch.inf
+    report = BiasReport(moments)
+    assert set(report.labels) <= LABELS
+    assert sum(report.classes.values()) == 200 == len(report.labels)
+
+
+def test_dead_channels_are_residual_and_counted():
+    constant = np.full((20, 1), 0.25)
+    rng = np.random.default_rng(0)
+    a = rng.normal(size=(20, 1))
+    factor = np.arange(20) % 2
+    only_dynamic = np.where(factor[:, None] == 0, a, 0.25)
+    feats = np.concatenate([constant, a, only_dynamic], axis=1)
+    report = BiasReport(torch.from_numpy(reference.comoments(feats, feats, factor)))
+    assert report.dead.tolist() == [True, False, False]
+    assert report.labels == ["residual", "joint", "dynamic"]
+    assert report.corr[:, 0].tolist() == [0, 0] and report.mi[:, 0].tolist() == [0, 0]
+    assert report.to_dict()["dead"] == 1
+    assert BiasReport(report.moments, threshold=-0.5).labels == ["residual", "joint", "joint"]
+
+
+def test_channel_constant_in_each_clip_but_different_is_not_dead():
+    a, b = np.full((6, 1), 1.0), np.full((6, 1), 2.0)
+    report = BiasReport(torch.from_numpy(reference.comoments(a, b, np.arange(6) % 2)))
+    assert report.dead.tolist() == [False]
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("kind", ["pearson", "intraclass"])
+def test_broken_channel_does_not_poison_the_layer(bad, kind):
+    rng = np.random.default_rng(0)
+    common = rng.normal(size=(40, 5))
+    a, b = common + rng.normal(size=common.shape), common + rng.normal(size=common.shape)
+    factor = np.arange(40) % 2
+    broken = a.copy()
+    broken[4, 2] = bad
+    keep = [0, 1, 3, 4]
+    with np.errstate(invalid="ignore"):
+        report = BiasReport(torch.from_numpy(reference.comoments(broken, b, factor)), kind=kind)
+    alone = BiasReport(torch.from_numpy(reference.comoments(a[:, keep], b[:, keep], factor)), kind=kind)
+    assert report.undefined.tolist() == [False, False, True, False, False]
+    assert report.labels[2] == "residual"
+    assert [report.labels[i] for i in keep] == alone.labels
+    torch.testing.assert_close(report.layer_score, alone.layer_score)
+    assert report.percent.isfinite().all()
+    assert "1 undefined" in report.summary()
+    assert report.to_dict()["undefined"] == 1
+
+
+def test_pearson_layer_score_weighs_by_variance():
+    moments = with_corr([1.0, 0.0], [0.5, 0.25], scale=[3.0, 1.0])
+    torch.testing.assert_close(BiasReport(moments).layer_score.tolist(), [0.75, 0.4375, 1.0])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_intraclass_equals_reference(seed):
+    moments = measured(33, seed=seed)
+    report = BiasReport(torch.from_numpy(moments), kind="intraclass")
+    np.testing.assert_allclose(report.corr, reference.correlation(moments, "intraclass"), rtol=1e-12)
+    np.testing.assert_allclose(report.layer_score, reference.layer_score(moments), rtol=1e-12)
+    np.testing.assert_array_equal(report.dims, reference.factor_dimensions(report.layer_score.numpy(), 33))
+
+
+def test_no_information_reads_the_softmax_floor():
+    report = BiasReport(with_corr([0.0] * 1000, [0.0] * 1000))
+    assert report.percent.tolist() == [21.2, 21.2, 57.6]
+    assert "21.2 / 21.2 / 57.6" in report.summary()
+
+
+def test_all_dead_layer_scores_zero():
+    report = BiasReport(with_corr([0.0] * 3, [0.0] * 3, scale=0.0))
+    assert report.layer_score.tolist() == [0, 0, 1]
+    assert report.classes["residual"] == 3 and report.dead.all()
+
+
+def test_dimensions_favour_the_residual_only_as_the_authors_do():
+    # Three equal scores share 8 channels: 2.67 each.
+    equal = torch.ones(3, dtype=torch.float64)
+    assert estimator_of("intraclass").dimensions(equal, 8).tolist() == [2, 2, 4]
+    assert estimator_of("pearson").dimensions(equal, 8).tolist() == [3, 3, 2]
+    assert estimator_of("intraclass").percentages(equal, 8).tolist() == [25.0, 25.0, 50.0]
+    assert estimator_of("pearson").percentages(equal, 8).tolist() == [33.3, 33.3, 33.3]
+    # The authors' 25 / 25 / 50 at 8 channels is 27 / 27 / 45 before it is truncated.
+    scores = torch.tensor([0.5, 0.5, 1.0], dtype=torch.float64)
+    assert estimator_of("intraclass").percentages(scores, 8).tolist() == [25.0, 25.0, 50.0]
+    assert estimator_of("pearson").percentages(scores, 8).tolist() == [27.4, 27.4, 45.2]
+
+
+@pytest.mark.parametrize("kind", ["pearson", "intraclass"])
+def test_dimensions_sum_to_the_channels(kind):
+    generator = torch.Generator().manual_seed(0)
+    for num_channels in (1, 2, 3, 7, 64, 1000):
+        for _ in range(20):
+            scores = torch.rand(3, generator=generator, dtype=torch.float64)
+            dims = estimator_of(kind).dimensions(scores, num_channels)
+            quota = num_channels * torch.softmax(scores, 0)
+            assert dims.sum() == num_channels and dims.min() >= 0
+            assert ((dims - quota).abs() < (1 if kind == "pearson" else 3)).all()
+            if kind == "pearson":
+                up, down = (quota % 1)[dims > quota], (quota % 1)[dims < quota]
+                assert not len(up) or not len(down) or up.min() >= down.max(), "the largest remainders go up"
+
+
+@pytest.mark.parametrize("kind", ["pearson", "intraclass"])
+@pytest.mark.parametrize("count", [0, 1])
+def test_too_few_pairs_are_undefined_and_do_not_crash(kind, count, tmp_path):
+    state = sdfast.CoMoments(3)
+    if count:
+        state.update(torch.rand(1, 3), torch.rand(1, 3), torch.tensor([1]))
+    report = BiasReport(state.moments, kind=kind, name="layer")
+    assert report.count.tolist() == [0, count]
+    assert report.corr.isnan().all() and report.mi.isnan().all() and report.interval().isnan().all()
+    assert report.labels == ["residual"] * 3 and report.undefined.all()
+    assert report.layer_score.isnan().tolist() == [True, True, False]
+    assert report.dims.tolist() == [0, 0, 0] and report.percent.isnan().all()
+    assert "3 undefined" in report.summary() and "3 channels" in repr(report)
+    save_reports({"layer": report}, tmp_path, {})
+    saved = json.loads((tmp_path / "report.json").read_text())
+    assert saved["layers"]["layer"]["channels"]["corr_static"] == [None] * 3
+    assert saved["layers"]["layer"]["count"] == {"dynamic": 0, "static": count}
+
+
+def test_one_factor_alone_has_its_own_score():
+    moments = with_corr([0.8, 0.6], [0.0, 0.0], count=[50, 0])
+    report = BiasReport(moments)
+    torch.testing.assert_close(report.layer_score[0].item(), 0.7)
+    assert report.layer_score[1].isnan() and report.corr[0].isfinite().all()
+
+
+def test_perfect_correlation_is_infinite_and_still_json(tmp_path):
+    report = BiasReport(with_corr([1.0, -1.0], [0.25, 1.0]), name="layer")
+    assert report.mi[0].tolist() == [torch.inf, torch.inf]
+    values = json.loads(json.dumps(report.to_dict(), allow_nan=False))
+    assert values["channels"]["mi_dynamic"] == ["inf", "inf"]
+    assert values["channels"]["corr_dynamic"] == [1.0, -1.0]
+    assert values["channels"]["label"] == ["dynamic", "static"]
+    save_reports({"layer": report}, tmp_path, {})
+    assert {path.name for path in tmp_path.iterdir()} >= {"report.json", "channels.csv"}
+
+
+@pytest.mark.parametrize("kind, freedom", [("pearson", 3), ("intraclass", 1.5)])
+def test_interval_is_fishers(kind, freedom):
+    report = BiasReport(with_corr([0.6, 0.0], [-0.3, 0.9]), kind=kind)
+    reach = 1.959963984540054 / np.sqrt(100 - freedom)
+    expected = np.tanh(np.arctanh(report.corr.numpy()) + reach * np.array([-1, 1])[:, None, None])
+    np.testing.assert_allclose(report.interval(), expected, rtol=1e-12)
+    low, high = report.interval(0.5)
+    assert (low > report.interval()[0]).all() and (high < report.interval()[1]).all()
+
+
+def test_interval_covers_the_truth_as_often_as_it_says():
+    rng = np.random.default_rng(5)
+    rho, number, trials = 0.6, 40, 4000
+    common = rng.normal(size=(2 * number, trials))
+    a, b = (np.sqrt(rho) * common + np.sqrt(1 - rho) * rng.normal(size=common.shape) for _ in range(2))
+    report = BiasReport(torch.from_numpy(reference.comoments(a, b, np.arange(2 * number) % 2)))
+    low, high = report.interval(0.9)
+    covered = ((low < rho) & (rho < high)).double().mean()
+    assert covered == pytest.approx(0.9, abs=0.02)
+
+
+def test_interval_of_three_pairs_says_nothing():
+    low, high = BiasReport(with_corr([0.9, 1.0], [-1.0, 0.0], count=3)).interval()
+    assert (low == -1).all() and (high == 1).all()
+    low, high = BiasReport(with_corr([1.0], [-1.0], count=100)).interval()
+    np.testing.assert_allclose([*low, *high], [[1], [-1], [1], [-1]], atol=1e-12)
+
+
+@pytest.mark.parametrize("level", [0, 1, 95, -0.5, float("nan")])
+def test_interval_needs_a_probability(level):
+    with pytest.raises(ValueError, match="level: expected a probability between 0 and 1"):
+        BiasReport(with_corr([0.5], [0.5])).interval(level)
+
+
+def test_mi_floor_is_what_chance_gives():
+    rng = np.random.default_rng(6)
+    number, channels = 500, 5000
+    a, b = rng.normal(size=(2, number, channels))
+    factor = np.arange(number) % 5 // 4  # 400 dynamic, 100 static
+    report = BiasReport(torch.from_numpy(reference.comoments(a, b, factor)))
+    assert report.mi_floor.tolist() == [1 / 800, 1 / 200]
+    torch.testing.assert_close(report.mi.mean(1), report.mi_floor, rtol=0.1, atol=0)
+
+
+def test_report_is_a_snapshot():
+    moments = with_corr([0.9], [0.1])
+    report = BiasReport(moments, name="layer")
+    moments.zero_()
+    assert report.labels == ["dynamic"]
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        report.threshold = 0.1
+    assert dataclasses.replace(report, threshold=0.05).labels == ["joint"]
+    copied = pickle.loads(pickle.dumps(report))
+    assert copied.to_dict() == report.to_dict()
+
+
+def test_repr_and_summary_read():
+    report = BiasReport(torch.from_numpy(measured(8)), name="layer4")
+    classes = ", ".join(f"{number} {label}" for label, number in report.classes.items())
+    assert repr(report) == f"BiasReport('layer4', 8 channels: {classes})"
+    text = report.summary()
+    assert text.startswith("layer4: 8 channels, 30 dynamic + 30 static pairs, pearson")
+    for number in report.percent.tolist():
+        assert f"{number:.1f} %" in text
+    assert "static 1 by construction" in text
+    assert len(text.splitlines()) < 12 and max(map(len, text.splitlines())) <= 120
+
+
+def test_csv_has_a_line_a_channel(tmp_path):
+    moments = torch.from_numpy(measured(5))
+    moments[5, 0, 1] = moments[3, 0, 1] = moments[4, 0, 1]  # corr 1, mi inf
+    moments[3, 0, 2] = torch.nan
+    report = BiasReport(moments, name="a, b")
+    report.to_csv(tmp_path / "channels.csv")
+    with open(tmp_path / "channels.csv", newline="") as file:
+        lines = list(csv.DictReader(file))
+    columns = "layer channel label dead corr_dynamic corr_static mi_dynamic mi_static count_dynamic count_static"
+    assert list(lines[0]) == columns.split()
+    assert [line["channel"] for line in lines] == list("01234")
+    assert {line["layer"] for line in lines} == {"a, b"}
+    assert [line["label"] for line in lines] == report.labels
+    read = [[float(line[f"{what}_{factor}"]) for line in lines] for what in ("corr", "mi") for factor in FACTORS]
+    np.testing.assert_array_equal(read, torch.cat([report.corr, report.mi]))
+    assert lines[1]["mi_dynamic"] == "inf" and lines[2]["corr_dynamic"] == "nan"
+    assert all(line["count_dynamic"] == "30" for line in lines)
+
+
+def test_save_reports_writes_everything(tmp_path):
+    pytest.importorskip("matplotlib")
+    reports = {name: BiasReport(torch.from_numpy(measured(4, seed=i))) for i, name in enumerate(("one", "two"))}
+    settings = {"model": "mine", "pairs": 60, "videos": tmp_path, "limit": float("inf"), "layers": ("a", "b")}
+    folder = tmp_path / "new" / "folder"
+    save_reports(reports, folder, settings)
+    save_reports(reports, folder, settings)  # and over itself
+    files = {path.name for path in folder.iterdir()}
+    assert files == {"report.json", "channels.csv", "layers.png", "channels.png"}, "and nothing half-made"
+    saved = json.loads((folder / "report.json").read_text(), parse_constant=pytest.fail)
+    assert saved["sdfast"] == sdfast.__version__
+    assert saved["settings"] == {
+        "model": "mine",
+        "pairs": 60,
+        "videos": str(tmp_path),
+        "limit": "inf",
+        "layers": ["a", "b"],
+    }
+    assert saved["layers"]["two"] == dataclasses.replace(reports["two"], name="two").to_dict()
+    assert len((folder / "channels.csv").read_text().splitlines()) == 1 + 2 * 4
+    for picture in ("layers.png", "channels.png"):
+        assert (folder / picture).read_bytes().startswith(b"\x89PNG")
+
+
+def test_without_matplotlib_there_are_no_pictures(tmp_path, monkeypatch, capsys):
+    for name in [name for name in sys.modules if name.split(".")[0] == "matplotlib" or name == "sdfast.report.plots"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    report = BiasReport(torch.from_numpy(measured(4)))
+    save_reports({"one": report}, tmp_path, {})
+    assert {path.name for path in tmp_path.iterdir()} == {"report.json", "channels.csv"}
+    (line,) = capsys.readouterr().out.splitlines()
+    assert "pip install 'sdfast[plot]'" in line
+    with pytest.raises(ImportError, match=r"matplotlib is needed here .*: pip install 'sdfast\[plot\]'"):
+        report.plot()
+
+
+def test_table_has_a_line_a_layer():
+    reports = {f"layer{i}": BiasReport(torch.from_numpy(measured(16, seed=i))) for i in range(3)}
+    broken = torch.from_numpy(measured(16))
+    broken[5, 0, :2] = torch.nan
+    reports["broken"] = BiasReport(broken)
+    lines = format_table(reports).splitlines()
+    head, rule, *rows = lines[:6]
+    assert set(rule) == {"-"} and len({len(line) for line in lines[:6]}) == 1
+    assert [row.split()[0] for row in rows] == list(reports)
+    for row, report in zip(rows, reports.values(), strict=True):
+        sizes = [60, 16, *report.classes.values(), 0]
+        assert row.split()[1:8] == [str(x) for x in sizes]
+        assert all(f"{x:.1f}" in row for x in report.percent.tolist())
+    assert head.split()[:8] == ["layer", "pairs", "channels", "joint", "dynamic", "static", "residual", "dead"]
+    assert len(head) <= 110
+    assert any(line.startswith("broken: 2 of 16 channels undefined") for line in lines[6:])
+
+
+def test_errors_name_the_argument():
+    moments = with_corr([0.5], [0.5])
+    with pytest.raises(ValueError, match=r"moments: expected shape \(6, 2, C\), got \(6, 1, 1\)"):
+        BiasReport(moments[:, :1])
+    with pytest.raises(ValueError, match=r"moments: expected shape \(6, 2, C\), got \(6, 2, 0\)"):
+        BiasReport(moments[:, :, :0])
+    with pytest.raises(ValueError, match="kind: expected one of pearson, intraclass, got 'icc'"):
+        BiasReport(moments, kind="icc")
+    for threshold in (2, float("nan")):
+        with pytest.raises(ValueError, match="threshold: expected a correlation from -1 to 1"):
+            BiasReport(moments, threshold=threshold)
+
+
+@pytest.mark.parametrize("how", ["rank", "minmax", "difference"])
+def test_static_weights_order_channels_by_static_minus_dynamic(how):
+    weight = BiasReport(with_corr([0.9, 0.1, 0.5, 0.3], [0.1, 0.9, 0.6, 0.3])).static_weight(how)
+    expected = {"rank": [0, 1, 2 / 3, 1 / 3], "minmax": [0, 1, 0.9 / 1.6, 0.5], "difference": [0, 0.8, 0.1, 0]}
+    np.testing.assert_allclose(weight, expected[how], atol=1e-6)
+    assert weight.dtype == torch.float32
+
+
+def test_relative_static_weights_spread_where_every_channel_is_static():
+    report = BiasReport(with_corr([0.1, 0.12, 0.11], [0.9, 0.9, 0.9]))
+    for how in ("rank", "minmax"):
+        assert report.static_weight(how).tolist() == pytest.approx([1, 0, 0.5])
+    assert report.static_weight().tolist() == report.static_weight("rank").tolist()
+    assert report.static_weight("difference").min() > 0.7
+
+
+def test_static_weights_share_ranks_and_leave_out_what_has_no_score():
+    moments = with_corr([0.5, 0.5, 0.1, 0.9, 0.0, 0.0], [0.5, 0.5, 0.9, 0.1, 0.9, 0.9])
+    moments[3:, :, 4] = 0  # dead
+    moments[5, 0, 5] = torch.nan
+    report = BiasReport(moments)
+    assert report.static_weight().tolist() == [0.5, 0.5, 1, 0, 0, 0]
+    assert report.static_weight("minmax").tolist() == [0.5, 0.5, 1, 0, 0, 0]
+    assert report.static_weight("difference")[4:].tolist() == [0, 0]
+    for how in ("rank", "minmax"):
+        assert BiasReport(with_corr([0.2], [0.7])).static_weight(how).tolist() == [0.5]
+        assert BiasReport(with_corr([0.2, 0.2], [0.7, 0.7])).static_weight(how).tolist() == [0.5, 0.5]
+    moments[:] = torch.nan
+    assert BiasReport(moments).static_weight().tolist() == [0] * 6
+    with pytest.raises(ValueError, match="how: expected one of rank, minmax, difference, got 'best'"):
+        report.static_weight("best")

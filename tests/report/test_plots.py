@@ -1,0 +1,158 @@
+"""Pictures of one layer and of thirty, of broken channels, and without touching the user's matplotlib."""
+
+import os
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+import pytest
+import torch
+
+from sdfast.report import LABELS
+from sdfast.report.bias_report import BiasReport
+
+matplotlib = pytest.importorskip("matplotlib")
+from sdfast.report import plots  # noqa: E402
+
+
+def report(num_channels=20, seed=0, number=50):
+    generator = torch.Generator().manual_seed(seed)
+    moments = torch.zeros(6, 2, num_channels, dtype=torch.float64)
+    moments[0] = number
+    moments[3:5] = number
+    moments[5] = number * (2 * torch.rand(2, num_channels, generator=generator, dtype=torch.float64) - 1)
+    return BiasReport(moments)
+
+
+def broken():
+    """Return a report with a dead, a NaN and a perfectly correlated channel."""
+    moments = report(5).moments
+    moments[3:, :, 0] = 0
+    moments[1:, :, 1] = torch.nan
+    moments[5, :, 2] = moments[3, :, 2]
+    return BiasReport(moments)
+
+
+def undefined():
+    moments = torch.zeros(6, 2, 4, dtype=torch.float64)
+    moments[0, 0] = 1
+    return BiasReport(moments)
+
+
+def save(figure, tmp_path):
+    """Save a figure, warnings being errors, and return its height and width in pixels."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figure.savefig(tmp_path / "picture.png")
+    pixels = matplotlib.image.imread(tmp_path / "picture.png")
+    assert pixels[..., :3].std() > 0.01, "an empty picture"
+    return pixels.shape[:2]
+
+
+@pytest.mark.parametrize("number", [1, 2, 5, 12, 30])
+@pytest.mark.parametrize("draw", [plots.layers_figure, plots.channels_figure])
+def test_any_number_of_layers(number, draw, tmp_path):
+    reports = {f"encoder.blocks.{i}.attention.output": report(seed=i) for i in range(number)}
+    height, width = save(draw(reports), tmp_path)
+    assert 150 < height < 4000 and 500 < width < 4000
+
+
+@pytest.mark.parametrize("draw", [plots.layers_figure, plots.channels_figure])
+def test_broken_and_undefined_layers(draw, tmp_path):
+    save(draw({"broken": broken(), "undefined": undefined(), "whole": report()}), tmp_path)
+    save(draw({"undefined": undefined()}), tmp_path)
+
+
+@pytest.mark.parametrize("draw", [plots.layers_figure, plots.channels_figure])
+def test_names_are_not_mathematics(draw, tmp_path):
+    save(draw({"": report(), "a$_b$": report(), "x" * 200: report(), "\\frac": report()}), tmp_path)
+
+
+def test_layers_show_all_channels_and_both_scores():
+    reports = {"one": report(seed=1), "two": report(seed=2)}
+    classes, scores = plots.layers_figure(reports).axes
+    for row, each in enumerate(reports.values()):
+        bars = [bar for bar in classes.patches if abs(bar.get_y() + bar.get_height() / 2 - row) < 0.01]
+        widths = [100 * number / each.num_channels for number in each.classes.values()]
+        np.testing.assert_allclose([bar.get_width() for bar in bars], widths)
+        bars = [bar for bar in scores.patches if abs(bar.get_y() + bar.get_height() / 2 - row) < 0.3]
+        np.testing.assert_allclose([bar.get_width() for bar in bars], each.layer_score[:2])
+    low, high = scores.get_xlim()
+    assert all(low <= x <= high for each in reports.values() for x in each.layer_score.tolist())
+
+
+def test_channels_show_every_defined_channel_in_its_colour():
+    for each in (report(200), broken()):
+        (axes,) = plots.channels_figure({"one": each}).axes
+        shown = {tuple(points.get_facecolor()[0][:3]): points.get_offsets() for points in axes.collections
+                 if len(points.get_offsets())}  # fmt: skip
+        corr = each.corr.numpy()
+        for label in LABELS:
+            chosen = (np.array(each.labels) == label) & ~each.undefined.numpy()
+            if chosen.any():
+                drawn = shown.pop(matplotlib.colors.to_rgb(plots.COLORS[label]))
+                np.testing.assert_allclose(drawn, corr[::-1, chosen].T)
+        assert not shown
+        (x_low, x_high), (y_low, y_high) = axes.get_xlim(), axes.get_ylim()
+        assert x_low == y_low < np.nanmin(corr) and 1 < x_high == y_high
+
+
+def test_threshold_is_drawn_where_it_is():
+    (axes,) = plots.channels_figure({"one": BiasReport(report().moments, threshold=0.3)}).axes
+    assert sum(0.3 in np.asarray(line.get_xdata()) for line in axes.lines) == 1
+    assert sum(0.3 in np.asarray(line.get_ydata()) for line in axes.lines) == 1
+
+
+def test_legend_names_all_classes():
+    for draw in (plots.layers_figure, plots.channels_figure):
+        (legend,) = draw({"one": report()}).legends
+        assert [text.get_text() for text in legend.get_texts()] == list(LABELS)
+
+
+@pytest.mark.parametrize("vision", ["protan", "deutan", "grey"])
+def test_colours_stay_apart_for_all_eyes(vision):
+    # Linear RGB to what a dichromat sees (Vienot, Brettel and Mollon, 1999), or to luminance.
+    matrices = {
+        "protan": [[0.11238, 0.88762, 0.0], [0.11238, 0.88762, 0.0], [0.00401, -0.00401, 1.0]],
+        "deutan": [[0.29275, 0.70725, 0.0], [0.29275, 0.70725, 0.0], [-0.02234, 0.02234, 1.0]],
+        "grey": [[0.2126, 0.7152, 0.0722]] * 3,
+    }
+    seen = {
+        label: (np.array(matrices[vision]) @ np.array(matplotlib.colors.to_rgb(color)) ** 2.2).clip(0, 1) ** (1 / 2.2)
+        for label, color in plots.COLORS.items()
+    }
+    for first in LABELS:
+        for second in LABELS:
+            if first < second and (vision, {first, second}) != ("grey", {"dynamic", "static"}):  # a marker each
+                assert np.linalg.norm(seen[first] - seen[second]) > 0.25, (vision, first, second)
+
+
+def test_long_names_keep_what_tells_them_apart():
+    names = [f"video_encoder.transformer.blocks.{i}.mlp.activation" for i in range(3)]
+    assert plots._short(names, 30) == [f"…{i}.mlp.activation" for i in range(3)]
+    assert plots._short(["layer3", "layer4"], 30) == ["layer3", "layer4"]
+    (only,) = plots._short(["x" * 50 + ".end"], 30)
+    assert len(only) == 30 and only.endswith(".end")
+
+
+def test_report_plots_itself(tmp_path):
+    figure = report().plot(tmp_path / "one.png")
+    assert isinstance(figure, matplotlib.figure.Figure)
+    assert (tmp_path / "one.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_users_backend_is_left_alone():
+    program = (
+        "import sys, torch, sdfast\n"
+        "assert not any(name.startswith('matplotlib') for name in sys.modules), 'imported before it is needed'\n"
+        "report = sdfast.BiasReport(torch.rand(6, 2, 3) + torch.tensor([5.0, 0, 0, 1, 1, 0]).view(6, 1, 1))\n"
+        "report.plot()\n"
+        "assert 'matplotlib.pyplot' not in sys.modules\n"
+        "import matplotlib\n"
+        "assert matplotlib.get_backend(auto_select=False) is None\n"
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    environment.pop("MPLBACKEND", None)
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
+    assert run.returncode == 0, run.stderr
