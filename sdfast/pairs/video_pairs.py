@@ -43,7 +43,7 @@ class VideoPairs(PairDataset):
 
     Source: Kowal et al., TPAMI 2024, pairs for action recognition.
 
-    >>> from sdfast.video import demo_videos
+    >>> from sdfast.pairs import demo_videos
     >>> pairs = VideoPairs(demo_videos(), num_pairs=4, clip_frames=8, frame_size=(27, 48))
     >>> clip_a, clip_b, factor = pairs[1]
     >>> clip_a.shape, factor == STATIC
