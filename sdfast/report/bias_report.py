@@ -70,7 +70,7 @@ class BiasReport(Reading):
         Raises:
             ImportError: matplotlib is missing.
         """
-        require("matplotlib", "plot")
+        require("matplotlib")
         from sdfast.report import plots
 
         figure = plots.channels_figure({self.name: self})

@@ -308,7 +308,7 @@ def test_without_matplotlib_there_are_no_pictures(tmp_path, monkeypatch, capsys)
     assert {path.name for path in tmp_path.iterdir()} == {"report.json", "channels.csv"}
     (line,) = capsys.readouterr().out.splitlines()
     assert "pip install 'sdfast[plot]'" in line
-    with pytest.raises(ImportError, match=r"matplotlib is needed here .*: pip install 'sdfast\[plot\]'"):
+    with pytest.raises(ImportError, match=r"matplotlib is missing.*: pip install 'sdfast\[plot\]'"):
         report.plot()
 
 
