@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.ops.test_comoments import contiguous, strided, transposed
 from tests.support.cuda_modes import MODES, emulated, ready
+from tests.support.features import contiguous, strided, transposed
 from tests.support.tolerances import PRODUCT
 
 # Less than a vector, than a tile; whole tiles; several tiles and splits of the samples.

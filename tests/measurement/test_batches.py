@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from sdfast.pairs.video import VideoError
-from tests.measurement.test_measure import NUM_PAIRS, Points, make_pairs, measure
+from tests.support.measuring import NUM_PAIRS, Points, make_pairs, measure
 
 
 def test_iterables_give_whole_batches_and_the_same_report():

@@ -17,7 +17,7 @@ from sdfast.pairs.flow_pairs import FlowPairs
 from sdfast.pairs.folder_pairs import StylisedFolderPairs
 from sdfast.pairs.styles import STYLES
 from sdfast.pairs.video import VideoError
-from tests.conftest import numbered_frames, read_numbers, write_video
+from tests.support.videos import numbered_frames, read_numbers, write_video
 
 SMALL = {"num_pairs": 12, "clip_frames": 8, "frame_size": (24, 32)}
 

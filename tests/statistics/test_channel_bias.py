@@ -9,8 +9,9 @@ import torch
 
 import sdfast
 from sdfast.statistics import KINDS
-from tests import truth as reference
-from tests.ops.test_comoments import LAYOUTS, feature_pair, truth
+from tests import truth
+from tests.support.features import LAYOUTS, feature_pair
+from tests.support.moments import true_moments
 from tests.support.tolerances import CORRELATION, PRODUCT
 
 
@@ -19,11 +20,11 @@ from tests.support.tolerances import CORRELATION, PRODUCT
 @pytest.mark.parametrize("backend", ["cpu", "reference"])
 def test_channel_bias_equals_numpy(dtype, kind, backend):
     a, b, labels = feature_pair((40, 19, 4, 5), dtype)
-    expected = reference.correlation(truth(a, b, labels), kind)
+    expected = truth.correlation(true_moments(a, b, labels), kind)
     with sdfast.use_backend(backend):
         bias = sdfast.channel_bias(a, b, labels, kind=kind)
     np.testing.assert_allclose(bias.corr, expected, rtol=0, atol=CORRELATION[dtype])
-    np.testing.assert_allclose(bias.mi, reference.mutual_information(expected), rtol=0, atol=CORRELATION[dtype])
+    np.testing.assert_allclose(bias.mi, truth.mutual_information(expected), rtol=0, atol=CORRELATION[dtype])
     assert bias.count.tolist() == labels.bincount().tolist() and bias.count.dtype == torch.int64
 
 
@@ -125,8 +126,8 @@ def test_pairwise_correlation_equals_numpy(dtype, pool):
     a, b, _ = feature_pair((50, 19, 3, 4), dtype)
     b = b[:, :7] + a[:, 5:6]
     matrix = np.corrcoef(
-        reference.pooled_samples(a.double().numpy(), pool=pool).T,
-        reference.pooled_samples(b.double().numpy(), pool=pool).T,
+        truth.pooled_samples(a.double().numpy(), pool=pool).T,
+        truth.pooled_samples(b.double().numpy(), pool=pool).T,
     )[:19, 19:]
     for layout in LAYOUTS:
         actual = sdfast.pairwise_correlation(layout(a), layout(b), pool=pool)
