@@ -1,27 +1,36 @@
-"""Forward hooks that feed the outputs of chosen layers into co-moments, and leave the model as it was."""
+"""Forward hooks that feed the outputs of chosen layers into a state each, and leave the model as it was."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
 from sdfast.models import first_tensor, implied_channel_dim
-from sdfast.statistics import CoMoments
+from sdfast.statistics import PairState
 
 # (layer, call): how often the layer had been called before in the same forward pass.
 Key = tuple[str, int]
+# From how many channels a layer has, and the device of its features, to an empty state.
+MakeState = Callable[[int, torch.device], PairState]
 
 
 class Capture:
     """Hook layers and consume what they return, batch by batch; the hooks are gone after the `with` block.
 
     Attributes:
-        states: a CoMoments for each layer and call that has been seen.
+        states: what `make_state` made for each layer and call that has been seen, with all pairs so far.
     """
 
-    def __init__(self, model: nn.Module, matches: Mapping[str, Sequence[str]], channel_dims: Mapping[str, int]):
-        self.states: dict[Key, CoMoments] = {}
+    def __init__(
+        self,
+        model: nn.Module,
+        matches: Mapping[str, Sequence[str]],
+        channel_dims: Mapping[str, int],
+        make_state: MakeState,
+    ) -> None:
+        self.states: dict[Key, PairState] = {}
+        self._make_state = make_state
         self._matches = matches
         self._channel_dims = channel_dims
         self._modules = dict(model.named_modules(remove_duplicate=False))
@@ -66,11 +75,10 @@ class Capture:
             feats, channel_dim = split_batch(_checked(output), 2 * pairs, channel_dim)
             state = self.states.get((name, call))
             if state is None:
-                state = self.states[name, call] = CoMoments(feats.shape[channel_dim], device=feats.device)
-            elif state.moments.device != feats.device:  # restored from a file
-                state.moments = state.moments.to(feats.device)
-            if factor.device != feats.device:  # the layers of one model may live on several devices
-                factor = factor.to(feats.device)
+                state = self.states[name, call] = self._make_state(feats.shape[channel_dim], feats.device)
+            # A state restored from a file is on the CPU, and the layers of one model may live on several devices.
+            state.to(feats.device)
+            factor = factor.to(feats.device)
             state.update(feats[:pairs], feats[pairs:], factor, channel_dim=channel_dim)
         except (TypeError, ValueError) as error:
             raise type(error)(f"layer {name!r}: {error}") from error

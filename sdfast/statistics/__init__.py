@@ -3,7 +3,7 @@
 from sdfast.statistics.channel_bias import ChannelBias, channel_bias
 from sdfast.statistics.estimators import KINDS, Estimator, estimator_of, mutual_information, shares, variance
 from sdfast.statistics.factors import DYNAMIC, FACTORS, STATIC
-from sdfast.statistics.state import CoMoments, add_batch, empty_moments, merge
+from sdfast.statistics.state import CoMoments, PairState, add_batch, empty_moments, merge
 
 __all__ = [
     "DYNAMIC",
@@ -13,6 +13,7 @@ __all__ = [
     "ChannelBias",
     "CoMoments",
     "Estimator",
+    "PairState",
     "add_batch",
     "channel_bias",
     "empty_moments",
