@@ -12,7 +12,6 @@ import torch
 
 import sdfast
 from sdfast.report import BiasReport, format_table, save_reports
-from sdfast.statistics import estimator_of
 from tests import truth
 from tests.support.moments import with_corr
 
@@ -112,34 +111,6 @@ def test_all_dead_layer_scores_zero():
     report = BiasReport(with_corr([0.0] * 3, [0.0] * 3, scale=0.0))
     assert report.layer_score.tolist() == [0, 0, 1]
     assert report.classes["residual"] == 3 and report.dead.all()
-
-
-def test_dimensions_favour_the_residual_only_as_the_authors_do():
-    # Three equal scores share 8 channels: 2.67 each.
-    equal = torch.ones(3, dtype=torch.float64)
-    assert estimator_of("intraclass").dimensions(equal, 8).tolist() == [2, 2, 4]
-    assert estimator_of("pearson").dimensions(equal, 8).tolist() == [3, 3, 2]
-    assert estimator_of("intraclass").percentages(equal, 8).tolist() == [25.0, 25.0, 50.0]
-    assert estimator_of("pearson").percentages(equal, 8).tolist() == [33.3, 33.3, 33.3]
-    # The authors' 25 / 25 / 50 at 8 channels is 27 / 27 / 45 before it is truncated.
-    scores = torch.tensor([0.5, 0.5, 1.0], dtype=torch.float64)
-    assert estimator_of("intraclass").percentages(scores, 8).tolist() == [25.0, 25.0, 50.0]
-    assert estimator_of("pearson").percentages(scores, 8).tolist() == [27.4, 27.4, 45.2]
-
-
-@pytest.mark.parametrize("kind", ["pearson", "intraclass"])
-def test_dimensions_sum_to_the_channels(kind):
-    generator = torch.Generator().manual_seed(0)
-    for num_channels in (1, 2, 3, 7, 64, 1000):
-        for _ in range(20):
-            scores = torch.rand(3, generator=generator, dtype=torch.float64)
-            dims = estimator_of(kind).dimensions(scores, num_channels)
-            quota = num_channels * torch.softmax(scores, 0)
-            assert dims.sum() == num_channels and dims.min() >= 0
-            assert ((dims - quota).abs() < (1 if kind == "pearson" else 3)).all()
-            if kind == "pearson":
-                up, down = (quota % 1)[dims > quota], (quota % 1)[dims < quota]
-                assert not len(up) or not len(down) or up.min() >= down.max(), "the largest remainders go up"
 
 
 @pytest.mark.parametrize("kind", ["pearson", "intraclass"])
