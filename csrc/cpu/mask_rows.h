@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "cpu/dropout.h"
+#include "cpu/static_dropout.h"
 
 namespace sdfast::cpu {
 

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "cpu/comoments.h"
-#include "cpu/dropout.h"
+#include "cpu/static_dropout.h"
 
 namespace {
 
@@ -64,7 +64,7 @@ void comoments() {
 void static_dropout() {
     std::vector<char> x = tensor(), out = tensor();
     const std::vector<char> mask = tensor(), weight = tensor();
-    cpu::DropoutTask task{};
+    cpu::StaticDropoutTask task{};
     const bool in_place = out.empty();
     task.x = x.data();
     task.out = in_place ? x.data() : out.data();
@@ -87,7 +87,7 @@ void static_dropout() {
             task.mask.stride.push_back(number());
         }
     }
-    cpu::dropout(task, kThreads);
+    cpu::static_dropout(task, kThreads);
     answer(task.out, in_place ? x.size() : out.size());
 }
 

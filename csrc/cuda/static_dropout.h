@@ -1,6 +1,6 @@
 // StaticDropout on a GPU: forward, backward and in place are one operation.
 #pragma once
-#include "core/dropout.h"
+#include "core/static_dropout.h"
 #include "cuda/layout.h"
 #include "cuda/runtime.h"
 
@@ -29,7 +29,7 @@ struct Mask {
 // Thresholds are the product of a number that goes with the row, a batch entry and channel, and one of the position.
 enum class Rates { row, position, product };
 
-struct DropoutTask {
+struct StaticDropoutTask {
     const char* x = nullptr;
     char* out = nullptr;  // may be x
     DType dtype = DType::f32;
@@ -42,7 +42,7 @@ struct DropoutTask {
     Granularity granularity = Granularity::element;
     bool rescale = false;
 
-    // What plan_dropout decides.
+    // What plan_static_dropout decides.
     bool channels_as_positions = false;  // without positions, channels take their place in the draws
     Rates rates = Rates::row;
     bool columns = false;           // channels lie side by side
@@ -56,12 +56,12 @@ struct DropoutTask {
 };
 
 // Completes a task: joins dimensions, chooses the kernel and its blocks.
-DropoutTask plan_dropout(DropoutTask task, int processors);
+StaticDropoutTask plan_static_dropout(StaticDropoutTask task, int processors);
 
-void dropout(const DropoutTask& plan, Stream stream);
+void static_dropout(const StaticDropoutTask& plan, Stream stream);
 
 // The kernels.
-void dropout_rows(const DropoutTask& plan, Stream stream);
-void dropout_columns(const DropoutTask& plan, Stream stream);
+void static_dropout_rows(const StaticDropoutTask& plan, Stream stream);
+void static_dropout_columns(const StaticDropoutTask& plan, Stream stream);
 
 }  // namespace sdfast::cuda

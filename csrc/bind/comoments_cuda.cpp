@@ -1,4 +1,4 @@
-#include "bind_cuda.h"
+#include "bind/module.h"
 #include "cuda/comoments.h"
 
 namespace sdfast {

@@ -1,4 +1,4 @@
-#include "bind_cuda.h"
+#include "bind/module.h"
 
 namespace sdfast {
 
@@ -19,8 +19,8 @@ cuda::FeaturePair on_gpu(const cpu::FeaturePair& pair) {
 
 void bind_cuda(py::module_& m) {
     bind_cuda_comoments(m);
-    bind_cuda_dropout(m);
-    bind_cuda_pairwise(m);
+    bind_cuda_static_dropout(m);
+    bind_cuda_pairwise_correlation(m);
 }
 
 }  // namespace sdfast

@@ -1,15 +1,15 @@
-#include "cpu/dropout.h"
+#include "cpu/static_dropout.h"
 
 #include <algorithm>
 #include <atomic>
 #include <cstring>
 #include <utility>
 
-#include "core/dropout.h"
 #include "core/philox.h"
-#include "cpu/dropout_lanes.h"
+#include "core/static_dropout.h"
 #include "cpu/isa.h"
 #include "cpu/mask_rows.h"
+#include "cpu/static_dropout_lanes.h"
 
 namespace sdfast::cpu {
 namespace {
@@ -26,9 +26,9 @@ using philox::kDraws;
 
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
-class Dropout {
+class StaticDropout {
   public:
-    explicit Dropout(const DropoutTask& task);
+    explicit StaticDropout(const StaticDropoutTask& task);
 
     void run(int max_threads);
 
@@ -43,8 +43,8 @@ class Dropout {
     bool channels_run() const { return channel_.stride_a == item_ && channel_.stride_b == item_; }
     float rate(std::int64_t c) const { return rates_.empty() ? rate_ : rates_[static_cast<std::size_t>(c)]; }
 
-    const DropoutTask& task_;
-    const DropoutKernels& kernels_ = dropout_kernels();
+    const StaticDropoutTask& task_;
+    const StaticDropoutKernels& kernels_ = static_dropout_kernels();
     std::int64_t item_;
     Dim batch_, channel_;
     std::vector<Dim> positions_;
@@ -61,7 +61,7 @@ class Dropout {
     bool past_caches_;
 };
 
-Dropout::Dropout(const DropoutTask& task)
+StaticDropout::StaticDropout(const StaticDropoutTask& task)
     : task_(task),
       item_(static_cast<std::int64_t>(size_of(task.dtype))),
       batch_(task.batch),
@@ -93,7 +93,7 @@ Dropout::Dropout(const DropoutTask& task)
 }
 
 // Rows that follow each other in memory and in the draws, at one rate, make longer rows.
-void Dropout::join_rows() {
+void StaticDropout::join_rows() {
     const std::int64_t bytes = size_ * item_;
     const auto follows = [](const Dim& d, std::int64_t stride) {
         return d.size == 1 || (d.stride_a == stride && d.stride_b == stride);
@@ -110,7 +110,7 @@ void Dropout::join_rows() {
     vectors_ = false;
 }
 
-bool Dropout::positions_run() const {
+bool StaticDropout::positions_run() const {
     std::int64_t stride = item_;
     for (std::size_t d = positions_.size(); d-- > 0;) {
         const Dim& dim = positions_[d];
@@ -121,9 +121,9 @@ bool Dropout::positions_run() const {
 }
 
 // One thread's share of the rows.
-class Dropout::Worker {
+class StaticDropout::Worker {
   public:
-    explicit Worker(const Dropout& owner)
+    explicit Worker(const StaticDropout& owner)
         : owner_(owner),
           task_(owner.task_),
           mask_(task_.mask, task_.positions),
@@ -156,8 +156,8 @@ class Dropout::Worker {
     void apply(const Piece& piece, const Decision& decision, bool contiguous);
     void copy(const char* x, char* out, const Span& span, bool contiguous);
 
-    const Dropout& owner_;
-    const DropoutTask& task_;
+    const StaticDropout& owner_;
+    const StaticDropoutTask& task_;
     MaskRows mask_;
     Walk walk_;
     std::vector<std::uint16_t> draws_;
@@ -171,7 +171,7 @@ class Dropout::Worker {
 
 // Draws of a span of a row. Long rows make them as they go; short ones from a batch for several, as counters run on
 // from row to row.
-void Dropout::Worker::draw(std::int64_t row, std::int64_t last_row, const Span& span, Decision& d) {
+void StaticDropout::Worker::draw(std::int64_t row, std::int64_t last_row, const Span& span, Decision& d) {
     const std::int64_t pitch = owner_.counters_ * kDraws;
     const auto counter = [&](std::int64_t r) { return static_cast<std::uint64_t>(r * owner_.counters_); };
     if (pitch > kShortRow) {
@@ -187,7 +187,7 @@ void Dropout::Worker::draw(std::int64_t row, std::int64_t last_row, const Span& 
     d.draws = draws_.data() + (row - first_drawn_) * pitch + span.begin;
 }
 
-void Dropout::Worker::copy(const char* x, char* out, const Span& span, bool contiguous) {
+void StaticDropout::Worker::copy(const char* x, char* out, const Span& span, bool contiguous) {
     if (owner_.in_place_ || span.length() == 0) return;
     const std::int64_t item = owner_.item_;
     if (contiguous) {
@@ -199,7 +199,7 @@ void Dropout::Worker::copy(const char* x, char* out, const Span& span, bool cont
         std::memcpy(out + walk_.b(), x + walk_.a(), static_cast<std::size_t>(item));
 }
 
-void Dropout::Worker::apply(const Piece& piece, const Decision& decision, bool contiguous) {
+void StaticDropout::Worker::apply(const Piece& piece, const Decision& decision, bool contiguous) {
     const bool draws = task_.granularity == Granularity::element && !decision.draws;
     const auto run = (draws ? owner_.kernels_.drop : owner_.kernels_.apply)[static_cast<int>(task_.dtype)];
     const std::int64_t item = owner_.item_;
@@ -217,13 +217,13 @@ void Dropout::Worker::apply(const Piece& piece, const Decision& decision, bool c
 }
 
 // Works on pieces that came before; meanwhile the memory of this one is fetched.
-void Dropout::Worker::submit(const Piece& piece, std::int64_t last_row, bool contiguous) {
+void StaticDropout::Worker::submit(const Piece& piece, std::int64_t last_row, bool contiguous) {
     waiting_.push_back(piece);
     waiting_bytes_ += piece.span.length() * owner_.item_;
     work_off(kFetched, last_row, contiguous);
 }
 
-void Dropout::Worker::work_off(std::int64_t bytes, std::int64_t last_row, bool contiguous) {
+void StaticDropout::Worker::work_off(std::int64_t bytes, std::int64_t last_row, bool contiguous) {
     for (; worked_ < waiting_.size(); ++worked_) {
         const Piece& piece = waiting_[worked_];
         const std::int64_t behind = waiting_bytes_ - piece.span.length() * owner_.item_;
@@ -245,7 +245,8 @@ void Dropout::Worker::work_off(std::int64_t bytes, std::int64_t last_row, bool c
 }
 
 // Over a run of positions of channel c.
-void Dropout::Worker::decide(std::int64_t n, std::int64_t c, std::int64_t last_row, const Span& span, Decision& d) {
+void StaticDropout::Worker::decide(std::int64_t n, std::int64_t c, std::int64_t last_row, const Span& span,
+                                   Decision& d) {
     const std::int64_t row = n * owner_.channel_.size + c;
     d.rate = owner_.rate(c);
     if (!span.ones && mask_.marks()) {
@@ -262,7 +263,7 @@ void Dropout::Worker::decide(std::int64_t n, std::int64_t c, std::int64_t last_r
 }
 
 // Of channels from `first` on, where the mask has one value. A rate times that is the same in either order.
-void Dropout::Worker::rate_channels(float value, std::int64_t first, Decision& d) const {
+void StaticDropout::Worker::rate_channels(float value, std::int64_t first, Decision& d) const {
     d.rate = owner_.rates_.empty() ? owner_.rate_ * value : value;
     if (owner_.rates_.empty()) return;
     d.rates = value == 1 ? Rates::given : Rates::varied;
@@ -272,19 +273,19 @@ void Dropout::Worker::rate_channels(float value, std::int64_t first, Decision& d
 }
 
 // Over a run of channels, where there are no positions.
-void Dropout::Worker::decide_vector(std::int64_t n, std::int64_t last_row, const Span& span, Decision& d) {
+void StaticDropout::Worker::decide_vector(std::int64_t n, std::int64_t last_row, const Span& span, Decision& d) {
     rate_channels(mask_.values() ? *mask_.values() : 1.0f, span.begin, d);
     if (task_.granularity == Granularity::element) draw(n, last_row, span, d);
     if (task_.granularity == Granularity::channel) d.draws = owner_.shared_.data() + n * owner_.size_ + span.begin;
     if (task_.granularity == Granularity::region) d.draw = owner_.shared_[static_cast<std::size_t>(n)];
 }
 
-Fetch Dropout::Worker::fetch_of(const Piece& piece) const {
+Fetch StaticDropout::Worker::fetch_of(const Piece& piece) const {
     const std::int64_t begin = piece.span.begin * owner_.item_;
     return {piece.x + begin, owner_.reads_out() ? piece.out + begin : nullptr, piece.span.length() * owner_.item_};
 }
 
-void Dropout::Worker::rows_of_positions(std::int64_t first, std::int64_t last, bool contiguous) {
+void StaticDropout::Worker::rows_of_positions(std::int64_t first, std::int64_t last, bool contiguous) {
     const std::int64_t channels = owner_.channel_.size;
     const std::vector<Span> all{{0, owner_.size_, true}};
     for (std::int64_t row = first; row < last; ++row) {
@@ -314,7 +315,7 @@ void Dropout::Worker::rows_of_positions(std::int64_t first, std::int64_t last, b
 }
 
 // Channels lie side by side: eight positions at a time, whose draws come from one counter a channel.
-void Dropout::Worker::rows_of_channels(std::int64_t first, std::int64_t last) {
+void StaticDropout::Worker::rows_of_channels(std::int64_t first, std::int64_t last) {
     const std::int64_t channels = owner_.channel_.size;
     const std::int64_t pitch = channels + kDrawSlack;
     const auto apply = owner_.kernels_.apply[static_cast<int>(task_.dtype)];
@@ -359,7 +360,7 @@ void Dropout::Worker::rows_of_channels(std::int64_t first, std::int64_t last) {
     }
 }
 
-void Dropout::run(int max_threads) {
+void StaticDropout::run(int max_threads) {
     const bool contiguous = positions_run();
     const bool by_channels = !contiguous && channels_run() && channel_.size >= kDraws;
     const std::int64_t units = by_channels ? batch_.size * counters_ : batch_.size * channel_.size;
@@ -385,6 +386,6 @@ void Dropout::run(int max_threads) {
 
 }  // namespace
 
-void dropout(const DropoutTask& task, int max_threads) { Dropout(task).run(max_threads); }
+void static_dropout(const StaticDropoutTask& task, int max_threads) { StaticDropout(task).run(max_threads); }
 
 }  // namespace sdfast::cpu

@@ -1,8 +1,9 @@
+#include "cpu/isa.h"
+
 #include <omp.h>
 #include <pybind11/stl.h>
 
-#include "bind.h"
-#include "cpu/isa.h"
+#include "bind/tensors.h"
 
 namespace sdfast {
 namespace {
@@ -30,7 +31,7 @@ std::uint64_t read_probe(py::handle tensor) {
 
 }  // namespace
 
-void bind_probe(py::module_& m) {
+void bind_isa(py::module_& m) {
     m.def("read_probe", &read_probe, py::arg("tensor"), "Read a contiguous tensor once; return a checksum.");
     m.def("max_threads", &omp_get_max_threads, "Threads that a kernel may use, as torch.get_num_threads() says.");
     m.def("isa", &cpu::current_isa, "Return the instruction set in use.");

@@ -1,7 +1,7 @@
 #include <algorithm>
 
-#include "bind_cuda.h"
-#include "cuda/dropout.h"
+#include "bind/module.h"
+#include "cuda/static_dropout.h"
 
 namespace sdfast {
 namespace {
@@ -9,9 +9,9 @@ namespace {
 void static_dropout(py::handle x, py::handle out, py::handle seed, float p, py::handle mask, py::handle channel_weight,
                     int granularity, bool rescale, std::int64_t channel_dim) {
     const dlpack::Device device = one_device({x, out, seed, mask, channel_weight});
-    cuda::DropoutTask task;
-    const cpu::DropoutTask given =
-        dropout_task(x, out, seed, p, mask, channel_weight, granularity, rescale, channel_dim, task.seed);
+    cuda::StaticDropoutTask task;
+    const cpu::StaticDropoutTask given =
+        static_dropout_task(x, out, seed, p, mask, channel_weight, granularity, rescale, channel_dim, task.seed);
     const cuda::FeaturePair pair =
         on_gpu({given.x, given.out, given.dtype, given.batch, given.channel, given.positions});
     task.x = given.x;
@@ -32,12 +32,12 @@ void static_dropout(py::handle x, py::handle out, py::handle seed, float p, py::
         std::copy(given.mask.stride.begin(), given.mask.stride.end(), task.mask.stride);
     }
     const cuda::OnDevice on_device(device.index);
-    cuda::dropout(cuda::plan_dropout(task, cuda::processors()), current_stream(device));
+    cuda::static_dropout(cuda::plan_static_dropout(task, cuda::processors()), current_stream(device));
 }
 
 }  // namespace
 
-void bind_cuda_dropout(py::module_& m) {
+void bind_cuda_static_dropout(py::module_& m) {
     m.def("static_dropout", &static_dropout, py::arg("x"), py::arg("out"), py::arg("seed"), py::arg("p"),
           py::arg("mask"), py::arg("channel_weight"), py::arg("granularity"), py::arg("rescale"),
           py::arg("channel_dim"), "Write x to out with what the draws of the seed mark dropped; out may be x.");

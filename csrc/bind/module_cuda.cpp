@@ -1,4 +1,4 @@
-#include "bind_cuda.h"
+#include "bind/module.h"
 
 PYBIND11_MODULE(_cuda, m) {
     m.doc() = "Compiled CUDA kernels of sdfast.";

@@ -1,9 +1,9 @@
-#include "bind.h"
+#include "bind/tensors.h"
 
 namespace sdfast {
 namespace {
 
-cpu::Mask static_mask(py::handle object, const cpu::DropoutTask& task) {
+cpu::Mask static_mask(py::handle object, const cpu::StaticDropoutTask& task) {
     cpu::Mask mask;
     if (object.is_none()) return mask;
     const dlpack::Tensor t = view(object);
@@ -26,16 +26,16 @@ cpu::Mask static_mask(py::handle object, const cpu::DropoutTask& task) {
 
 }  // namespace
 
-cpu::DropoutTask dropout_task(py::handle x, py::handle out, py::handle seed_tensor, float p, py::handle mask,
-                              py::handle channel_weight, int granularity, bool rescale, std::int64_t channel_dim,
-                              const std::uint64_t*& seed) {
+cpu::StaticDropoutTask static_dropout_task(py::handle x, py::handle out, py::handle seed_tensor, float p,
+                                           py::handle mask, py::handle channel_weight, int granularity, bool rescale,
+                                           std::int64_t channel_dim, const std::uint64_t*& seed) {
     cpu::FeaturePair pair = feature_pair(x, out, channel_dim);
     if (!(p >= 0 && p <= 1) || granularity < 0 || granularity > 2) refuse();
     const dlpack::Tensor seed_view = view(seed_tensor);
     if (seed_view.ndim != 0 || seed_view.dtype.code != dlpack::kInt || seed_view.dtype.bits != 64) refuse();
     seed = reinterpret_cast<const std::uint64_t*>(data_of(seed_view));
 
-    cpu::DropoutTask task{};
+    cpu::StaticDropoutTask task{};
     task.x = const_cast<char*>(pair.a);
     task.out = const_cast<char*>(pair.b);
     task.dtype = pair.dtype;

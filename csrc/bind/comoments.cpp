@@ -1,9 +1,10 @@
+#include "core/comoments.h"
+
 #include <omp.h>
 
 #include <optional>
 
-#include "bind.h"
-#include "core/comoments.h"
+#include "bind/tensors.h"
 #include "cpu/comoments.h"
 
 namespace sdfast {

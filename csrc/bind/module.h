@@ -1,6 +1,6 @@
 // The module sdfast._cuda: tensors of one GPU in, launches on torch's stream.
 #pragma once
-#include "bind.h"
+#include "bind/tensors.h"
 #include "cuda/layout.h"
 #include "cuda/runtime.h"
 
@@ -14,7 +14,7 @@ cuda::FeaturePair on_gpu(const cpu::FeaturePair& pair);
 
 void bind_cuda(py::module_& m);
 void bind_cuda_comoments(py::module_& m);
-void bind_cuda_dropout(py::module_& m);
-void bind_cuda_pairwise(py::module_& m);
+void bind_cuda_static_dropout(py::module_& m);
+void bind_cuda_pairwise_correlation(py::module_& m);
 
 }  // namespace sdfast

@@ -1,4 +1,4 @@
-#include "cuda/dropout.h"
+#include "cuda/static_dropout.h"
 
 #include <algorithm>
 #include <utility>
@@ -12,14 +12,14 @@ namespace {
 constexpr std::int64_t kMaxRounds = 16;     // channels that share a sampled mask; more are no use
 constexpr std::int64_t kBlocksWanted = 16;  // a processor, before blocks take several rounds
 
-std::int64_t item_of(const DropoutTask& t) { return static_cast<std::int64_t>(size_of(t.dtype)); }
+std::int64_t item_of(const StaticDropoutTask& t) { return static_cast<std::int64_t>(size_of(t.dtype)); }
 
 // Whether an outer dimension and the next inner one are as good as one, for the features and for the mask.
 bool continues(const Dim& outer, const Dim& inner) {
     return outer.stride_a == inner.stride_a * inner.size && outer.stride_b == inner.stride_b * inner.size;
 }
 
-void join_positions(DropoutTask& t) {
+void join_positions(StaticDropoutTask& t) {
     const Places old = t.positions;
     const Mask mask = t.mask;
     t.positions = {};
@@ -52,7 +52,7 @@ void join_positions(DropoutTask& t) {
 }
 
 // Rows that follow each other in memory and in the draws, at one rate, are one long row.
-void join_rows(DropoutTask& t) {
+void join_rows(StaticDropoutTask& t) {
     const Dim run = t.positions.count == 1 ? t.positions.dims[0] : Dim{};
     const auto follows = [](const Dim& d, std::int64_t stride) {
         return d.size == 1 || (d.stride_a == stride && d.stride_b == stride);
@@ -69,18 +69,18 @@ void join_rows(DropoutTask& t) {
 
 bool aligned(const Dim& d) { return d.size == 1 || (d.stride_a % 16 == 0 && d.stride_b % 16 == 0); }
 
-bool starts_aligned(const DropoutTask& t) {
+bool starts_aligned(const StaticDropoutTask& t) {
     return (reinterpret_cast<std::uintptr_t>(t.x) | reinterpret_cast<std::uintptr_t>(t.out)) % 16 == 0;
 }
 
-bool row_vectors(const DropoutTask& t) {
+bool row_vectors(const StaticDropoutTask& t) {
     const std::int64_t item = item_of(t);
     const Dim run = t.positions.count > 0 ? t.positions.dims[0] : Dim{1, item, item};
     return t.positions.count <= 1 && run.stride_a == item && run.stride_b == item && run.size * item % 16 == 0 &&
            aligned(t.batch) && aligned(t.channel) && starts_aligned(t);
 }
 
-bool column_vectors(const DropoutTask& t) {
+bool column_vectors(const StaticDropoutTask& t) {
     const std::int64_t item = item_of(t);
     bool fit = t.channel.stride_a == item && t.channel.stride_b == item && t.channel.size * item % 16 == 0 &&
                aligned(t.batch) && starts_aligned(t);
@@ -90,7 +90,7 @@ bool column_vectors(const DropoutTask& t) {
 
 }  // namespace
 
-DropoutTask plan_dropout(DropoutTask t, int processors) {
+StaticDropoutTask plan_static_dropout(StaticDropoutTask t, int processors) {
     join_positions(t);
     if (t.positions.count == 0 && t.granularity == Granularity::element) {
         t.channels_as_positions = true;
@@ -122,6 +122,8 @@ DropoutTask plan_dropout(DropoutTask t, int processors) {
     return t;
 }
 
-void dropout(const DropoutTask& plan, Stream stream) { (plan.columns ? dropout_columns : dropout_rows)(plan, stream); }
+void static_dropout(const StaticDropoutTask& plan, Stream stream) {
+    (plan.columns ? static_dropout_columns : static_dropout_rows)(plan, stream);
+}
 
 }  // namespace sdfast::cuda

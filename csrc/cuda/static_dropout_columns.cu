@@ -1,12 +1,12 @@
 // StaticDropout of channels that lie side by side: a thread has a vector of channels at the eight positions of a group.
 #include "cuda/dispatch.h"
-#include "cuda/dropout_block.h"
+#include "cuda/static_dropout_block.h"
 
 namespace sdfast::cuda {
 namespace {
 
 template <class T>
-__global__ void __launch_bounds__(kDropoutThreads, 2) vector_columns(const __grid_constant__ DropoutTask t) {
+__global__ void __launch_bounds__(kDropoutThreads, 2) vector_columns(const __grid_constant__ StaticDropoutTask t) {
     constexpr int V = kVector<T>;
     PositionRates& rates = shared<PositionRates>();
     const std::int64_t block = block_index(), chunk = block % t.chunks, tile = block / t.chunks % t.tiles;
@@ -48,7 +48,7 @@ __global__ void __launch_bounds__(kDropoutThreads, 2) vector_columns(const __gri
 
 }  // namespace
 
-void dropout_columns(const DropoutTask& t, Stream stream) {
+void static_dropout_columns(const StaticDropoutTask& t, Stream stream) {
     const std::size_t rates = t.rates == Rates::row ? 0 : sizeof(PositionRates);
     dispatch(t.dtype, true, [&](auto type, auto vector) {
         using T = typename decltype(type)::type;

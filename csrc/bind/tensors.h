@@ -5,8 +5,8 @@
 #include <initializer_list>
 
 #include "core/dlpack.h"
-#include "cpu/dropout.h"
 #include "cpu/layout.h"
+#include "cpu/static_dropout.h"
 
 namespace sdfast {
 
@@ -51,12 +51,12 @@ cpu::FeaturePair feature_pair(py::handle feats_a, py::handle feats_b, std::int64
 cpu::Labels factor_labels(py::handle factor, std::int64_t batch, std::int64_t num_factors);
 
 // All of a StaticDropout but the number that its seed holds, which may be on another device: `seed` is where it is.
-cpu::DropoutTask dropout_task(py::handle x, py::handle out, py::handle seed_tensor, float p, py::handle mask,
-                              py::handle channel_weight, int granularity, bool rescale, std::int64_t channel_dim,
-                              const std::uint64_t*& seed);
+cpu::StaticDropoutTask static_dropout_task(py::handle x, py::handle out, py::handle seed_tensor, float p,
+                                           py::handle mask, py::handle channel_weight, int granularity, bool rescale,
+                                           std::int64_t channel_dim, const std::uint64_t*& seed);
 
 void bind_comoments(py::module_& m);
-void bind_dropout(py::module_& m);
-void bind_probe(py::module_& m);
+void bind_static_dropout(py::module_& m);
+void bind_isa(py::module_& m);
 
 }  // namespace sdfast

@@ -1,4 +1,4 @@
-// Inner loops of StaticDropout, compiled once per instruction set (dropout_lanes.cpp).
+// Inner loops of StaticDropout, compiled once per instruction set (static_dropout_lanes.cpp).
 #pragma once
 #include <cstdint>
 
@@ -31,7 +31,7 @@ struct Decision {
     Fetch fetch;
 };
 
-struct DropoutKernels {
+struct StaticDropoutKernels {
     // Draws of `count` counters first, first + 1, ...: out [8 * count], eight adjacent draws a counter. Writes up to
     // kDrawSlack draws beyond the end.
     void (*draws)(std::uint64_t seed, std::uint64_t first, std::int64_t count, std::uint16_t* out);

@@ -3,8 +3,8 @@
 #include <cstdint>
 #include <vector>
 
-#include "core/dropout.h"
 #include "core/dtype.h"
+#include "core/static_dropout.h"
 #include "cpu/layout.h"
 
 namespace sdfast::cpu {
@@ -19,7 +19,7 @@ struct Mask {
     explicit operator bool() const { return data != nullptr; }
 };
 
-struct DropoutTask {
+struct StaticDropoutTask {
     char* x;  // never written, unless it is out
     char* out;
     DType dtype;
@@ -33,6 +33,6 @@ struct DropoutTask {
     bool rescale = false;
 };
 
-void dropout(const DropoutTask& task, int max_threads);
+void static_dropout(const StaticDropoutTask& task, int max_threads);
 
 }  // namespace sdfast::cpu

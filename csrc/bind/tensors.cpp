@@ -1,4 +1,4 @@
-#include "bind.h"
+#include "bind/tensors.h"
 
 #include <algorithm>
 #include <new>
