@@ -49,7 +49,7 @@ pybind11_add_module(
   csrc/bind/static_dropout_cuda.cpp
   csrc/bind/tasks.cpp
   csrc/bind/tensors.cpp
-  csrc/cpu/layout.cpp
+  csrc/core/layout.cpp
   csrc/cuda/comoments.cpp
   csrc/cuda/pairwise_correlation.cpp
   csrc/cuda/runtime.cpp

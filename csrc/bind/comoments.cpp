@@ -1,56 +1,76 @@
-#include "core/comoments.h"
+#include "cpu/comoments.h"
 
 #include <omp.h>
 
+#include <cstring>
 #include <optional>
+#include <vector>
 
-#include "bind/tensors.h"
-#include "cpu/comoments.h"
+#include "bind/module.h"
+#include "bind/tasks.h"
+#include "core/comoments.h"
 
 namespace sdfast {
 namespace {
 
 constexpr std::int64_t kKeepGilBelow = 1 << 16;  // elements; releasing it costs more than it frees
 
-void run(cpu::FeaturePair pair, cpu::Labels factor, std::int64_t num_factors, bool pool, double* out) {
-    std::int64_t elements = pair.batch.size * pair.channel.size;
-    for (const cpu::Dim& d : pair.positions) elements *= d.size;
-    std::optional<py::gil_scoped_release> release;
-    if (elements >= kKeepGilBelow) release.emplace();
-    cpu::comoments(std::move(pair), factor, num_factors, pool, omp_get_max_threads(), out);
-}
+// A task whose labels are copied as they are checked, as other threads may write to theirs when the GIL is released.
+class Call {
+  public:
+    Call(py::handle feats_a, py::handle feats_b, py::handle factor, std::int64_t num_factors, std::int64_t channel_dim,
+         bool pool)
+        : task_(comoments_task(feats_a, feats_b, factor, num_factors, channel_dim, pool)) {
+        if (!task_.labels) return;
+        labels_.resize(static_cast<std::size_t>(task_.batch.size));
+        const char* from = reinterpret_cast<const char*>(task_.labels.values);
+        for (std::int64_t& label : labels_) {
+            std::memcpy(&label, from, sizeof label);  // it may lie at any address
+            if (label < 0 || label >= num_factors) refuse();
+            from += task_.labels.stride * static_cast<std::int64_t>(sizeof label);
+        }
+        task_.labels = {labels_.data(), 1};
+    }
+    Call(const Call&) = delete;
 
-// Refuses labels outside of [0, num_factors).
-cpu::Labels checked_labels(py::handle factor, std::int64_t batch, std::int64_t num_factors) {
-    const cpu::Labels labels = factor_labels(factor, batch, num_factors);
-    for (std::int64_t n = 0; labels && n < batch; ++n)
-        if (labels[n] < 0 || labels[n] >= num_factors) refuse();
-    return labels;
-}
+    std::int64_t channels() const { return task_.channel.size; }
+    bool labelled() const { return !labels_.empty(); }
+
+    // Fills [6][factors][channels].
+    void run(double* moments) const {
+        std::optional<py::gil_scoped_release> release;
+        if (task_.batch.size * task_.channel.size * task_.positions.size >= kKeepGilBelow) release.emplace();
+        cpu::comoments(task_, omp_get_max_threads(), moments);
+    }
+
+  private:
+    ComomentsTask task_;
+    std::vector<std::int64_t> labels_;
+};
 
 py::object comoments(py::handle feats_a, py::handle feats_b, py::handle factor, std::int64_t num_factors,
                      std::int64_t channel_dim, bool pool) {
-    cpu::FeaturePair pair = feature_pair(feats_a, feats_b, channel_dim);
-    const cpu::Labels labels = checked_labels(factor, pair.batch.size, num_factors);
-    Output<double> out = empty_float64({6, num_factors, pair.channel.size});
-    run(std::move(pair), labels, num_factors, pool, out.data);
+    const Call call(feats_a, feats_b, factor, num_factors, channel_dim, pool);
+    Output<double> out = empty<double>({6, num_factors, call.channels()});
+    call.run(out.data);
     return std::move(out.tensor);
 }
 
 py::tuple channel_bias(py::handle feats_a, py::handle feats_b, py::handle factor, std::int64_t num_factors,
                        std::int64_t channel_dim, bool pool, bool pearson) {
-    cpu::FeaturePair pair = feature_pair(feats_a, feats_b, channel_dim);
-    const cpu::Labels labels = checked_labels(factor, pair.batch.size, num_factors);
-    const std::int64_t channels = pair.channel.size, row = num_factors * channels;
+    const Call call(feats_a, feats_b, factor, num_factors, channel_dim, pool);
+    const std::int64_t channels = call.channels(), row = num_factors * channels;
     const Kind kind = pearson ? Kind::pearson : Kind::intraclass;
 
     static thread_local std::vector<double> moments;
     moments.resize(static_cast<std::size_t>(6 * row));
-    run(std::move(pair), labels, num_factors, pool, moments.data());
+    call.run(moments.data());
 
-    Output<double> mi = labels ? empty_float64({num_factors, channels}) : empty_float64({channels});
-    Output<double> corr = labels ? empty_float64({num_factors, channels}) : empty_float64({channels});
-    Output<std::int64_t> count = labels ? empty_int64({num_factors}) : empty_int64({});
+    const auto make = [&] {
+        return call.labelled() ? empty<double>({num_factors, channels}) : empty<double>({channels});
+    };
+    Output<double> mi = make(), corr = make();
+    Output<std::int64_t> count = call.labelled() ? empty<std::int64_t>({num_factors}) : empty<std::int64_t>({});
     const double* m = moments.data();
     for (std::int64_t i = 0; i < row; ++i) {
         corr.data[i] =

@@ -3,6 +3,7 @@
 #include <omp.h>
 #include <pybind11/stl.h>
 
+#include "bind/module.h"
 #include "bind/tensors.h"
 
 namespace sdfast {
@@ -16,7 +17,7 @@ std::uint64_t read_probe(py::handle tensor) {
         if (t.shape[d] > 1 && t.strides[d] * t.dtype.bits / 8 != bytes) refuse();
         bytes *= t.shape[d];
     }
-    const char* data = static_cast<const char*>(t.data) + t.byte_offset;
+    const char* data = data_of(t);
     const int threads = omp_get_max_threads();
     const py::gil_scoped_release release;
     std::uint64_t total = 0;

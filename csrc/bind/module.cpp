@@ -1,3 +1,5 @@
+#include "bind/module.h"
+
 #include "bind/tensors.h"
 #include "cpu/isa.h"
 

@@ -1,20 +1,15 @@
-// The module sdfast._cuda: tensors of one GPU in, launches on torch's stream.
+// What the files of this room add to the modules sdfast._C and sdfast._cuda.
 #pragma once
-#include "bind/tensors.h"
-#include "cuda/layout.h"
-#include "cuda/runtime.h"
+#include <pybind11/pybind11.h>
 
 namespace sdfast {
 
-// The GPU that all tensors are on, None left out. Refuses tensors on several.
-dlpack::Device one_device(std::initializer_list<py::handle> tensors);
+void bind_comoments(pybind11::module_& m);
+void bind_isa(pybind11::module_& m);
+void bind_static_dropout(pybind11::module_& m);
 
-// The same features as the kernels on GPUs take them.
-cuda::FeaturePair on_gpu(const cpu::FeaturePair& pair);
-
-void bind_cuda(py::module_& m);
-void bind_cuda_comoments(py::module_& m);
-void bind_cuda_static_dropout(py::module_& m);
-void bind_cuda_pairwise_correlation(py::module_& m);
+void bind_comoments_cuda(pybind11::module_& m);
+void bind_pairwise_correlation_cuda(pybind11::module_& m);
+void bind_static_dropout_cuda(pybind11::module_& m);
 
 }  // namespace sdfast

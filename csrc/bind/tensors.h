@@ -5,8 +5,6 @@
 #include <initializer_list>
 
 #include "core/dlpack.h"
-#include "cpu/layout.h"
-#include "cpu/static_dropout.h"
 
 namespace sdfast {
 
@@ -22,41 +20,27 @@ void find_torch(dlpack::DeviceType device);
 // A tensor's description, valid while the object lives. Refuses anything else, and tensors on other devices.
 dlpack::Tensor view(py::handle tensor);
 
+// The device that all tensors are on, None left out. Refuses tensors on several.
+dlpack::Device one_device(std::initializer_list<py::handle> tensors);
+
 // The stream of work on a device that torch uses now; null on the CPU.
 void* current_stream(const dlpack::Device& device);
 
-// The element type of features. Refuses types that are none.
-DType feature_dtype(const dlpack::DataType& type);
+inline char* data_of(const dlpack::Tensor& tensor) { return static_cast<char*>(tensor.data) + tensor.byte_offset; }
 
-char* data_of(const dlpack::Tensor& tensor);
-
-// An uninitialised CPU tensor of up to three dimensions and a pointer to its data.
+// An uninitialised tensor of up to three dimensions and a pointer to its data.
 template <class T>
 struct Output {
     py::object tensor;
     T* data;
 };
-Output<double> empty_float64(std::initializer_list<std::int64_t> shape);
-Output<std::int64_t> empty_int64(std::initializer_list<std::int64_t> shape);
 
-// The same on any device, by torch's own allocator.
-Output<double> empty_float64(std::initializer_list<std::int64_t> shape, const dlpack::Device& device);
-Output<float> empty_float32(std::initializer_list<std::int64_t> shape, const dlpack::Device& device);
-Output<std::int64_t> empty_int64(std::initializer_list<std::int64_t> shape, const dlpack::Device& device);
+// On the CPU, of doubles or 64-bit integers.
+template <class T>
+Output<T> empty(std::initializer_list<std::int64_t> shape);
 
-// Two feature tensors (N, C, ...) of one shape and dtype.
-cpu::FeaturePair feature_pair(py::handle feats_a, py::handle feats_b, std::int64_t channel_dim);
-
-// Labels of the batch, not read; none for None.
-cpu::Labels factor_labels(py::handle factor, std::int64_t batch, std::int64_t num_factors);
-
-// All of a StaticDropout but the number that its seed holds, which may be on another device: `seed` is where it is.
-cpu::StaticDropoutTask static_dropout_task(py::handle x, py::handle out, py::handle seed_tensor, float p,
-                                           py::handle mask, py::handle channel_weight, int granularity, bool rescale,
-                                           std::int64_t channel_dim, const std::uint64_t*& seed);
-
-void bind_comoments(py::module_& m);
-void bind_static_dropout(py::module_& m);
-void bind_isa(py::module_& m);
+// On any device, by torch's own allocator; also of floats.
+template <class T>
+Output<T> empty(std::initializer_list<std::int64_t> shape, const dlpack::Device& device);
 
 }  // namespace sdfast

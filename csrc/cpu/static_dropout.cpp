@@ -5,32 +5,30 @@
 #include <cstring>
 #include <utility>
 
+#include "core/division.h"
 #include "core/philox.h"
-#include "core/static_dropout.h"
 #include "cpu/isa.h"
 #include "cpu/mask_rows.h"
+#include "cpu/parallel.h"
 #include "cpu/static_dropout_lanes.h"
 
 namespace sdfast::cpu {
 namespace {
 
-constexpr std::int64_t kBytesPerThread = 128 * 1024;  // below this, waking a thread costs more than it saves
-constexpr std::int64_t kPiece = 4096;                 // elements of a row handled at a time; their draws stay in cache
-constexpr std::int64_t kFetched = 12 * 1024;          // bytes that are fetched before their turn
-constexpr std::int64_t kPastCaches = 32 << 20;        // bytes of an output that no cache holds until it is read
-constexpr std::int64_t kRound = 64;                   // elements that pieces are multiples of
-constexpr std::size_t kWaiting = 64;                  // pieces done before their places are cleared
-constexpr std::int64_t kShortRow = 1024;              // several of these share a batch of draws
+constexpr std::int64_t kPiece = 4096;           // elements of a row handled at a time; their draws stay in cache
+constexpr std::int64_t kFetched = 12 * 1024;    // bytes that are fetched before their turn
+constexpr std::int64_t kPastCaches = 32 << 20;  // bytes of an output that no cache holds until it is read
+constexpr std::int64_t kRound = 64;             // elements that pieces are multiples of
+constexpr std::size_t kWaiting = 64;            // pieces done before their places are cleared
+constexpr std::int64_t kShortRow = 1024;        // several of these share a batch of draws
 
 using philox::kDraws;
-
-std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 class StaticDropout {
   public:
     explicit StaticDropout(const StaticDropoutTask& task);
 
-    void run(int max_threads);
+    void run(int max_threads) const;
 
   private:
     class Worker;
@@ -45,11 +43,11 @@ class StaticDropout {
 
     const StaticDropoutTask& task_;
     const StaticDropoutKernels& kernels_ = static_dropout_kernels();
-    std::int64_t item_;
+    const std::uint64_t seed_ = *task_.seed;
+    const std::int64_t item_ = task_.item();
     Dim batch_, channel_;
-    std::vector<Dim> positions_;
+    Dims positions_;
     bool vectors_;           // no positions: the channels take their place in the draws
-    std::int64_t size_ = 1;  // positions
     std::int64_t counters_;  // of a row
     float rate_;
     std::vector<float> rates_;  // of the channels, 65536 p w
@@ -63,13 +61,12 @@ class StaticDropout {
 
 StaticDropout::StaticDropout(const StaticDropoutTask& task)
     : task_(task),
-      item_(static_cast<std::int64_t>(size_of(task.dtype))),
       batch_(task.batch),
       channel_(task.channel),
       positions_(task.positions),
-      vectors_(std::all_of(positions_.begin(), positions_.end(), [](const Dim& d) { return d.size == 1; })),
+      vectors_(positions_.size == 1),
       rate_(task.p * 65536.0f),
-      in_place_(task.x == task.out) {
+      in_place_(task.in_place()) {
     if (task_.channel_weight)
         for (std::int64_t c = 0; c < channel_.size; ++c) {
             rates_.push_back(drop_rate(task_.p, task_.channel_weight[c]));
@@ -79,41 +76,43 @@ StaticDropout::StaticDropout(const StaticDropoutTask& task)
     if (task_.granularity != Granularity::element) {
         const std::int64_t draws = task_.granularity == Granularity::region ? batch_.size : batch_.size * channel_.size;
         shared_.resize(static_cast<std::size_t>(ceil_div(draws, kDraws) * kDraws + kDrawSlack));
-        kernels_.draws(task_.seed, 0, ceil_div(draws, kDraws), shared_.data());
+        kernels_.draws(seed_, 0, ceil_div(draws, kDraws), shared_.data());
     }
     if (vectors_) {
-        positions_ = {channel_};
+        positions_ = {};
+        positions_.push_back(channel_);
         channel_ = {1, 0, 0};
     }
-    for (const Dim& d : positions_) size_ *= d.size;
-    bytes_ = batch_.size * channel_.size * size_ * item_;
+    bytes_ = batch_.size * channel_.size * positions_.size * item_;
     past_caches_ = !in_place_ && bytes_ >= kPastCaches;
     join_rows();
-    counters_ = ceil_div(size_, kDraws);
+    counters_ = ceil_div(positions_.size, kDraws);
 }
 
 // Rows that follow each other in memory and in the draws, at one rate, make longer rows.
 void StaticDropout::join_rows() {
-    const std::int64_t bytes = size_ * item_;
+    std::int64_t size = positions_.size;
+    const std::int64_t bytes = size * item_;
     const auto follows = [](const Dim& d, std::int64_t stride) {
         return d.size == 1 || (d.stride_a == stride && d.stride_b == stride);
     };
     const bool one_rate = rates_.empty() && !task_.mask && task_.granularity == Granularity::element;
-    if (!one_rate || size_ % kDraws != 0 || !positions_run() || !follows(channel_, bytes) ||
+    if (!one_rate || size % kDraws != 0 || !positions_run() || !follows(channel_, bytes) ||
         !follows(batch_, bytes * channel_.size))
         return;
     std::int64_t rows = batch_.size * channel_.size;
-    for (; rows % 2 == 0 && size_ * 2 <= kPiece; rows /= 2) size_ *= 2;
+    for (; rows % 2 == 0 && size * 2 <= kPiece; rows /= 2) size *= 2;
     batch_ = {1, 0, 0};
-    channel_ = {rows, size_ * item_, size_ * item_};
-    positions_ = {{size_, item_, item_}};
+    channel_ = {rows, size * item_, size * item_};
+    positions_ = {};
+    positions_.push_back({size, item_, item_});
     vectors_ = false;
 }
 
 bool StaticDropout::positions_run() const {
     std::int64_t stride = item_;
-    for (std::size_t d = positions_.size(); d-- > 0;) {
-        const Dim& dim = positions_[d];
+    for (int d = positions_.count; d-- > 0;) {
+        const Dim& dim = positions_.dims[d];
         if (dim.size > 1 && (dim.stride_a != stride || dim.stride_b != stride)) return false;
         stride *= dim.size;
     }
@@ -175,14 +174,14 @@ void StaticDropout::Worker::draw(std::int64_t row, std::int64_t last_row, const 
     const std::int64_t pitch = owner_.counters_ * kDraws;
     const auto counter = [&](std::int64_t r) { return static_cast<std::uint64_t>(r * owner_.counters_); };
     if (pitch > kShortRow) {
-        d.seed = task_.seed;
+        d.seed = owner_.seed_;
         d.first = counter(row) * kDraws + static_cast<std::uint64_t>(span.begin);
         return;
     }
     if (row < first_drawn_ || row >= last_drawn_) {
         first_drawn_ = row;
         last_drawn_ = std::min(last_row, row + kPiece / pitch);
-        owner_.kernels_.draws(task_.seed, counter(row), (last_drawn_ - row) * owner_.counters_, draws_.data());
+        owner_.kernels_.draws(owner_.seed_, counter(row), (last_drawn_ - row) * owner_.counters_, draws_.data());
     }
     d.draws = draws_.data() + (row - first_drawn_) * pitch + span.begin;
 }
@@ -276,7 +275,8 @@ void StaticDropout::Worker::rate_channels(float value, std::int64_t first, Decis
 void StaticDropout::Worker::decide_vector(std::int64_t n, std::int64_t last_row, const Span& span, Decision& d) {
     rate_channels(mask_.values() ? *mask_.values() : 1.0f, span.begin, d);
     if (task_.granularity == Granularity::element) draw(n, last_row, span, d);
-    if (task_.granularity == Granularity::channel) d.draws = owner_.shared_.data() + n * owner_.size_ + span.begin;
+    if (task_.granularity == Granularity::channel)
+        d.draws = owner_.shared_.data() + n * owner_.positions_.size + span.begin;
     if (task_.granularity == Granularity::region) d.draw = owner_.shared_[static_cast<std::size_t>(n)];
 }
 
@@ -287,7 +287,7 @@ Fetch StaticDropout::Worker::fetch_of(const Piece& piece) const {
 
 void StaticDropout::Worker::rows_of_positions(std::int64_t first, std::int64_t last, bool contiguous) {
     const std::int64_t channels = owner_.channel_.size;
-    const std::vector<Span> all{{0, owner_.size_, true}};
+    const std::vector<Span> all{{0, owner_.positions_.size, true}};
     for (std::int64_t row = first; row < last; ++row) {
         const std::int64_t n = row / channels, c = row % channels;
         if (n != entry_) work_off(0, last, contiguous);  // they need the mask that is about to change
@@ -309,7 +309,7 @@ void StaticDropout::Worker::rows_of_positions(std::int64_t first, std::int64_t l
                 done = span.end;
             }
         }
-        copy(x, out, {done, owner_.size_, false}, contiguous);
+        copy(x, out, {done, owner_.positions_.size, false}, contiguous);
     }
     work_off(0, last, contiguous);
 }
@@ -324,11 +324,11 @@ void StaticDropout::Worker::rows_of_channels(std::int64_t first, std::int64_t la
     for (std::int64_t unit = first; unit < last; ++unit) {
         const std::int64_t n = unit / owner_.counters_, group = unit % owner_.counters_;
         enter(n);
-        const std::int64_t begin = group * kDraws, end = std::min(begin + kDraws, owner_.size_);
+        const std::int64_t begin = group * kDraws, end = std::min(begin + kDraws, owner_.positions_.size);
         const float* values = mask_.values();
         const bool none = values && std::all_of(values + begin, values + end, [](float v) { return v == 0; });
         if (!none && owner_.shared_.empty())
-            owner_.kernels_.draws_across(task_.seed,
+            owner_.kernels_.draws_across(owner_.seed_,
                                          static_cast<std::uint64_t>(n * channels * owner_.counters_ + group),
                                          static_cast<std::uint64_t>(owner_.counters_), channels, draws_.data(), pitch);
         walk_.seek(begin);
@@ -338,7 +338,7 @@ void StaticDropout::Worker::rows_of_channels(std::int64_t first, std::int64_t la
             const float value = values ? values[position] : 1.0f;
             // Rows that are left out fetch for those that are not.
             const std::int64_t later = position + kDraws;
-            const bool wanted = !owner_.in_place_ || !values || later >= owner_.size_ || values[later] != 0;
+            const bool wanted = !owner_.in_place_ || !values || later >= owner_.positions_.size || values[later] != 0;
             const Fetch fetch = {x + ahead, owner_.reads_out() ? out + ahead : nullptr, wanted ? bytes : 0};
             if (value == 0) {
                 if (!owner_.in_place_)
@@ -360,13 +360,13 @@ void StaticDropout::Worker::rows_of_channels(std::int64_t first, std::int64_t la
     }
 }
 
-void StaticDropout::run(int max_threads) {
+void StaticDropout::run(int max_threads) const {
     const bool contiguous = positions_run();
     const bool by_channels = !contiguous && channels_run() && channel_.size >= kDraws;
     const std::int64_t units = by_channels ? batch_.size * counters_ : batch_.size * channel_.size;
     const std::int64_t useful = std::clamp<std::int64_t>(bytes_ / kBytesPerThread, 1, units);
     const int threads = static_cast<int>(std::min<std::int64_t>(max_threads, useful));
-    const auto share = [&](int i) {
+    in_parallel(threads, [&](int i) {
         Worker worker(*this);
         const std::int64_t first = units * i / threads, last = units * (i + 1) / threads;
         if (by_channels)
@@ -375,13 +375,7 @@ void StaticDropout::run(int max_threads) {
             worker.rows_of_positions(first, last, contiguous);
         // What went past the caches is not ordered by the threads' joining alone.
         std::atomic_thread_fence(std::memory_order_seq_cst);
-    };
-    if (threads == 1) {
-        share(0);  // even a parallel region of one thread costs a system call
-    } else {
-#pragma omp parallel for num_threads(threads) schedule(static, 1)
-        for (int i = 0; i < threads; ++i) share(i);
-    }
+    });
 }
 
 }  // namespace

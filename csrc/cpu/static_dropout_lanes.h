@@ -24,8 +24,8 @@ struct Decision {
     const std::uint8_t* marks;  // if rates is binary: bit first_mark + i is the factor of i; three bytes more are read
     std::int64_t first_mark;
     const float* factors;            // [length], if rates is varied
-    const std::int32_t* thresholds;  // [length], if rates is given, T itself,
-    const float* scales;             // [length], and what is kept is multiplied by, if it is
+    const std::int32_t* thresholds;  // [length], if rates is given: T of each element,
+    const float* scales;             // [length], and what rescaling multiplies the element by
     bool rescale;                    // multiply what is kept by 65536 / (65536 - T)
     bool past_caches;                // the output is too large to be found in a cache later
     Fetch fetch;

@@ -24,9 +24,10 @@ bool has_vectors(const SampleMatrix& m, std::int64_t item) {
 
 ComomentsPlan moments_of(const SampleMatrix& m, const PairwiseCorrelationTask& task, int processors) {
     ComomentsTask of;
-    of.pair = {m.data, m.data, task.dtype, {}, {m.channels, m.channel_stride, m.channel_stride}, {}};
-    of.pair.positions.push_back({task.samples, m.sample_stride, m.sample_stride});
-    of.pool = false;
+    of.a = of.b = m.data;
+    of.dtype = task.dtype;
+    of.batch = {task.samples, m.sample_stride, m.sample_stride};
+    of.channel = {m.channels, m.channel_stride, m.channel_stride};
     return plan_comoments(of, processors);
 }
 

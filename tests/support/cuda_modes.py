@@ -25,7 +25,7 @@ KERNELS = sorted((CSRC / "cuda").glob("*.cu"))
 HOST = [
     *sorted(path for path in (CSRC / "cuda").glob("*.cpp") if path.stem != "runtime"),
     *sorted(path for path in (CSRC / "bind").glob("*cuda.cpp") if path.stem != "module_cuda"),
-    *(CSRC / name for name in ("bind/tasks.cpp", "bind/tensors.cpp", "cpu/layout.cpp")),
+    *(CSRC / name for name in ("bind/tasks.cpp", "bind/tensors.cpp", "core/layout.cpp")),
 ]
 
 

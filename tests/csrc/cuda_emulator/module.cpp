@@ -1,6 +1,7 @@
 // sdfast._cuda's own bindings and kernels on emulated GPUs, with tensors of the CPU.
 #include "bind/module.h"
 
+#include "bind/tensors.h"
 #include "core/division.h"
 #include "cuda/pairwise_correlation.h"
 #include "emulator.h"
@@ -49,7 +50,9 @@ void find_emulated_torch() {
 
 PYBIND11_MODULE(emulated_cuda, m) {
     sdfast::find_emulated_torch();
-    sdfast::bind_cuda(m);
+    sdfast::bind_comoments_cuda(m);
+    sdfast::bind_pairwise_correlation_cuda(m);
+    sdfast::bind_static_dropout_cuda(m);
     m.def("set_processors", [](int count) { sdfast::cuda::emulated_processors = count; });
     m.def("set_order", [](std::uint64_t seed) { sdfast::cuda::order_seed = seed; });
     m.def("current_gpu", [] { return sdfast::cuda::current_gpu; });
