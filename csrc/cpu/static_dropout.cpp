@@ -1,36 +1,34 @@
-#include "cpu/dropout.h"
+#include "cpu/static_dropout.h"
 
 #include <algorithm>
 #include <atomic>
 #include <cstring>
 #include <utility>
 
-#include "core/dropout.h"
+#include "core/division.h"
 #include "core/philox.h"
-#include "cpu/dropout_lanes.h"
 #include "cpu/isa.h"
 #include "cpu/mask_rows.h"
+#include "cpu/parallel.h"
+#include "cpu/static_dropout_lanes.h"
 
 namespace sdfast::cpu {
 namespace {
 
-constexpr std::int64_t kBytesPerThread = 128 * 1024;  // below this, waking a thread costs more than it saves
-constexpr std::int64_t kPiece = 4096;                 // elements of a row handled at a time; their draws stay in cache
-constexpr std::int64_t kFetched = 12 * 1024;          // bytes that are fetched before their turn
-constexpr std::int64_t kPastCaches = 32 << 20;        // bytes of an output that no cache holds until it is read
-constexpr std::int64_t kRound = 64;                   // elements that pieces are multiples of
-constexpr std::size_t kWaiting = 64;                  // pieces done before their places are cleared
-constexpr std::int64_t kShortRow = 1024;              // several of these share a batch of draws
+constexpr std::int64_t kPiece = 4096;           // elements of a row handled at a time; their draws stay in cache
+constexpr std::int64_t kFetched = 12 * 1024;    // bytes that are fetched before their turn
+constexpr std::int64_t kPastCaches = 32 << 20;  // bytes of an output that no cache holds until it is read
+constexpr std::int64_t kRound = 64;             // elements that pieces are multiples of
+constexpr std::size_t kWaiting = 64;            // pieces done before their places are cleared
+constexpr std::int64_t kShortRow = 1024;        // several of these share a batch of draws
 
 using philox::kDraws;
 
-std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-
-class Dropout {
+class StaticDropout {
   public:
-    explicit Dropout(const DropoutTask& task);
+    explicit StaticDropout(const StaticDropoutTask& task);
 
-    void run(int max_threads);
+    void run(int max_threads) const;
 
   private:
     class Worker;
@@ -43,13 +41,13 @@ class Dropout {
     bool channels_run() const { return channel_.stride_a == item_ && channel_.stride_b == item_; }
     float rate(std::int64_t c) const { return rates_.empty() ? rate_ : rates_[static_cast<std::size_t>(c)]; }
 
-    const DropoutTask& task_;
-    const DropoutKernels& kernels_ = dropout_kernels();
-    std::int64_t item_;
+    const StaticDropoutTask& task_;
+    const StaticDropoutKernels& kernels_ = static_dropout_kernels();
+    const std::uint64_t seed_ = *task_.seed;
+    const std::int64_t item_ = task_.item();
     Dim batch_, channel_;
-    std::vector<Dim> positions_;
+    Dims positions_;
     bool vectors_;           // no positions: the channels take their place in the draws
-    std::int64_t size_ = 1;  // positions
     std::int64_t counters_;  // of a row
     float rate_;
     std::vector<float> rates_;  // of the channels, 65536 p w
@@ -61,15 +59,14 @@ class Dropout {
     bool past_caches_;
 };
 
-Dropout::Dropout(const DropoutTask& task)
+StaticDropout::StaticDropout(const StaticDropoutTask& task)
     : task_(task),
-      item_(static_cast<std::int64_t>(size_of(task.dtype))),
       batch_(task.batch),
       channel_(task.channel),
       positions_(task.positions),
-      vectors_(std::all_of(positions_.begin(), positions_.end(), [](const Dim& d) { return d.size == 1; })),
+      vectors_(positions_.size == 1),
       rate_(task.p * 65536.0f),
-      in_place_(task.x == task.out) {
+      in_place_(task.in_place()) {
     if (task_.channel_weight)
         for (std::int64_t c = 0; c < channel_.size; ++c) {
             rates_.push_back(drop_rate(task_.p, task_.channel_weight[c]));
@@ -79,41 +76,43 @@ Dropout::Dropout(const DropoutTask& task)
     if (task_.granularity != Granularity::element) {
         const std::int64_t draws = task_.granularity == Granularity::region ? batch_.size : batch_.size * channel_.size;
         shared_.resize(static_cast<std::size_t>(ceil_div(draws, kDraws) * kDraws + kDrawSlack));
-        kernels_.draws(task_.seed, 0, ceil_div(draws, kDraws), shared_.data());
+        kernels_.draws(seed_, 0, ceil_div(draws, kDraws), shared_.data());
     }
     if (vectors_) {
-        positions_ = {channel_};
+        positions_ = {};
+        positions_.push_back(channel_);
         channel_ = {1, 0, 0};
     }
-    for (const Dim& d : positions_) size_ *= d.size;
-    bytes_ = batch_.size * channel_.size * size_ * item_;
+    bytes_ = batch_.size * channel_.size * positions_.size * item_;
     past_caches_ = !in_place_ && bytes_ >= kPastCaches;
     join_rows();
-    counters_ = ceil_div(size_, kDraws);
+    counters_ = ceil_div(positions_.size, kDraws);
 }
 
 // Rows that follow each other in memory and in the draws, at one rate, make longer rows.
-void Dropout::join_rows() {
-    const std::int64_t bytes = size_ * item_;
+void StaticDropout::join_rows() {
+    std::int64_t size = positions_.size;
+    const std::int64_t bytes = size * item_;
     const auto follows = [](const Dim& d, std::int64_t stride) {
         return d.size == 1 || (d.stride_a == stride && d.stride_b == stride);
     };
     const bool one_rate = rates_.empty() && !task_.mask && task_.granularity == Granularity::element;
-    if (!one_rate || size_ % kDraws != 0 || !positions_run() || !follows(channel_, bytes) ||
+    if (!one_rate || size % kDraws != 0 || !positions_run() || !follows(channel_, bytes) ||
         !follows(batch_, bytes * channel_.size))
         return;
     std::int64_t rows = batch_.size * channel_.size;
-    for (; rows % 2 == 0 && size_ * 2 <= kPiece; rows /= 2) size_ *= 2;
+    for (; rows % 2 == 0 && size * 2 <= kPiece; rows /= 2) size *= 2;
     batch_ = {1, 0, 0};
-    channel_ = {rows, size_ * item_, size_ * item_};
-    positions_ = {{size_, item_, item_}};
+    channel_ = {rows, size * item_, size * item_};
+    positions_ = {};
+    positions_.push_back({size, item_, item_});
     vectors_ = false;
 }
 
-bool Dropout::positions_run() const {
+bool StaticDropout::positions_run() const {
     std::int64_t stride = item_;
-    for (std::size_t d = positions_.size(); d-- > 0;) {
-        const Dim& dim = positions_[d];
+    for (int d = positions_.count; d-- > 0;) {
+        const Dim& dim = positions_.dims[d];
         if (dim.size > 1 && (dim.stride_a != stride || dim.stride_b != stride)) return false;
         stride *= dim.size;
     }
@@ -121,9 +120,9 @@ bool Dropout::positions_run() const {
 }
 
 // One thread's share of the rows.
-class Dropout::Worker {
+class StaticDropout::Worker {
   public:
-    explicit Worker(const Dropout& owner)
+    explicit Worker(const StaticDropout& owner)
         : owner_(owner),
           task_(owner.task_),
           mask_(task_.mask, task_.positions),
@@ -156,8 +155,8 @@ class Dropout::Worker {
     void apply(const Piece& piece, const Decision& decision, bool contiguous);
     void copy(const char* x, char* out, const Span& span, bool contiguous);
 
-    const Dropout& owner_;
-    const DropoutTask& task_;
+    const StaticDropout& owner_;
+    const StaticDropoutTask& task_;
     MaskRows mask_;
     Walk walk_;
     std::vector<std::uint16_t> draws_;
@@ -171,23 +170,23 @@ class Dropout::Worker {
 
 // Draws of a span of a row. Long rows make them as they go; short ones from a batch for several, as counters run on
 // from row to row.
-void Dropout::Worker::draw(std::int64_t row, std::int64_t last_row, const Span& span, Decision& d) {
+void StaticDropout::Worker::draw(std::int64_t row, std::int64_t last_row, const Span& span, Decision& d) {
     const std::int64_t pitch = owner_.counters_ * kDraws;
     const auto counter = [&](std::int64_t r) { return static_cast<std::uint64_t>(r * owner_.counters_); };
     if (pitch > kShortRow) {
-        d.seed = task_.seed;
+        d.seed = owner_.seed_;
         d.first = counter(row) * kDraws + static_cast<std::uint64_t>(span.begin);
         return;
     }
     if (row < first_drawn_ || row >= last_drawn_) {
         first_drawn_ = row;
         last_drawn_ = std::min(last_row, row + kPiece / pitch);
-        owner_.kernels_.draws(task_.seed, counter(row), (last_drawn_ - row) * owner_.counters_, draws_.data());
+        owner_.kernels_.draws(owner_.seed_, counter(row), (last_drawn_ - row) * owner_.counters_, draws_.data());
     }
     d.draws = draws_.data() + (row - first_drawn_) * pitch + span.begin;
 }
 
-void Dropout::Worker::copy(const char* x, char* out, const Span& span, bool contiguous) {
+void StaticDropout::Worker::copy(const char* x, char* out, const Span& span, bool contiguous) {
     if (owner_.in_place_ || span.length() == 0) return;
     const std::int64_t item = owner_.item_;
     if (contiguous) {
@@ -199,7 +198,7 @@ void Dropout::Worker::copy(const char* x, char* out, const Span& span, bool cont
         std::memcpy(out + walk_.b(), x + walk_.a(), static_cast<std::size_t>(item));
 }
 
-void Dropout::Worker::apply(const Piece& piece, const Decision& decision, bool contiguous) {
+void StaticDropout::Worker::apply(const Piece& piece, const Decision& decision, bool contiguous) {
     const bool draws = task_.granularity == Granularity::element && !decision.draws;
     const auto run = (draws ? owner_.kernels_.drop : owner_.kernels_.apply)[static_cast<int>(task_.dtype)];
     const std::int64_t item = owner_.item_;
@@ -217,13 +216,13 @@ void Dropout::Worker::apply(const Piece& piece, const Decision& decision, bool c
 }
 
 // Works on pieces that came before; meanwhile the memory of this one is fetched.
-void Dropout::Worker::submit(const Piece& piece, std::int64_t last_row, bool contiguous) {
+void StaticDropout::Worker::submit(const Piece& piece, std::int64_t last_row, bool contiguous) {
     waiting_.push_back(piece);
     waiting_bytes_ += piece.span.length() * owner_.item_;
     work_off(kFetched, last_row, contiguous);
 }
 
-void Dropout::Worker::work_off(std::int64_t bytes, std::int64_t last_row, bool contiguous) {
+void StaticDropout::Worker::work_off(std::int64_t bytes, std::int64_t last_row, bool contiguous) {
     for (; worked_ < waiting_.size(); ++worked_) {
         const Piece& piece = waiting_[worked_];
         const std::int64_t behind = waiting_bytes_ - piece.span.length() * owner_.item_;
@@ -245,7 +244,8 @@ void Dropout::Worker::work_off(std::int64_t bytes, std::int64_t last_row, bool c
 }
 
 // Over a run of positions of channel c.
-void Dropout::Worker::decide(std::int64_t n, std::int64_t c, std::int64_t last_row, const Span& span, Decision& d) {
+void StaticDropout::Worker::decide(std::int64_t n, std::int64_t c, std::int64_t last_row, const Span& span,
+                                   Decision& d) {
     const std::int64_t row = n * owner_.channel_.size + c;
     d.rate = owner_.rate(c);
     if (!span.ones && mask_.marks()) {
@@ -262,7 +262,7 @@ void Dropout::Worker::decide(std::int64_t n, std::int64_t c, std::int64_t last_r
 }
 
 // Of channels from `first` on, where the mask has one value. A rate times that is the same in either order.
-void Dropout::Worker::rate_channels(float value, std::int64_t first, Decision& d) const {
+void StaticDropout::Worker::rate_channels(float value, std::int64_t first, Decision& d) const {
     d.rate = owner_.rates_.empty() ? owner_.rate_ * value : value;
     if (owner_.rates_.empty()) return;
     d.rates = value == 1 ? Rates::given : Rates::varied;
@@ -272,21 +272,22 @@ void Dropout::Worker::rate_channels(float value, std::int64_t first, Decision& d
 }
 
 // Over a run of channels, where there are no positions.
-void Dropout::Worker::decide_vector(std::int64_t n, std::int64_t last_row, const Span& span, Decision& d) {
+void StaticDropout::Worker::decide_vector(std::int64_t n, std::int64_t last_row, const Span& span, Decision& d) {
     rate_channels(mask_.values() ? *mask_.values() : 1.0f, span.begin, d);
     if (task_.granularity == Granularity::element) draw(n, last_row, span, d);
-    if (task_.granularity == Granularity::channel) d.draws = owner_.shared_.data() + n * owner_.size_ + span.begin;
+    if (task_.granularity == Granularity::channel)
+        d.draws = owner_.shared_.data() + n * owner_.positions_.size + span.begin;
     if (task_.granularity == Granularity::region) d.draw = owner_.shared_[static_cast<std::size_t>(n)];
 }
 
-Fetch Dropout::Worker::fetch_of(const Piece& piece) const {
+Fetch StaticDropout::Worker::fetch_of(const Piece& piece) const {
     const std::int64_t begin = piece.span.begin * owner_.item_;
     return {piece.x + begin, owner_.reads_out() ? piece.out + begin : nullptr, piece.span.length() * owner_.item_};
 }
 
-void Dropout::Worker::rows_of_positions(std::int64_t first, std::int64_t last, bool contiguous) {
+void StaticDropout::Worker::rows_of_positions(std::int64_t first, std::int64_t last, bool contiguous) {
     const std::int64_t channels = owner_.channel_.size;
-    const std::vector<Span> all{{0, owner_.size_, true}};
+    const std::vector<Span> all{{0, owner_.positions_.size, true}};
     for (std::int64_t row = first; row < last; ++row) {
         const std::int64_t n = row / channels, c = row % channels;
         if (n != entry_) work_off(0, last, contiguous);  // they need the mask that is about to change
@@ -308,13 +309,13 @@ void Dropout::Worker::rows_of_positions(std::int64_t first, std::int64_t last, b
                 done = span.end;
             }
         }
-        copy(x, out, {done, owner_.size_, false}, contiguous);
+        copy(x, out, {done, owner_.positions_.size, false}, contiguous);
     }
     work_off(0, last, contiguous);
 }
 
 // Channels lie side by side: eight positions at a time, whose draws come from one counter a channel.
-void Dropout::Worker::rows_of_channels(std::int64_t first, std::int64_t last) {
+void StaticDropout::Worker::rows_of_channels(std::int64_t first, std::int64_t last) {
     const std::int64_t channels = owner_.channel_.size;
     const std::int64_t pitch = channels + kDrawSlack;
     const auto apply = owner_.kernels_.apply[static_cast<int>(task_.dtype)];
@@ -323,11 +324,11 @@ void Dropout::Worker::rows_of_channels(std::int64_t first, std::int64_t last) {
     for (std::int64_t unit = first; unit < last; ++unit) {
         const std::int64_t n = unit / owner_.counters_, group = unit % owner_.counters_;
         enter(n);
-        const std::int64_t begin = group * kDraws, end = std::min(begin + kDraws, owner_.size_);
+        const std::int64_t begin = group * kDraws, end = std::min(begin + kDraws, owner_.positions_.size);
         const float* values = mask_.values();
         const bool none = values && std::all_of(values + begin, values + end, [](float v) { return v == 0; });
         if (!none && owner_.shared_.empty())
-            owner_.kernels_.draws_across(task_.seed,
+            owner_.kernels_.draws_across(owner_.seed_,
                                          static_cast<std::uint64_t>(n * channels * owner_.counters_ + group),
                                          static_cast<std::uint64_t>(owner_.counters_), channels, draws_.data(), pitch);
         walk_.seek(begin);
@@ -337,7 +338,7 @@ void Dropout::Worker::rows_of_channels(std::int64_t first, std::int64_t last) {
             const float value = values ? values[position] : 1.0f;
             // Rows that are left out fetch for those that are not.
             const std::int64_t later = position + kDraws;
-            const bool wanted = !owner_.in_place_ || !values || later >= owner_.size_ || values[later] != 0;
+            const bool wanted = !owner_.in_place_ || !values || later >= owner_.positions_.size || values[later] != 0;
             const Fetch fetch = {x + ahead, owner_.reads_out() ? out + ahead : nullptr, wanted ? bytes : 0};
             if (value == 0) {
                 if (!owner_.in_place_)
@@ -359,13 +360,13 @@ void Dropout::Worker::rows_of_channels(std::int64_t first, std::int64_t last) {
     }
 }
 
-void Dropout::run(int max_threads) {
+void StaticDropout::run(int max_threads) const {
     const bool contiguous = positions_run();
     const bool by_channels = !contiguous && channels_run() && channel_.size >= kDraws;
     const std::int64_t units = by_channels ? batch_.size * counters_ : batch_.size * channel_.size;
     const std::int64_t useful = std::clamp<std::int64_t>(bytes_ / kBytesPerThread, 1, units);
     const int threads = static_cast<int>(std::min<std::int64_t>(max_threads, useful));
-    const auto share = [&](int i) {
+    in_parallel(threads, [&](int i) {
         Worker worker(*this);
         const std::int64_t first = units * i / threads, last = units * (i + 1) / threads;
         if (by_channels)
@@ -374,17 +375,11 @@ void Dropout::run(int max_threads) {
             worker.rows_of_positions(first, last, contiguous);
         // What went past the caches is not ordered by the threads' joining alone.
         std::atomic_thread_fence(std::memory_order_seq_cst);
-    };
-    if (threads == 1) {
-        share(0);  // even a parallel region of one thread costs a system call
-    } else {
-#pragma omp parallel for num_threads(threads) schedule(static, 1)
-        for (int i = 0; i < threads; ++i) share(i);
-    }
+    });
 }
 
 }  // namespace
 
-void dropout(const DropoutTask& task, int max_threads) { Dropout(task).run(max_threads); }
+void static_dropout(const StaticDropoutTask& task, int max_threads) { StaticDropout(task).run(max_threads); }
 
 }  // namespace sdfast::cpu

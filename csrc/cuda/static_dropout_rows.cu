@@ -1,6 +1,6 @@
 // StaticDropout of positions that lie side by side, or anyhow. A block has groups of eight positions of some rows.
 #include "cuda/dispatch.h"
-#include "cuda/dropout_block.h"
+#include "cuda/static_dropout_block.h"
 
 namespace sdfast::cuda {
 namespace {
@@ -10,7 +10,7 @@ struct Place {
     std::int64_t n, group, channel;
 };
 
-__device__ inline Place place_of(const DropoutTask& t) {
+__device__ inline Place place_of(const StaticDropoutPlan& t) {
     const std::int64_t block = block_index(), tile = block % t.tiles, chunk = block / t.tiles % t.chunks;
     return {block / t.tiles / t.chunks, tile * t.lanes, chunk * t.rounds * (kDropoutThreads >> t.lanes_log2)};
 }
@@ -22,7 +22,7 @@ struct Row {
     bool wanted = false;
 };
 
-__device__ inline Row row_at(const DropoutTask& t, std::int64_t n, std::int64_t c) {
+__device__ inline Row row_at(const StaticDropoutPlan& t, std::int64_t n, std::int64_t c) {
     Row row{row_rate(t, t.channels_as_positions ? 0 : c), {1, 1.0f}, true};
     if (t.rates == Rates::row) row.verdict = row_verdict(t, n, c);
     if (t.in_place()) row.wanted = row.verdict.threshold != 0 && (t.rates != Rates::product || row.rate != 0);
@@ -35,7 +35,7 @@ constexpr int kRows = sizeof(T) == 2 ? 2 : 1;
 
 // A thread has a group of a row: its loads and stores are 16 bytes each.
 template <class T>
-__global__ void __launch_bounds__(kDropoutThreads, 4) vector_rows(const __grid_constant__ DropoutTask t) {
+__global__ void __launch_bounds__(kDropoutThreads, 4) vector_rows(const __grid_constant__ StaticDropoutPlan t) {
     constexpr int V = kVector<T>, kLoads = kGroup / V;
     PositionRates& rates = shared<PositionRates>();
     const Place place = place_of(t);
@@ -95,7 +95,7 @@ struct DrawnRates {
 
 // A thread draws for a group of a row, and moves elements that lie side by side with its neighbours'.
 template <class T>
-__global__ void __launch_bounds__(kDropoutThreads, 3) scalar_rows(const __grid_constant__ DropoutTask t) {
+__global__ void __launch_bounds__(kDropoutThreads, 3) scalar_rows(const __grid_constant__ StaticDropoutPlan t) {
     DrawnRates& scratch = shared<DrawnRates>();
     const Place place = place_of(t);
     if (t.rates != Rates::row) fill(scratch.rates, t, place.n, place.group * kGroup, t.lanes * kGroup);
@@ -119,7 +119,7 @@ __global__ void __launch_bounds__(kDropoutThreads, 3) scalar_rows(const __grid_c
             const Verdict row = t.rates == Rates::row ? row_verdict(t, place.n, c) : Verdict{0, 1.0f};
             const Verdict here = verdict_at(t, scratch.rates, i, rate, row);
             if (t.in_place() && here.threshold == 0) continue;
-            const Offsets at = t.positions.offsets(position);
+            const Offsets at = t.offsets(position);
             const T value = load<T, 1>(x + c * t.channel.stride_a + at.a).values[0];
             store<T, 1>(out + c * t.channel.stride_b + at.b, {dropped(value, scratch.draws[e], here, t.rescale)});
         }
@@ -129,7 +129,7 @@ __global__ void __launch_bounds__(kDropoutThreads, 3) scalar_rows(const __grid_c
 
 }  // namespace
 
-void dropout_rows(const DropoutTask& t, Stream stream) {
+void static_dropout_rows(const StaticDropoutPlan& t, Stream stream) {
     const std::int64_t blocks = t.batch.size * t.chunks * t.tiles;
     dispatch(t.dtype, t.vectors, [&](auto type, auto vector) {
         using T = typename decltype(type)::type;

@@ -1,8 +1,10 @@
+#include "cpu/isa.h"
+
 #include <omp.h>
 #include <pybind11/stl.h>
 
-#include "bind.h"
-#include "cpu/isa.h"
+#include "bind/module.h"
+#include "bind/tensors.h"
 
 namespace sdfast {
 namespace {
@@ -15,7 +17,7 @@ std::uint64_t read_probe(py::handle tensor) {
         if (t.shape[d] > 1 && t.strides[d] * t.dtype.bits / 8 != bytes) refuse();
         bytes *= t.shape[d];
     }
-    const char* data = static_cast<const char*>(t.data) + t.byte_offset;
+    const char* data = data_of(t);
     const int threads = omp_get_max_threads();
     const py::gil_scoped_release release;
     std::uint64_t total = 0;
@@ -30,7 +32,7 @@ std::uint64_t read_probe(py::handle tensor) {
 
 }  // namespace
 
-void bind_probe(py::module_& m) {
+void bind_isa(py::module_& m) {
     m.def("read_probe", &read_probe, py::arg("tensor"), "Read a contiguous tensor once; return a checksum.");
     m.def("max_threads", &omp_get_max_threads, "Threads that a kernel may use, as torch.get_num_threads() says.");
     m.def("isa", &cpu::current_isa, "Return the instruction set in use.");

@@ -1,6 +1,6 @@
 // Inner loops of StaticDropout. Compiled once per instruction set with SDFAST_ISA_NAME set to a namespace, and without
 // fused multiply-add: every instruction set must draw the same elements.
-#include "cpu/dropout_lanes.h"
+#include "cpu/static_dropout_lanes.h"
 
 #include <cstring>
 #include <type_traits>
@@ -339,10 +339,10 @@ void drop(const void* from, void* to, std::int64_t length, const Decision& d) {
 
 }  // namespace
 
-extern const DropoutKernels kDropoutKernels;
-const DropoutKernels kDropoutKernels = {draws,
-                                        draws_across,
-                                        {apply<double>, apply<float>, apply<Half>, apply<BFloat16>},
-                                        {drop<double>, drop<float>, drop<Half>, drop<BFloat16>}};
+extern const StaticDropoutKernels kStaticDropoutKernels;
+const StaticDropoutKernels kStaticDropoutKernels = {draws,
+                                                    draws_across,
+                                                    {apply<double>, apply<float>, apply<Half>, apply<BFloat16>},
+                                                    {drop<double>, drop<float>, drop<Half>, drop<BFloat16>}};
 
 }  // namespace sdfast::cpu::SDFAST_ISA_NAME

@@ -1,5 +1,6 @@
-#include "bind_cuda.h"
-#include "cuda/pairwise.h"
+#include "bind/module.h"
+#include "bind/tasks.h"
+#include "cuda/pairwise_correlation.h"
 
 namespace sdfast {
 namespace {
@@ -10,8 +11,8 @@ cuda::SampleMatrix matrix(const dlpack::Tensor& t) {
 }
 
 template <class T>
-py::object write(const cuda::PairwisePlan& plan, Output<T> out, const dlpack::Device& device) {
-    const Output<double> workspace = empty_float64({plan.workspace()}, device);
+py::object write(const cuda::PairwiseCorrelationPlan& plan, Output<T> out, const dlpack::Device& device) {
+    const Output<double> workspace = empty<double>({plan.workspace()}, device);
     cuda::pairwise_correlation(plan, out.data, workspace.data, cuda::processors(), current_stream(device));
     return std::move(out.tensor);
 }
@@ -24,16 +25,16 @@ py::object pairwise_correlation(py::handle a, py::handle b) {
     if (of_a.shape[0] != of_b.shape[0] || of_a.shape[0] < 2) refuse();
     if (of_a.shape[1] == 0 || of_b.shape[1] == 0) refuse();
     const cuda::OnDevice on_device(device.index);
-    const cuda::PairwisePlan plan =
-        cuda::plan_pairwise({dtype, of_a.shape[0], matrix(of_a), matrix(of_b)}, cuda::processors());
+    const cuda::PairwiseCorrelationPlan plan =
+        cuda::plan_pairwise_correlation({dtype, of_a.shape[0], matrix(of_a), matrix(of_b)}, cuda::processors());
     const std::initializer_list<std::int64_t> shape{of_a.shape[1], of_b.shape[1]};
-    if (dtype == DType::f64) return write(plan, empty_float64(shape, device), device);
-    return write(plan, empty_float32(shape, device), device);
+    if (dtype == DType::f64) return write(plan, empty<double>(shape, device), device);
+    return write(plan, empty<float>(shape, device), device);
 }
 
 }  // namespace
 
-void bind_cuda_pairwise(py::module_& m) {
+void bind_pairwise_correlation_cuda(py::module_& m) {
     m.def("pairwise_correlation", &pairwise_correlation, py::arg("a"), py::arg("b"),
           "Return (C_a, C_b): the correlation of each column of a (S, C_a) with each of b (S, C_b).");
 }

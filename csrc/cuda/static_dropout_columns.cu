@@ -1,12 +1,12 @@
 // StaticDropout of channels that lie side by side: a thread has a vector of channels at the eight positions of a group.
 #include "cuda/dispatch.h"
-#include "cuda/dropout_block.h"
+#include "cuda/static_dropout_block.h"
 
 namespace sdfast::cuda {
 namespace {
 
 template <class T>
-__global__ void __launch_bounds__(kDropoutThreads, 2) vector_columns(const __grid_constant__ DropoutTask t) {
+__global__ void __launch_bounds__(kDropoutThreads, 2) vector_columns(const __grid_constant__ StaticDropoutPlan t) {
     constexpr int V = kVector<T>;
     PositionRates& rates = shared<PositionRates>();
     const std::int64_t block = block_index(), chunk = block % t.chunks, tile = block / t.chunks % t.tiles;
@@ -28,7 +28,7 @@ __global__ void __launch_bounds__(kDropoutThreads, 2) vector_columns(const __gri
 #pragma unroll
         for (int j = 0; j < kGroup; ++j)
             if (first + j < t.positions.size)
-                values[j] = load<T, V>(x + t.positions.offsets(first + j).a + c * t.channel.stride_a);
+                values[j] = load<T, V>(x + t.offsets(first + j).a + c * t.channel.stride_a);
 #pragma unroll
         for (int v = 0; v < V; ++v) {
             const philox::Words words = group_draws(t, seed, n, c + v, group);
@@ -42,13 +42,13 @@ __global__ void __launch_bounds__(kDropoutThreads, 2) vector_columns(const __gri
 #pragma unroll
         for (int j = 0; j < kGroup; ++j)
             if (first + j < t.positions.size)
-                store<T, V>(out + t.positions.offsets(first + j).b + c * t.channel.stride_b, values[j]);
+                store<T, V>(out + t.offsets(first + j).b + c * t.channel.stride_b, values[j]);
     }
 }
 
 }  // namespace
 
-void dropout_columns(const DropoutTask& t, Stream stream) {
+void static_dropout_columns(const StaticDropoutPlan& t, Stream stream) {
     const std::size_t rates = t.rates == Rates::row ? 0 : sizeof(PositionRates);
     dispatch(t.dtype, true, [&](auto type, auto vector) {
         using T = typename decltype(type)::type;

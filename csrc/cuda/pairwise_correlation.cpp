@@ -1,4 +1,4 @@
-#include "cuda/pairwise.h"
+#include "cuda/pairwise_correlation.h"
 
 #include <algorithm>
 
@@ -22,26 +22,27 @@ bool has_vectors(const SampleMatrix& m, std::int64_t item) {
            reinterpret_cast<std::uintptr_t>(m.data) % 16 == 0;
 }
 
-ComomentsPlan moments_of(const SampleMatrix& m, const PairwiseTask& task, int processors) {
+ComomentsPlan moments_of(const SampleMatrix& m, const PairwiseCorrelationTask& task, int processors) {
     ComomentsTask of;
-    of.pair = {m.data, m.data, task.dtype, {}, {m.channels, m.channel_stride, m.channel_stride}, {}};
-    of.pair.positions.push_back({task.samples, m.sample_stride, m.sample_stride});
-    of.pool = false;
+    of.a = of.b = m.data;
+    of.dtype = task.dtype;
+    of.batch = {task.samples, m.sample_stride, m.sample_stride};
+    of.channel = {m.channels, m.channel_stride, m.channel_stride};
     return plan_comoments(of, processors);
 }
 
 }  // namespace
 
-std::int64_t PairwisePlan::workspace() const {
+std::int64_t PairwiseCorrelationPlan::workspace() const {
     return moments +
            std::max(moments_workspace, ceil_div(partials * static_cast<std::int64_t>(size_of(task.dtype)), 8));
 }
 
-PairwisePlan plan_pairwise(PairwiseTask task, int processors) {
+PairwiseCorrelationPlan plan_pairwise_correlation(PairwiseCorrelationTask task, int processors) {
     const auto item = static_cast<std::int64_t>(size_of(task.dtype));
     task.a.vectors = has_vectors(task.a, item);
     task.b.vectors = has_vectors(task.b, item);
-    PairwisePlan plan;
+    PairwiseCorrelationPlan plan;
     plan.of_a = moments_of(task.a, task, processors);
     plan.of_b = moments_of(task.b, task, processors);
     plan.moments = 6 * (task.a.channels + task.b.channels);
@@ -58,7 +59,7 @@ PairwisePlan plan_pairwise(PairwiseTask task, int processors) {
     return plan;
 }
 
-void pairwise_correlation(PairwisePlan plan, void* out, double* workspace, int processors, Stream stream) {
+void pairwise_correlation(PairwiseCorrelationPlan plan, void* out, double* workspace, int processors, Stream stream) {
     double* rest = workspace + plan.moments;  // of the moments, then of the product
     ComomentsResults of_a, of_b;
     of_a.moments = workspace;
@@ -67,7 +68,7 @@ void pairwise_correlation(PairwisePlan plan, void* out, double* workspace, int p
     comoments(plan.of_b, of_b, rest, processors, stream);
     plan.task.a.moments = of_a.moments;
     plan.task.b.moments = of_b.moments;
-    PairwiseTask& task = plan.task;
+    PairwiseCorrelationTask& task = plan.task;
     const std::int64_t together = task.splits * task.samples_a_split;
     for (; task.samples > 0; task.samples -= together, task.goes_on = true) {
         pairwise_product(task, task.splits > 1 ? rest : out, stream);

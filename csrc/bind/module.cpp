@@ -1,4 +1,6 @@
-#include "bind.h"
+#include "bind/module.h"
+
+#include "bind/tensors.h"
 #include "cpu/isa.h"
 
 PYBIND11_MODULE(_C, m) {
@@ -10,6 +12,6 @@ PYBIND11_MODULE(_C, m) {
         throw pybind11::import_error(error.what());
     }
     sdfast::bind_comoments(m);
-    sdfast::bind_dropout(m);
-    sdfast::bind_probe(m);
+    sdfast::bind_static_dropout(m);
+    sdfast::bind_isa(m);
 }

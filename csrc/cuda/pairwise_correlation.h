@@ -18,18 +18,19 @@ struct SampleMatrix {
     SDFAST_HOST_DEVICE double m2(std::int64_t c) const { return moments[3 * channels + c]; }
 };
 
-struct PairwiseTask {
+struct PairwiseCorrelationTask {
     DType dtype = DType::f32;  // or f64
     std::int64_t samples = 0;
     SampleMatrix a, b;
 
-    // What plan_pairwise decides: blocks share out the samples, too. A launch takes as many as the splits have.
+    // What plan_pairwise_correlation decides: blocks share out the samples, too. A launch takes as many as the splits
+    // have.
     std::int64_t samples_a_split = 0, splits = 0;
     bool goes_on = false;  // a launch adds to what earlier ones wrote
 };
 
-struct PairwisePlan {
-    PairwiseTask task;
+struct PairwiseCorrelationPlan {
+    PairwiseCorrelationTask task;
     ComomentsPlan of_a, of_b;
     std::int64_t moments = 0, moments_workspace = 0;  // doubles
     std::int64_t partials = 0;                        // of the product's dtype, where there are several splits
@@ -37,13 +38,13 @@ struct PairwisePlan {
     std::int64_t workspace() const;  // doubles
 };
 
-PairwisePlan plan_pairwise(PairwiseTask task, int processors);
+PairwiseCorrelationPlan plan_pairwise_correlation(PairwiseCorrelationTask task, int processors);
 
 // Writes [channels of a][channels of b] in the dtype of the samples. `workspace` holds plan.workspace() doubles.
-void pairwise_correlation(PairwisePlan plan, void* out, double* workspace, int processors, Stream stream);
+void pairwise_correlation(PairwiseCorrelationPlan plan, void* out, double* workspace, int processors, Stream stream);
 
 // The kernels: the product of each split of the samples, [splits][channels of a][channels of b], and the sum of these.
-void pairwise_product(const PairwiseTask& task, void* out, Stream stream);
-void pairwise_sum(const PairwiseTask& task, void* out, const void* partials, Stream stream);
+void pairwise_product(const PairwiseCorrelationTask& task, void* out, Stream stream);
+void pairwise_sum(const PairwiseCorrelationTask& task, void* out, const void* partials, Stream stream);
 
 }  // namespace sdfast::cuda

@@ -1,4 +1,4 @@
-// Inner loops of StaticDropout, compiled once per instruction set (dropout_lanes.cpp).
+// Inner loops of StaticDropout, compiled once per instruction set (static_dropout_lanes.cpp).
 #pragma once
 #include <cstdint>
 
@@ -24,14 +24,14 @@ struct Decision {
     const std::uint8_t* marks;  // if rates is binary: bit first_mark + i is the factor of i; three bytes more are read
     std::int64_t first_mark;
     const float* factors;            // [length], if rates is varied
-    const std::int32_t* thresholds;  // [length], if rates is given, T itself,
-    const float* scales;             // [length], and what is kept is multiplied by, if it is
+    const std::int32_t* thresholds;  // [length], if rates is given: T of each element,
+    const float* scales;             // [length], and what rescaling multiplies the element by
     bool rescale;                    // multiply what is kept by 65536 / (65536 - T)
     bool past_caches;                // the output is too large to be found in a cache later
     Fetch fetch;
 };
 
-struct DropoutKernels {
+struct StaticDropoutKernels {
     // Draws of `count` counters first, first + 1, ...: out [8 * count], eight adjacent draws a counter. Writes up to
     // kDrawSlack draws beyond the end.
     void (*draws)(std::uint64_t seed, std::uint64_t first, std::int64_t count, std::uint16_t* out);

@@ -1,8 +1,8 @@
 // What the kernels of StaticDropout have in common: rates, draws and what becomes of an element.
 #pragma once
 #include "core/philox.h"
-#include "cuda/dropout.h"
 #include "cuda/geometry.h"
+#include "cuda/static_dropout.h"
 #include "cuda/vector.h"
 
 namespace sdfast::cuda {
@@ -23,9 +23,9 @@ struct PositionRates {
     float scale[kTile];
 };
 
-__device__ inline float mask_value(const DropoutTask& t, std::int64_t n, std::int64_t position) {
+__device__ inline float mask_value(const StaticDropoutPlan& t, std::int64_t n, std::int64_t position) {
     const char* at = t.mask.data + n * t.mask.batch_stride;
-    if (!t.channels_as_positions) at += t.mask.offset(t.positions, position);
+    if (!t.channels_as_positions) at += t.mask_offset(position);
     switch (t.mask.type) {
         case MaskType::f64:
             return static_cast<float>(*reinterpret_cast<const double*>(at));
@@ -40,22 +40,23 @@ __device__ inline float mask_value(const DropoutTask& t, std::int64_t n, std::in
     }
 }
 
-__device__ inline Verdict verdict(const DropoutTask& t, float rate, float other) {
+__device__ inline Verdict verdict(const StaticDropoutPlan& t, float rate, float other) {
     const std::int32_t threshold = drop_threshold(rate, other);
     return {threshold, t.rescale ? keep_scale(threshold) : 1.0f};
 }
 
 // The rate of a row, with Rates::row or Rates::product.
-__device__ inline float row_rate(const DropoutTask& t, std::int64_t c) {
+__device__ inline float row_rate(const StaticDropoutPlan& t, std::int64_t c) {
     return drop_rate(t.p, t.channel_weight != nullptr ? t.channel_weight[c] : 1.0f);
 }
 
-__device__ inline Verdict row_verdict(const DropoutTask& t, std::int64_t n, std::int64_t c) {
+__device__ inline Verdict row_verdict(const StaticDropoutPlan& t, std::int64_t n, std::int64_t c) {
     return verdict(t, row_rate(t, c), t.mask.data != nullptr ? mask_value(t, n, 0) : 1.0f);
 }
 
 // Of `count` positions from `first` of one batch entry; those beyond the last drop nothing.
-__device__ inline void fill(PositionRates& rates, const DropoutTask& t, std::int64_t n, std::int64_t first, int count) {
+__device__ inline void fill(PositionRates& rates, const StaticDropoutPlan& t, std::int64_t n, std::int64_t first,
+                            int count) {
     for (int i = thread_index(); i < count; i += kDropoutThreads) {
         const std::int64_t position = first + i;
         Verdict v{0, 0};
@@ -73,7 +74,7 @@ __device__ inline void fill(PositionRates& rates, const DropoutTask& t, std::int
 }
 
 // Of position i of the block, in a row of this rate and verdict.
-__device__ inline Verdict verdict_at(const DropoutTask& t, const PositionRates& rates, int i, float rate,
+__device__ inline Verdict verdict_at(const StaticDropoutPlan& t, const PositionRates& rates, int i, float rate,
                                      const Verdict& row) {
     if (t.rates == Rates::row) return row;
     if (t.rates == Rates::product) return verdict(t, rate, rates.scale[i]);
@@ -81,8 +82,8 @@ __device__ inline Verdict verdict_at(const DropoutTask& t, const PositionRates& 
 }
 
 // The eight draws of a group of positions of a row: of one counter, or one for all.
-__device__ inline philox::Words group_draws(const DropoutTask& t, std::uint64_t seed, std::int64_t n, std::int64_t c,
-                                            std::int64_t group) {
+__device__ inline philox::Words group_draws(const StaticDropoutPlan& t, std::uint64_t seed, std::int64_t n,
+                                            std::int64_t c, std::int64_t group) {
     const std::int64_t row = n * t.channel.size + c;
     if (t.granularity == Granularity::element)
         return philox::words(seed, static_cast<std::uint64_t>(row * t.groups + group));

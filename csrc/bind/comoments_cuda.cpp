@@ -1,4 +1,5 @@
-#include "bind_cuda.h"
+#include "bind/module.h"
+#include "bind/tasks.h"
 #include "cuda/comoments.h"
 
 namespace sdfast {
@@ -10,25 +11,17 @@ class Run {
     Run(py::handle feats_a, py::handle feats_b, py::handle factor, std::int64_t num_factors, std::int64_t channel_dim,
         bool pool)
         : device_(one_device({feats_a, feats_b, factor})), on_device_(device_.index) {
-        cpu::FeaturePair pair = feature_pair(feats_a, feats_b, channel_dim);
-        const cpu::Labels labels = factor_labels(factor, pair.batch.size, num_factors);
-        if (!pool && !labels) {  // the batch is one more dimension of samples
-            pair.positions.push_back(pair.batch);
-            pair.batch = {1, 0, 0};
-        }
-        cpu::coalesce(pair.positions);
-        plan_ =
-            cuda::plan_comoments({on_gpu(pair), {labels.values, labels.stride}, num_factors, pool}, cuda::processors());
-        channels_ = pair.channel.size;
+        const ComomentsTask task = comoments_task(feats_a, feats_b, factor, num_factors, channel_dim, pool);
+        plan_ = cuda::plan_comoments(task, cuda::processors());
     }
 
-    std::int64_t channels() const { return channels_; }
+    std::int64_t channels() const { return plan_.samples.channel.size; }
     const dlpack::Device& device() const { return device_; }
 
     // The workspace goes back to torch, which hands it on only to work that comes later on this stream.
     void write(const cuda::ComomentsResults& results) const {
         Output<double> workspace{};
-        if (plan_.workspace() > 0) workspace = empty_float64({plan_.workspace()}, device_);
+        if (plan_.workspace() > 0) workspace = empty<double>({plan_.workspace()}, device_);
         cuda::comoments(plan_, results, workspace.data, cuda::processors(), current_stream(device_));
     }
 
@@ -36,13 +29,12 @@ class Run {
     dlpack::Device device_;
     cuda::OnDevice on_device_;
     cuda::ComomentsPlan plan_;
-    std::int64_t channels_;
 };
 
 py::object comoments(py::handle feats_a, py::handle feats_b, py::handle factor, std::int64_t num_factors,
                      std::int64_t channel_dim, bool pool) {
     const Run run(feats_a, feats_b, factor, num_factors, channel_dim, pool);
-    Output<double> out = empty_float64({6, num_factors, run.channels()}, run.device());
+    Output<double> out = empty<double>({6, num_factors, run.channels()}, run.device());
     cuda::ComomentsResults results;
     results.moments = out.data;
     run.write(results);
@@ -56,17 +48,18 @@ py::tuple channel_bias(py::handle feats_a, py::handle feats_b, py::handle factor
     const dlpack::Device& device = run.device();
     const std::int64_t channels = run.channels();
     const auto make = [&] {
-        return labelled ? empty_float64({num_factors, channels}, device) : empty_float64({channels}, device);
+        return labelled ? empty<double>({num_factors, channels}, device) : empty<double>({channels}, device);
     };
     Output<double> mi = make(), corr = make();
-    Output<std::int64_t> count = labelled ? empty_int64({num_factors}, device) : empty_int64({}, device);
+    Output<std::int64_t> count =
+        labelled ? empty<std::int64_t>({num_factors}, device) : empty<std::int64_t>({}, device);
     run.write({nullptr, corr.data, mi.data, count.data, pearson ? Kind::pearson : Kind::intraclass});
     return py::make_tuple(std::move(mi.tensor), std::move(corr.tensor), std::move(count.tensor));
 }
 
 }  // namespace
 
-void bind_cuda_comoments(py::module_& m) {
+void bind_comoments_cuda(py::module_& m) {
     m.def("comoments", &comoments, py::arg("feats_a"), py::arg("feats_b"), py::arg("factor"), py::arg("num_factors"),
           py::arg("channel_dim"), py::arg("pool"),
           "Return (6, F, C) float64: count, mean_a, mean_b, m2_a, m2_b, c_ab. Labels of no factor are passed over.");

@@ -1,4 +1,4 @@
-#include "cuda/dropout.h"
+#include "cuda/static_dropout.h"
 
 #include <algorithm>
 #include <utility>
@@ -12,15 +12,13 @@ namespace {
 constexpr std::int64_t kMaxRounds = 16;     // channels that share a sampled mask; more are no use
 constexpr std::int64_t kBlocksWanted = 16;  // a processor, before blocks take several rounds
 
-std::int64_t item_of(const DropoutTask& t) { return static_cast<std::int64_t>(size_of(t.dtype)); }
-
 // Whether an outer dimension and the next inner one are as good as one, for the features and for the mask.
 bool continues(const Dim& outer, const Dim& inner) {
     return outer.stride_a == inner.stride_a * inner.size && outer.stride_b == inner.stride_b * inner.size;
 }
 
-void join_positions(DropoutTask& t) {
-    const Places old = t.positions;
+void join_positions(StaticDropoutPlan& t) {
+    const Dims old = t.positions;
     const Mask mask = t.mask;
     t.positions = {};
     int last = -1;  // of the joined dimensions
@@ -48,16 +46,15 @@ void join_positions(DropoutTask& t) {
         t.mask.grid[++last] = grid;
         t.mask.stride[last] = stride;
     }
-    for (int d = 0; d < t.positions.count; ++d) t.mask.twice_the_size[d] = Divisor(2 * t.positions.dims[d].size);
 }
 
 // Rows that follow each other in memory and in the draws, at one rate, are one long row.
-void join_rows(DropoutTask& t) {
-    const Dim run = t.positions.count == 1 ? t.positions.dims[0] : Dim{};
+void join_rows(StaticDropoutPlan& t) {
+    const Dim run = t.positions.count == 1 ? t.positions.dims[0] : Dim{1, 0, 0};
     const auto follows = [](const Dim& d, std::int64_t stride) {
         return d.size == 1 || (d.stride_a == stride && d.stride_b == stride);
     };
-    const std::int64_t item = item_of(t), bytes = run.size * item;
+    const std::int64_t item = t.item(), bytes = run.size * item;
     const bool one_rate = t.rates == Rates::row && t.channel_weight == nullptr && t.mask.data == nullptr;
     if (!one_rate || t.granularity != Granularity::element || run.size % philox::kDraws != 0 || !follows(run, item) ||
         !follows(t.channel, bytes) || !follows(t.batch, bytes * t.channel.size))
@@ -69,19 +66,19 @@ void join_rows(DropoutTask& t) {
 
 bool aligned(const Dim& d) { return d.size == 1 || (d.stride_a % 16 == 0 && d.stride_b % 16 == 0); }
 
-bool starts_aligned(const DropoutTask& t) {
+bool starts_aligned(const StaticDropoutPlan& t) {
     return (reinterpret_cast<std::uintptr_t>(t.x) | reinterpret_cast<std::uintptr_t>(t.out)) % 16 == 0;
 }
 
-bool row_vectors(const DropoutTask& t) {
-    const std::int64_t item = item_of(t);
+bool row_vectors(const StaticDropoutPlan& t) {
+    const std::int64_t item = t.item();
     const Dim run = t.positions.count > 0 ? t.positions.dims[0] : Dim{1, item, item};
     return t.positions.count <= 1 && run.stride_a == item && run.stride_b == item && run.size * item % 16 == 0 &&
            aligned(t.batch) && aligned(t.channel) && starts_aligned(t);
 }
 
-bool column_vectors(const DropoutTask& t) {
-    const std::int64_t item = item_of(t);
+bool column_vectors(const StaticDropoutPlan& t) {
+    const std::int64_t item = t.item();
     bool fit = t.channel.stride_a == item && t.channel.stride_b == item && t.channel.size * item % 16 == 0 &&
                aligned(t.batch) && starts_aligned(t);
     for (int d = 0; d < t.positions.count; ++d) fit = fit && aligned(t.positions.dims[d]);
@@ -90,7 +87,9 @@ bool column_vectors(const DropoutTask& t) {
 
 }  // namespace
 
-DropoutTask plan_dropout(DropoutTask t, int processors) {
+StaticDropoutPlan plan_static_dropout(const StaticDropoutTask& task, int processors) {
+    StaticDropoutPlan t;
+    static_cast<StaticDropoutTask&>(t) = task;
     join_positions(t);
     if (t.positions.count == 0 && t.granularity == Granularity::element) {
         t.channels_as_positions = true;
@@ -103,11 +102,13 @@ DropoutTask plan_dropout(DropoutTask t, int processors) {
     else if (t.mask.data != nullptr)
         t.rates = t.channel_weight != nullptr ? Rates::product : Rates::position;
     join_rows(t);
+    t.sizes = Divisors(t.positions);
+    for (int d = 0; d < t.positions.count; ++d) t.twice_the_sizes.by[d] = Divisor(2 * t.positions.dims[d].size);
 
     t.columns = !row_vectors(t) && column_vectors(t);
     t.vectors = t.columns || row_vectors(t);
     t.groups = ceil_div(t.positions.size, philox::kDraws);
-    const std::int64_t vectors = t.channel.size * item_of(t) / 16;
+    const std::int64_t vectors = t.channel.size * t.item() / 16;
     const std::int64_t lanes = t.columns ? std::min<std::int64_t>(power_of_two_from(vectors), kWarp)
                                          : std::min<std::int64_t>(power_of_two_from(t.groups), kDropoutThreads);
     t.lanes = static_cast<int>(lanes);
@@ -122,6 +123,8 @@ DropoutTask plan_dropout(DropoutTask t, int processors) {
     return t;
 }
 
-void dropout(const DropoutTask& plan, Stream stream) { (plan.columns ? dropout_columns : dropout_rows)(plan, stream); }
+void static_dropout(const StaticDropoutPlan& plan, Stream stream) {
+    (plan.columns ? static_dropout_columns : static_dropout_rows)(plan, stream);
+}
 
 }  // namespace sdfast::cuda

@@ -1,6 +1,6 @@
 #include "cuda/dispatch.h"
 #include "cuda/geometry.h"
-#include "cuda/pairwise.h"
+#include "cuda/pairwise_correlation.h"
 
 namespace sdfast::cuda {
 namespace {
@@ -72,7 +72,7 @@ struct Reader {
 
 template <class T, bool kVectors>
 __global__ void __launch_bounds__(kProductThreads, kProductBlocks)
-    product_kernel(const __grid_constant__ PairwiseTask task, T* out) {
+    product_kernel(const __grid_constant__ PairwiseCorrelationTask task, T* out) {
     constexpr int V = kVector<T>, kWidth = Tiles<T>::kWidth, kEach = 2 * V;
     Tiles<T>& tiles = shared<Tiles<T>>();
     const SampleMatrix &a = task.a, &b = task.b;
@@ -141,7 +141,7 @@ __global__ void __launch_bounds__(kProductThreads, kProductBlocks)
 
 template <class T>
 __global__ void __launch_bounds__(kSumThreads)
-    sum_kernel(const __grid_constant__ PairwiseTask task, T* out, const T* partials) {
+    sum_kernel(const __grid_constant__ PairwiseCorrelationTask task, T* out, const T* partials) {
     const std::int64_t size = task.a.channels * task.b.channels;
     const std::int64_t i = block_index() * kSumThreads + thread_index();
     if (i >= size) return;
@@ -160,7 +160,7 @@ void dispatch_product(DType dtype, Run run) {
 
 }  // namespace
 
-void pairwise_product(const PairwiseTask& task, void* out, Stream stream) {
+void pairwise_product(const PairwiseCorrelationTask& task, void* out, Stream stream) {
     const std::int64_t tile = product_tile(task.dtype);
     const std::int64_t blocks = ceil_div(task.a.channels, tile) * ceil_div(task.b.channels, tile) * task.splits;
     dispatch_product(task.dtype, [&](auto type) {
@@ -175,7 +175,7 @@ void pairwise_product(const PairwiseTask& task, void* out, Stream stream) {
     });
 }
 
-void pairwise_sum(const PairwiseTask& task, void* out, const void* partials, Stream stream) {
+void pairwise_sum(const PairwiseCorrelationTask& task, void* out, const void* partials, Stream stream) {
     const std::int64_t size = task.a.channels * task.b.channels;
     dispatch_product(task.dtype, [&](auto type) {
         using T = typename decltype(type)::type;
