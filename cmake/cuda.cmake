@@ -43,7 +43,6 @@ set_source_files_properties(
 pybind11_add_module(
   _cuda
   csrc/bind/comoments_cuda.cpp
-  csrc/bind/cuda.cpp
   csrc/bind/module_cuda.cpp
   csrc/bind/pairwise_correlation_cuda.cpp
   csrc/bind/static_dropout_cuda.cpp
