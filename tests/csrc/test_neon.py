@@ -91,9 +91,9 @@ def program(tmp_path_factory):
     folder = tmp_path_factory.mktemp("neon")
     flags = "-std=c++17 -O2 -march=armv8-a -fopenmp -Wno-psabi -DSDFAST_ISA_NAME=neon"
     command = [compiler, *flags.split(), f"-I{CSRC}", "-c"]
-    sources = [*(CSRC / "cpu").glob("*.cpp"), ROOT / "tests" / "neon_kernels.cpp"]
+    sources = [*CSRC.glob("core/*.cpp"), *CSRC.glob("cpu/*.cpp"), ROOT / "tests" / "csrc" / "neon_kernels.cpp"]
     for unfused in (True, False):  # as in CMakeLists.txt
-        chosen = [source for source in sources if source.stem.startswith("dropout") == unfused]
+        chosen = [source for source in sources if source.stem.startswith("static_dropout") == unfused]
         compile_all([*command, "-ffp-contract=off"] if unfused else command, chosen, folder, ".o")
     linked = folder / "kernels"
     subprocess.run([compiler, "-static", "-fopenmp", *folder.glob("*.o"), "-o", linked], check=True)
