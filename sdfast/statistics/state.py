@@ -63,11 +63,16 @@ class PairState(Protocol):
         feats_a: Tensor,
         feats_b: Tensor,
         factor: Tensor | None = None,
+        source: Tensor | None = None,
         *,
         channel_dim: int = 1,
         pool: bool = True,
     ) -> None:
-        """Add a batch of pairs; the arguments are those of `sdfast.channel_bias`."""
+        """Add a batch of pairs. Most arguments are those of `sdfast.channel_bias`.
+
+        `source` is the number of the source that each pair was cut from, (N,) int64 from 0 on; without it every pair
+        is a source of its own.
+        """
 
     def merge(self, other: "PairState") -> None:
         """Add the pairs of another state of the same class and size."""
@@ -121,11 +126,14 @@ class CoMoments:
         feats_a: Tensor,
         feats_b: Tensor,
         factor: Tensor | None = None,
+        source: Tensor | None = None,
         *,
         channel_dim: int = 1,
         pool: bool = True,
     ) -> None:
         """Add a batch of pairs. The arguments, and what they raise, are those of `sdfast.channel_bias`.
+
+        `source` is not looked at: sums over all pairs are the same whatever they were cut from.
 
         Raises:
             ValueError: the features have not `num_channels` channels, or several factors have no labels.
