@@ -60,7 +60,7 @@ def run(operation: str, check: Callable[..., None], args: tuple) -> Any:
         BackendError: no backend serves the device, or the forced one does not run there.
     """
     feats = args[0]
-    if feats.is_cpu and _forced.get() is None:  # a small call takes 3 microseconds here: nothing is looked up twice
+    if feats.is_cpu and _forced.get() in (None, "cpu"):  # a small call takes 3 us: nothing is looked up twice here
         kernel = _cpu_kernel(operation)
         if kernel is None:
             return None

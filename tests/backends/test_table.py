@@ -128,10 +128,12 @@ def route(monkeypatch):
         take.calls = []
         kernels = SimpleNamespace() if kernel is None else SimpleNamespace(comoments=noted("kernel", kernel))
         monkeypatch.setattr(backends, "load", lambda name: kernels)
+        backends._cpu_kernel.cache_clear()  # which keeps what was loaded
         with backends.as_forced(backend):
             return backends.run("comoments", noted("check", check), (x, 7))
 
-    return take
+    yield take
+    backends._cpu_kernel.cache_clear()
 
 
 def raising(error):
