@@ -76,7 +76,7 @@ class Spread:
     def error(self) -> Tensor:
         """The standard error, (...): NaN below two groups, or where an estimate is undefined without one of them."""
         squares = self.deviations.square().sum(0)
-        return torch.where(self.groups > 1, ((self.groups - 1) / self.groups * squares).sqrt(), torch.nan)
+        return torch.where(self.groups > 1, (squares - squares / self.groups).sqrt(), torch.nan)
 
     @property
     def largest_part(self) -> Tensor:
@@ -88,7 +88,7 @@ class Spread:
     @property
     def unbiased(self) -> Tensor:
         """The estimate less its bias, K value - (K - 1) mean: NaN where the error is, or where it is infinite."""
-        corrected = self.groups * self.value - (self.groups - 1) * self.mean_without
+        corrected = self.value + (self.groups - 1) * (self.value - self.mean_without)
         return torch.where(self.error.isfinite(), corrected, torch.nan)
 
     def half_width(self, level: float) -> Tensor:

@@ -1,4 +1,4 @@
-"""Pairs cut from videos, and the co-moments of their groups in NumPy: what the statistics of sources are tested with."""
+"""Pairs cut from videos, and the co-moments of their groups in NumPy: to test the statistics of sources."""
 
 import numpy as np
 import torch
