@@ -1,4 +1,4 @@
-"""What sums over pairs say: the states that keep them, the kinds of correlation, and how sure it all is."""
+"""What sums over pairs say: the states that keep them, the kinds of correlation, and how sure they are."""
 
 from sdfast.statistics.bootstrap import bootstrap_interval
 from sdfast.statistics.channel_bias import ChannelBias, channel_bias
@@ -11,7 +11,7 @@ from sdfast.statistics.jackknife import Jackknife, Spread
 from sdfast.statistics.mi_bias import mutual_information_bias
 from sdfast.statistics.planning import CLASSES, channel_classes, needed_sources
 from sdfast.statistics.sign_flips import content_correlation, sign_flip_test
-from sdfast.statistics.state import CoMoments, add_batch, empty_moments, merge
+from sdfast.statistics.state import CoMoments, PairState, add_batch, empty_moments, merge
 
 __all__ = [
     "CLASSES",
@@ -26,6 +26,7 @@ __all__ = [
     "Estimator",
     "GroupedCoMoments",
     "Jackknife",
+    "PairState",
     "Spread",
     "add_batch",
     "add_to_groups",

@@ -49,6 +49,11 @@ class GroupedCoMoments:
         self.unnumbered = 0  # pairs that came without: each is a source
 
     @property
+    def num_channels(self) -> int:
+        """How many channels the features have."""
+        return self.moments.shape[3]
+
+    @property
     def total(self) -> Tensor:
         """The co-moments of all groups together, (6, F, C)."""
         return merge(self.moments.movedim(1, 0))
@@ -138,6 +143,11 @@ class GroupedCoMoments:
         moments, sources = map(torch.stack, gathered)
         self.moments, self.numbered = merge(moments), sources[:, :-1].amax(0)
         self.unnumbered = int(sources[:, -1].sum())
+
+    def to(self, device: torch.device | str) -> "GroupedCoMoments":
+        """Move to a device and return self."""
+        self.moments, self.numbered = self.moments.to(device), self.numbered.to(device)
+        return self
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return a copy of the state, for a checkpoint."""

@@ -19,7 +19,7 @@ def mutual_information_bias(count: Tensor) -> Tensor:
     Source: Ince et al., Human Brain Mapping 38 (2017), after Goodman, IEEE Trans. Inf. Theory 9 (1963).
 
     >>> mutual_information_bias(torch.tensor([20, 1000]))
-    tensor([0.0270, 0.0005], dtype=torch.float64)
+    tensor([0.0285, 0.0005], dtype=torch.float64)
     """
     count = count.double()
     bias = (torch.digamma((count - 1) / 2) - torch.digamma((count - 2) / 2)) / 2

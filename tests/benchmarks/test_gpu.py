@@ -192,7 +192,7 @@ def test_a_race_times_all_that_is_right_beside_a_copy(context):
 
 
 def test_judged_is_the_backend_of_the_operation(context, monkeypatch):
-    monkeypatch.setitem(backends._SERVES["cpu"], "channel_bias", "reference")
+    monkeypatch.setitem(backends.TABLE["channel_bias"], "cpu", "reference")
     race(a_case(context, aims=(Aim(targets.POOLED["float32"]),)), context)
     selected = {each["candidate"]: each["selected"] for each in context.journal.of("judged")}
     assert selected == {"cpu": False, "reference": True}

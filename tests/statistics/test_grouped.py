@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from sdfast.statistics import CoMoments, GroupedCoMoments, add_to_groups
+from sdfast.statistics import CoMoments, GroupedCoMoments, PairState, add_to_groups
 from tests import truth
 from tests.support.grouped import as_tensors, clustered_pairs, grouped_truth
 
@@ -198,3 +198,11 @@ def test_errors_name_the_argument_and_add_nothing():
         state.load_state_dict(GroupedCoMoments(4).state_dict())
     with pytest.raises(ValueError, match="groups: expected a positive integer, got 0"):
         GroupedCoMoments(3, groups=0)
+
+
+def test_it_is_a_state_that_a_measurement_may_keep():
+    state = GroupedCoMoments(3, groups=4)
+    assert isinstance(state, PairState) and state.num_channels == 3
+    state.update(torch.rand(4, 3), torch.rand(4, 3), torch.tensor([0, 1, 0, 1]), torch.tensor([0, 0, 1, 5]))
+    assert state.to("cpu") is state and state.num_sources == 3  # 0, 1, and of group 1 another one
+    assert state.to("meta").moments.is_meta and state.numbered.is_meta
