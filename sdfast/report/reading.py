@@ -33,7 +33,7 @@ class Reading:
     groups: Tensor | None = None
 
     def __post_init__(self) -> None:
-        moments, groups = self.moments, self.groups
+        moments, groups = (None if x is None else _snapshot(x) for x in (self.moments, self.groups))
         if groups is None and moments.ndim == 4:
             _check_shape("moments", moments, "(6, G, 2, C)")
             moments, groups = merge(moments.movedim(1, 0)), moments
@@ -47,10 +47,10 @@ class Reading:
             _check_shape("groups", groups, "(6, G, 2, C)")
             if not torch.equal(groups[0].sum(0), moments[0]):
                 raise ValueError("groups: expected co-moments of the same pairs as those of moments, got others")
-            object.__setattr__(self, "groups", groups.detach().to("cpu", torch.float64, copy=True))
+            object.__setattr__(self, "groups", groups)
             if self.sources is None:
                 object.__setattr__(self, "sources", int((groups[0, :, :, 0] > 0).any(1).sum()))
-        object.__setattr__(self, "moments", moments.detach().to("cpu", torch.float64, copy=True))
+        object.__setattr__(self, "moments", moments)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave what follows from the fields out of copies and pickles."""
@@ -129,6 +129,10 @@ class Reading:
             ValueError: how is none of these.
         """
         return static_weight(self.corr, ~self.dead & ~self.undefined, how).float()
+
+
+def _snapshot(moments: Tensor) -> Tensor:
+    return moments.detach().to("cpu", torch.float64, copy=True)
 
 
 def _check_shape(name: str, moments: Tensor, shape: str) -> None:
