@@ -2,11 +2,15 @@
 
 import math
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.patheffects import withStroke
 
 from sdfast.report.certainty import LABELS, Certainty
 from sdfast.statistics import FACTORS
@@ -48,7 +52,7 @@ def layers_figure(reports: Mapping[str, Certainty]) -> Figure:
         _plain_frame(axes)
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
-    _legend(figure, dict.fromkeys(LABELS, "s"))
+    _legend(figure, [Patch(label=label, **_filling(label)) for label in LABELS], handleheight=1, handlelength=1)
     return figure
 
 
@@ -58,7 +62,7 @@ def channels_figure(reports: Mapping[str, Certainty]) -> Figure:
     columns = min(number, 3 if number <= 9 else 4 if number <= 16 else 6)
     rows = math.ceil(number / columns)
     side = 3.6 if columns <= 3 else 2.6
-    figure = Figure(figsize=(max(side * columns, 4.4) + 0.4, side * rows + 0.9), dpi=150, layout="constrained")
+    figure = Figure(figsize=(max(side * columns, 4.8) + 0.4, side * rows + 0.9), dpi=150, layout="constrained")
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
     lowest = min(-0.2, *(np.nanmin(report.corr.numpy(), initial=0) for report in reports.values()))
     limits, ticks = (lowest - 0.05, 1.05), np.arange(-2, 3) / 2
@@ -75,7 +79,8 @@ def channels_figure(reports: Mapping[str, Certainty]) -> Figure:
     crosses = "\ncross: median interval of a channel" if any(map(_crowded, reports.values())) else ""
     figure.supxlabel(f"static correlation{crosses}", fontsize=10, color=INK)
     figure.supylabel("dynamic correlation", fontsize=10, color=INK)
-    _legend(figure, MARKERS)
+    look = {"linestyle": "", "markersize": 7}
+    _legend(figure, [Line2D([], [], marker=MARKERS[x], color=COLORS[x], label=x, **look) for x in LABELS])
     return figure
 
 
@@ -83,11 +88,21 @@ def _draw_classes(axes: Axes, row: int, report: Certainty) -> None:
     start = 0.0
     for label, number in report.classes.items():
         width = 100 * number / report.num_channels
-        axes.barh(row, width, left=start, height=0.7, color=COLORS[label], edgecolor="white", linewidth=0.8)
+        axes.barh(row, width, left=start, height=0.7, **_filling(label))
         if width >= 7:
             ink = INK if label in ("residual", "undetermined") else "white"
-            axes.text(start + width / 2, row, f"{width:.0f}", color=ink, fontsize=8, ha="center", va="center")
+            look = {"color": ink, "fontsize": 8, "ha": "center", "va": "center"}
+            if label == "undetermined":
+                look["bbox"] = {"color": "white", "pad": 1.5}
+            axes.text(start + width / 2, row, f"{width:.0f}", **look)
         start += width
+
+
+def _filling(label: str) -> dict[str, Any]:
+    """Return how a bar of a class looks: what is open is hatched, or it would be louder than what is known."""
+    if label == "undetermined":
+        return {"facecolor": "white", "edgecolor": COLORS[label], "hatch": "/////", "linewidth": 0.8}
+    return {"facecolor": COLORS[label], "edgecolor": "white", "linewidth": 0.8}
 
 
 def _draw_scores(axes: Axes, row: int, report: Certainty) -> None:
@@ -135,21 +150,30 @@ def _draw_intervals(axes: Axes, report: Certainty, shown: np.ndarray, lowest: fl
         return
     halves = ((high - low)[shown] / 2 for low, high in ((static_low, static_high), (dynamic_low, dynamic_high)))
     across, up = (np.median(half[np.isfinite(half)]) if np.isfinite(half).any() else np.nan for half in halves)
-    x, y = lowest + across, 1 - up  # the corner of dynamic channels, which are few
-    axes.plot([lowest, x + across, np.nan, x, x], [y, y, np.nan, y - up, 1], color=INK, linewidth=1.2, zorder=4)
+    x, y = _free_place(static[shown], dynamic[shown], across, up, lowest)
+    halo = [withStroke(linewidth=3.5, foreground="white")]
+    ends = [x - across, x + across, np.nan, x, x], [y, y, np.nan, y - up, y + up]
+    axes.plot(*ends, color=INK, linewidth=1.2, zorder=4, path_effects=halo)
+
+
+def _free_place(x: np.ndarray, y: np.ndarray, across: float, up: float, lowest: float) -> tuple[float, float]:
+    """Return the centre of a cross of these half-widths that covers the fewest points, first in the upper left."""
+    rows, columns = np.linspace(1 - up, lowest + up, 24), np.linspace(lowest + across, 1 - across, 24)
+    places = [(column, row) for row in rows for column in columns]
+    dx, dy = np.abs(np.array(places)[:, :, None] - np.stack([x, y])).transpose(1, 0, 2)
+    near = 0.04
+    covered = ((dx < near) & (dy < up + near)) | ((dy < near) & (dx < across + near))
+    return places[int(covered.sum(1).argmin())]
 
 
 def _crowded(report: Certainty) -> bool:
     """Tell whether whiskers for each channel would be a thicket."""
-    return int((~report.undefined).sum()) > LEGIBLE
+    known = report.interval().isfinite().all(0).any(0)
+    return int(known.sum()) > LEGIBLE
 
 
-def _legend(figure: Figure, markers: Mapping[str, str]) -> None:
-    handles = [
-        Line2D([], [], marker=marker, linestyle="", markersize=7, color=COLORS[label], label=label)
-        for label, marker in markers.items()
-    ]
-    space = {"handletextpad": 0.2, "columnspacing": 1.4}
+def _legend(figure: Figure, handles: list[Artist], **space: float) -> None:
+    space = {"handletextpad": 0.4, "columnspacing": 1.4, **space}
     place = {"loc": "outside upper center", "ncols": len(handles), "frameon": False}
     figure.legend(handles=handles, fontsize=9, labelcolor=INK, **place, **space)
 
