@@ -2,15 +2,19 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from sdfast.report.certainty import Certainty
+from sdfast.report.notes import counted
 from sdfast.report.reading import SHARES
-from sdfast.report.tables import PERCENT, SCORE, aligned, sure
+from sdfast.report.tables import SCORE, aligned, sure
+from sdfast.report.values import named, plain
 from sdfast.statistics import FACTORS, compare_groups
 
+PERCENT = "{:.2f}"  # not rounded to one decimal, as shares are
 STAR_NOTE = "* the interval does not hold 0; of many numbers that are the same about one in {} has a star by chance"
 
 
@@ -49,14 +53,32 @@ class Difference:
         """Which correlations differ, their interval not holding 0, (2, C) bool; None without correlations."""
         return None if self.interval is None else _off_zero(self.interval)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the differences as plain values that `json.dumps(..., allow_nan=False)` takes.
+
+        NaN becomes None; "channels" is None where the layers have not as many.
+        """
+        return plain(
+            {
+                "names": self.names,
+                "num_sources": self.sources,
+                "level": self.level,
+                "layer_score": named(SHARES, self.layer_score),
+                "layer_interval": named(SHARES, self.layer_interval.T),
+                "percent": named(SHARES, self.percent),
+                "share_interval": named(SHARES, self.share_interval.T),
+                "channels": None if self.corr is None else self._channels(),
+            }
+        )
+
     def summary(self) -> str:
         """Return the differences as text; a star where the interval does not hold 0."""
         first, second = (name or "layer" for name in self.names)
         lines = [
-            f"{first} less {second}: {self.sources} sources",
+            f"{first} less {second}: {counted(self.sources, 'source')}",
             "  layer score  " + _join(FACTORS, self._scores()),
             "  share, %     " + _join(SHARES, self._shares()),
-            f"  channels     {self._channels()}",
+            f"  channels     {self._differing()}",
             *(f"  {line}" for line in self._notes()),
         ]
         return "\n".join(lines)
@@ -67,7 +89,11 @@ class Difference:
     def _shares(self) -> list[str]:
         return _starred(self.percent, self.share_interval, PERCENT)
 
-    def _channels(self) -> str:
+    def _channels(self) -> dict[str, list[float]]:
+        rows = {"corr": self.corr, "corr_low": self.interval[0], "corr_high": self.interval[1]}
+        return {f"{what}_{factor}": row for what, pair in rows.items() for factor, row in named(FACTORS, pair).items()}
+
+    def _differing(self) -> str:
         if self.corr is None:
             return "not compared: the layers have not as many"
         numbers = self.differing.sum(1).tolist()

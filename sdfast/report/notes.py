@@ -1,6 +1,6 @@
-"""What to keep in mind when reading a report, a line a thought."""
+"""What to keep in mind when reading reports, a line a thought."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from sdfast.report.certainty import FEW_SOURCES, Certainty
 
@@ -9,56 +9,64 @@ POOLING_NOTE = "pooling forgets the order of frames: a frame-local model reads s
 UNDEFINED_NOTE = "undefined (NaN, Inf or fewer than two pairs), left out of the scores"
 
 
-def notes(reports: Mapping[str, Certainty]) -> list[str]:
-    """Return what is to be known of all the reports, then what is of one only, with its name in front."""
+def notes(reports: Collection[Certainty]) -> list[str]:
+    """Return what is to be known of all the reports, each thing once."""
     found = [FLOOR_NOTE, POOLING_NOTE]
-    found += dict.fromkeys(line for report in reports.values() for line in (how_sure(report), *_few(report)))
-    if needed := _needed(reports):
-        found.append(needed)
-    for name, report in reports.items():
-        found += [f"{name or 'layer'}: {line}" for line in (*_undefined(report), *_dominated(report))]
-    return found
+    for of_each in (how_sure, _few):
+        found += dict.fromkeys(map(of_each, reports))
+    found += [_needed(reports), _dominated(reports)]
+    return [line for line in found if line]
+
+
+def undefined_notes(reports: Mapping[str, Certainty]) -> list[str]:
+    """Return how many channels are undefined, a line for each layer that has some."""
+    numbers = {name: int(report.undefined.sum()) for name, report in reports.items()}
+    return [
+        f"{name}: {number} of {reports[name].num_channels} channels {UNDEFINED_NOTE}"
+        for name, number in numbers.items()
+        if number
+    ]
 
 
 def how_sure(report: Certainty) -> str:
     """Return how the intervals of a report were made."""
     if report.groups is None:
         return "no sources known: intervals take all pairs as independent (Fisher); scores and shares have none"
+    if report.num_groups < 2:
+        return f"{counted(report.num_sources, 'source')}: no intervals, so that every class stays undetermined"
     return f"± half-widths of {100 * report.level:g} % intervals, by a jackknife over the sources"
 
 
-def _few(report: Certainty) -> list[str]:
+def counted(number: int, what: str) -> str:
+    """Return a number of things in words: "1 source", "2,000 sources"."""
+    return f"{number:,} {what}{'s' * (number != 1)}"
+
+
+def _few(report: Certainty) -> str:
     number = report.num_sources
-    if report.groups is None or number >= FEW_SOURCES:
-        return []
-    if number < 2:
-        return [f"{number} source{'s' * (number == 0)}: no interval, so that every class stays undetermined"]
+    if report.num_groups < 2 or number >= FEW_SOURCES:
+        return ""
     held = "84 to 90 %" if number <= 6 else "about 90 %"
-    return [f"{number} sources are few: intervals of so few are too narrow, {held} instead of 95"]
+    instead = f", {held} instead of 95" if report.level == 0.95 else ""  # as simulated for this level only
+    return f"{number} sources are few: intervals of so few are too narrow{instead}"
 
 
-def _needed(reports: Mapping[str, Certainty]) -> str | None:
-    known = {name: number for name, report in reports.items() if (number := report.needed_sources()) is not None}
+def _needed(reports: Collection[Certainty]) -> str:
+    known = [(number, report.num_sources) for report in reports if (number := report.needed_sources()) is not None]
     if not known:
-        return None
-    layer = max(known, key=known.get)
-    number, have = known[layer], reports[layer].num_sources
+        return ""
+    number, have = max(known)
     if number <= have:
-        return f"every share is known to ±1 %: that takes about {number:,} sources"
-    return f"every share to ±1 % would take about {number:,} sources"
+        return f"every share is known to ±1 %: about {counted(number, 'source')} would have done"
+    return f"every share to ±1 % would take about {counted(number, 'source')}"
 
 
-def _undefined(report: Certainty) -> list[str]:
-    number = int(report.undefined.sum())
-    return [f"{number} of {report.num_channels} channels {UNDEFINED_NOTE}"] if number else []
-
-
-def _dominated(report: Certainty) -> list[str]:
-    # Of few sources one nearly always carries most: that is said of them all.
-    number = int(report.dominated.any(0).sum())
-    if not number or report.num_sources < FEW_SOURCES:
-        return []
-    return [
-        f"in {number} of {report.num_channels} channels one group of sources carries most of the variance: "
-        "their intervals may be too narrow"
-    ]
+def _dominated(reports: Collection[Certainty]) -> str:
+    # Of few groups one often carries most: that is said of them all.
+    number = sum(int(report.dominated.any(0).sum()) for report in reports if report.num_groups >= FEW_SOURCES)
+    if not number:
+        return ""
+    return (
+        f"one group of sources carries most of the variance in {counted(number, 'channel')} (dominated): "
+        "intervals there may be too narrow"
+    )

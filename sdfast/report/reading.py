@@ -49,7 +49,7 @@ class Reading:
                 raise ValueError("groups: expected co-moments of the same pairs as those of moments, got others")
             object.__setattr__(self, "groups", groups)
             if self.sources is None:
-                object.__setattr__(self, "sources", int((groups[0, :, :, 0] > 0).any(1).sum()))
+                object.__setattr__(self, "sources", self.num_groups)
         object.__setattr__(self, "moments", moments)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -64,6 +64,11 @@ class Reading:
     def num_channels(self) -> int:
         """How many channels the layer has."""
         return self.moments.shape[2]
+
+    @property
+    def num_groups(self) -> int:
+        """How many groups of sources have pairs; 0 without groups."""
+        return 0 if self.groups is None else int((self.groups[0, :, :, 0] > 0).any(1).sum())
 
     @property
     def count(self) -> Tensor:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from sdfast.report.certainty import LABELS, Certainty
-from sdfast.report.notes import UNDEFINED_NOTE, notes
+from sdfast.report.notes import UNDEFINED_NOTE, counted, how_sure, notes, undefined_notes
 from sdfast.report.reading import SHARES
 from sdfast.report.values import named
 from sdfast.statistics import FACTORS
@@ -18,11 +18,13 @@ SCORE, PERCENT = "{:.3f}", "{:.1f}"  # a layer's score, and its shares
 def summary(report: Certainty) -> str:
     """Return the text of `BiasReport.summary`."""
     *determined, (_, unsure) = report.classes.items()
-    score = dict(zip(SHARES, sure(report.layer_score, report.layer_interval(), SCORE), strict=True))
+    scores = sure(report.layer_score, report.layer_interval(), SCORE)[: len(FACTORS)]
+    score = dict(zip(SHARES, [*scores, "1"], strict=True))  # that of the residual is 1 by definition
     share = dict(zip(SHARES, sure(report.percent, report.share_interval(), PERCENT), strict=True))
+    held = f"their {100 * report.level:g} % intervals hold {report.threshold:g}"
     lines = {
         f"classes at corr > {report.threshold:g}": _join({x: _part(n, report) for x, n in determined}),
-        "undetermined": f"{_part(unsure, report)}, their {100 * report.level:g} % intervals hold {report.threshold:g}",
+        "undetermined": f"{_part(unsure, report)}, {held}{' or are not known' * _some_unknown(report)}",
         "layer score": _join(score),
         "share of the layer": _join({name: f"{text} %" for name, text in share.items()}),
         "among the residual": f"{int(report.dead.sum())} dead (never vary), "
@@ -30,11 +32,12 @@ def summary(report: Certainty) -> str:
         "MI by chance": _join({x: f"{floor:.2g} nats" for x, floor in named(FACTORS, report.mi_floor).items()}),
     }
     dynamic, static = report.count.tolist()
-    pairs = f"{dynamic} dynamic + {static} static pairs" + ("" if report.sources is None else f" of {_sources(report)}")
+    origin = "" if report.sources is None else f" of {counted(report.sources, 'source')}"
+    pairs = f"{dynamic} dynamic + {static} static pairs{origin}"
     head = f"{report.name or 'layer'}: {report.num_channels} channels, {pairs}, {report.kind}"
     width = max(map(len, lines))
     body = [f"  {title:{width}}  {text}" for title, text in lines.items()]
-    return "\n".join([head, *body, *(f"  {line}" for line in notes({"": report}))])
+    return "\n".join([head, *body, *(f"  {line}" for line in notes([report]))])
 
 
 def format_table(reports: Mapping[str, Certainty]) -> str:
@@ -46,11 +49,13 @@ def format_table(reports: Mapping[str, Certainty]) -> str:
         sizes = report.num_channels, *report.classes.values(), int(report.dead.sum())
         classes.append([name, str(int(report.count.sum())), sources, *map(str, sizes)])
         shares.append([name, *_scores_and_shares(report)])
-    return "\n".join([*aligned(classes), "", *aligned(shares), "", *notes(reports)])
+    return "\n".join([*aligned(classes), "", *aligned(shares), "", *notes(reports.values()), *undefined_notes(reports)])
 
 
 def to_markdown(reports: Mapping[str, Certainty]) -> str:
     """Return a table in Markdown, one line a layer: scores and shares with their intervals, and classes.
+
+    A line below it says what the intervals are.
 
     >>> import torch, sdfast
     >>> moments = torch.tensor([9.0, 0, 0, 9, 9, 8]).view(6, 1, 1).repeat(1, 2, 3)
@@ -59,21 +64,22 @@ def to_markdown(reports: Mapping[str, Certainty]) -> str:
     """
     rows = [[cell.replace("|", r"\|") for cell in row] for row in _published(reports)]
     rows.insert(1, [":--", *["--:"] * (len(rows[0]) - 1)])
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return "\n".join([*(f"| {' | '.join(row)} |" for row in rows), "", *_explained(reports)])
 
 
 def to_latex(reports: Mapping[str, Certainty]) -> str:
-    r"""Return the same table as a tabular of LaTeX; it needs the package booktabs.
+    r"""Return the same table as a tabular of LaTeX, after a comment on the intervals; it needs the package booktabs.
 
     >>> import torch, sdfast
     >>> moments = torch.tensor([9.0, 0, 0, 9, 9, 8]).view(6, 1, 1).repeat(1, 2, 3)
-    >>> print(to_latex({"layer_4": sdfast.BiasReport(moments)}).splitlines()[4][:28])
+    >>> print(to_latex({"layer_4": sdfast.BiasReport(moments)}).splitlines()[5][:28])
     layer\_4 & 3 & - & 0.889 & 0
     """
     rows = [[_escaped(cell) for cell in row] for row in _published(reports)]
     head, *lines = [" & ".join(row) + r" \\" for row in rows]
     begin = rf"\begin{{tabular}}{{l{'r' * head.count('&')}}}"
-    return "\n".join([begin, r"\toprule", head, r"\midrule", *lines, r"\bottomrule", r"\end{tabular}"])
+    comments = [f"% {line}" for line in _explained(reports)]
+    return "\n".join([*comments, begin, r"\toprule", head, r"\midrule", *lines, r"\bottomrule", r"\end{tabular}"])
 
 
 def _published(reports: Mapping[str, Certainty]) -> list[list[str]]:
@@ -85,6 +91,10 @@ def _published(reports: Mapping[str, Certainty]) -> list[list[str]]:
         classes = [str(number) for number in report.classes.values()]
         rows.append([name, str(report.num_channels), sources, *_scores_and_shares(report), *classes])
     return rows
+
+
+def _explained(reports: Mapping[str, Certainty]) -> list[str]:
+    return list(dict.fromkeys(map(how_sure, reports.values())))
 
 
 def _scores_and_shares(report: Certainty) -> list[str]:
@@ -119,8 +129,9 @@ def _part(number: int, report: Certainty) -> str:
     return f"{number} ({100 * number / report.num_channels:.1f} %)"
 
 
-def _sources(report: Certainty) -> str:
-    return f"{report.sources} source{'s' * (report.sources != 1)}"
+def _some_unknown(report: Certainty) -> bool:
+    """Tell whether some channel has correlations, but no interval of one."""
+    return bool((report.interval().isnan().any(0) & ~report.undefined & ~report.dead).any())
 
 
 def _join(values: Mapping[str, str]) -> str:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pandas
 
 ENDS = ("low", "high")
+FLAGS = ("dead", "dominated")
 COLUMNS = (
     "layer",
     "channel",
@@ -23,6 +24,7 @@ COLUMNS = (
     *(f"{what}_{factor}" for what in ("corr", "mi", "count") for factor in FACTORS),
     *(f"corr_{end}_{factor}" for factor in FACTORS for end in ENDS),
     *(f"mi_corrected_{factor}" for factor in FACTORS),
+    "dominated",
 )
 
 
@@ -66,12 +68,13 @@ def plain(value: Any) -> Any:
 
 
 def write_csv(path: Path, reports: Iterable[Certainty]) -> None:
-    """Write one line a channel; NaN as "nan", infinity as "inf"."""
+    """Write one line a channel; NaN as "nan", infinity as "inf", yes and no as 1 and 0."""
     with open(path, "w", newline="", encoding="utf-8") as file:
         lines = csv.writer(file)
         lines.writerow(COLUMNS)
         for report in reports:
-            columns = _columns(report) | {"dead": report.dead.int().tolist()}
+            columns = _columns(report)
+            columns |= {name: [int(yes) for yes in columns[name]] for name in FLAGS}
             lines.writerows(zip(*(columns[name] for name in COLUMNS), strict=True))
 
 

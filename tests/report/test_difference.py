@@ -1,5 +1,7 @@
 """Two models on the same pairs: differences with paired intervals, and reports that cannot be compared."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -58,7 +60,7 @@ def test_text_says_what_differs():
     text = found.summary()
     assert text.startswith("layer4 less other: 20 sources")
     low, high = found.share_interval
-    first = f"dynamic {found.percent[0]:.1f} ± {(high - low)[0] / 2:.1f}" + "*" * bool(low[0] > 0 or high[0] < 0)
+    first = f"dynamic {found.percent[0]:.2f} ± {(high - low)[0] / 2:.2f}" + "*" * bool(low[0] > 0 or high[0] < 0)
     assert first in text and "*" in text and "one in 20 has a star by chance" in text
     dynamic, static = found.differing.sum(1).tolist()
     assert f"{dynamic} dynamic and {static} static correlations of 6 differ" in text
@@ -66,6 +68,19 @@ def test_text_says_what_differs():
     assert [line.split()[0] for line in table[2:4]] == ["layer3", "layer4"]
     assert len({len(line) for line in table[:4]}) == 1 and max(map(len, table)) <= 120
     assert table[2].endswith(f"{int(found.differing.any(0).sum())} of 6")
+
+
+def test_values_are_plain():
+    found = sdfast.compare(*two_models())
+    values = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    assert values["names"] == ["layer4", "other"] and (values["num_sources"], values["level"]) == (20, 0.95)
+    assert values["percent"]["static"] == found.percent[1].item()
+    assert values["share_interval"]["static"] == found.share_interval[:, 1].tolist()
+    assert values["layer_score"]["dynamic"] == found.layer_score[0].item()
+    assert values["layer_interval"]["dynamic"] == found.layer_interval[:, 0].tolist()
+    for key, rows in (("corr", found.corr), ("corr_low", found.interval[0]), ("corr_high", found.interval[1])):
+        assert [values["channels"][f"{key}_{factor}"] for factor in ("dynamic", "static")] == rows.tolist()
+    assert sdfast.compare(*two_models(channels=(6, 4))).to_dict()["channels"] is None
 
 
 def test_layers_of_other_widths_are_compared_but_for_their_channels():

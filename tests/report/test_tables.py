@@ -58,11 +58,14 @@ def test_few_sources_are_said_to_be_few(videos, held):
     for printed in (report(videos).summary(), format_table({"layer4": report(videos)})):
         assert f"{videos} sources are few: intervals of so few are too narrow, {held} instead of 95" in printed
     assert "are few" not in report(10).summary()
+    assert report(4, level=0.9).summary().count("4 sources are few: intervals of so few are too narrow\n") == 1
 
 
 def test_a_single_source_and_none_are_said_to_say_nothing():
     alone = BiasReport(report().groups[:, :1])
-    assert "1 source: no interval, so that every class stays undetermined" in alone.summary()
+    assert "1 source: no intervals, so that every class stays undetermined" in alone.summary()
+    assert "8 (100.0 %), their 95 % intervals hold 0.5 or are not known" in alone.summary()
+    assert "±" not in alone.summary() and "not known" not in report().summary()
     without = BiasReport(report().moments).summary()
     assert "no sources known: intervals take all pairs as independent" in without and "±" not in without
     assert "are few" not in without and "would take" not in without
@@ -73,7 +76,11 @@ def test_a_group_that_carries_the_variance_is_named():
     a[source == 3, 1] *= 100
     b[source == 3, 1] *= 100
     each = BiasReport(torch.from_numpy(grouped_truth(a, b, factor, source)))
-    assert "layer4: in 1 of 2 channels one group of sources carries most" in format_table({"layer4": each})
+    assert each.dominated.any(0).tolist() == [False, True]
+    said = "one group of sources carries most of the variance in {} (dominated)"
+    assert said.format("1 channel") in each.summary()
+    assert said.format("2 channels") in format_table({"layer3": each, "layer4": each})
+    assert "carries most" not in report(40).summary()
 
 
 def test_values_and_lines_have_the_ends(tmp_path):
@@ -101,7 +108,7 @@ def test_a_frame_has_the_columns_of_the_file(tmp_path):
     pandas = pytest.importorskip("pandas")
     each = report(name="layer4")
     each.to_csv(tmp_path / "channels.csv")
-    frame, lines = each.to_frame().astype({"dead": int}), pandas.read_csv(tmp_path / "channels.csv")
+    frame, lines = each.to_frame().astype({"dead": int, "dominated": int}), pandas.read_csv(tmp_path / "channels.csv")
     pandas.testing.assert_frame_equal(frame, lines, check_dtype=False)
 
 
@@ -113,7 +120,8 @@ def test_without_pandas_a_line_says_how_to_get_it(monkeypatch):
 
 def test_markdown_is_a_table():
     reports = {"layer|3": report(), "layer4": BiasReport(report().moments)}
-    lines = to_markdown(reports).splitlines()
+    *lines, gap, sure_of, without = to_markdown(reports).splitlines()
+    assert gap == "" and sure_of.startswith("± half-widths of 95 %") and without.startswith("no sources known")
     cells = [re.split(r"(?<!\\)\|", line)[1:-1] for line in lines]
     assert len(lines) == 4 and {len(row) for row in cells} == {13}
     assert cells[2][0].strip() == r"layer\|3"
@@ -122,7 +130,8 @@ def test_markdown_is_a_table():
 
 
 def test_latex_is_a_table():
-    lines = to_latex({"layer_3$": report(), "b\\^~{}&#%": report()}).splitlines()
+    comment, *lines = to_latex({"layer_3$": report(), "b\\^~{}&#%": report()}).splitlines()
+    assert comment == "% ± half-widths of 95 % intervals, by a jackknife over the sources"
     assert lines[0] == r"\begin{tabular}{lrrrrrrrrrrrr}" and lines[-1] == r"\end{tabular}"
     rows = [line for line in lines if line.endswith(r" \\")]
     assert len(rows) == 3 and all(len(re.split(r"(?<!\\)&", row)) == 13 for row in rows)
