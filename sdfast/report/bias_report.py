@@ -9,7 +9,7 @@ import torch
 from sdfast.foundation import require, write_atomically
 from sdfast.report import tables, values
 from sdfast.report.certainty import Certainty
-from sdfast.report.sums import read_fields
+from sdfast.report.sums import read_reports
 from sdfast.statistics import merge
 
 if TYPE_CHECKING:
@@ -105,12 +105,12 @@ class BiasReport(Certainty):
             FileNotFoundError: there is no report.json.
             ValueError: there is no such layer, a file is damaged, or report.json and report.npz are of two runs.
         """
-        found = read_fields(path)
+        found = read_reports(path, cls)
         if layer is None and len(found) == 1:
             (layer,) = found
         if layer not in found:
             raise ValueError(f"layer: expected one of {', '.join(map(repr, found))} of {path}, got {layer!r}")
-        return cls(**found[layer])
+        return found[layer]
 
     def merge(self, other: "BiasReport", sources: int | None = None) -> "BiasReport":
         """Return the report over the pairs of both, which must have none in common.

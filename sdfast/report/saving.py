@@ -10,7 +10,7 @@ from typing import Any
 from sdfast.foundation import require, write_atomically
 from sdfast.report import values
 from sdfast.report.bias_report import BiasReport
-from sdfast.report.sums import REPORT_JSON, REPORT_NPZ, read_fields, write_sums
+from sdfast.report.sums import REPORT_JSON, REPORT_NPZ, read_reports, write_sums
 
 CHANNELS_CSV = "channels.csv"
 LAYERS_PNG, CHANNELS_PNG = "layers.png", "channels.png"
@@ -68,4 +68,4 @@ def load_reports(path: str | os.PathLike) -> dict[str, BiasReport]:
     ...     sdfast.load_reports(folder)["layer4"].num_channels
     3
     """
-    return {name: BiasReport(**fields) for name, fields in read_fields(path).items()}
+    return read_reports(path, BiasReport)

@@ -96,6 +96,27 @@ def test_a_damaged_report_is_refused(content, tmp_path):
         load_reports(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "key, value", [("kind", "icc"), ("kind", []), ("threshold", 2), ("level", "x"), ("num_sources", -1)]
+)
+def test_a_report_that_was_tampered_with_is_refused(key, value, tmp_path):
+    saved(tmp_path, layer=report())
+    content = json.loads((tmp_path / "report.json").read_text())
+    content["layers"]["layer"][key] = value
+    (tmp_path / "report.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"report\.json: expected what a report is made of"):
+        load_reports(tmp_path)
+
+
+def test_empty_groups_take_no_room(tmp_path):
+    groups = torch.zeros(6, 64, 2, 500, dtype=torch.float64)
+    groups[:, [3, 60]] = torch.rand(6, 2, 2, 500, dtype=torch.float64)
+    groups[0, [3, 60]] = 5
+    saved(tmp_path, layer=BiasReport(groups))
+    assert (tmp_path / "report.npz").stat().st_size < 1.1 * groups[:, :2].numel() * 8
+    assert torch.equal(load_reports(tmp_path)["layer"].groups, groups)
+
+
 def test_no_code_is_loaded(tmp_path):
     saved(tmp_path, layer=report())
     np.savez(tmp_path / "report.npz", **{"0": np.array([{"a": 1}], dtype=object)})
