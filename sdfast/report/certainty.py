@@ -118,7 +118,10 @@ class Certainty(Reading):
 
     @property
     def dominated(self) -> Tensor:
-        """Where one group of sources carries most of the variance, (2, C) bool; intervals are too narrow there."""
+        """Where one group of sources carries most of the variance, (2, C) bool; intervals may be too narrow there.
+
+        With fewer than some ten groups one often does, and it says no more than that they are few.
+        """
         if self.groups is None:
             return torch.zeros_like(self.corr, dtype=torch.bool)
         spread = self._jackknife.z
