@@ -8,6 +8,7 @@ from tests.truth.comoments import (
     mutual_information,
     pooled_samples,
 )
+from tests.truth.jackknife import ends, jackknife
 from tests.truth.pairwise_correlation import pairwise_correlation
 from tests.truth.static_dropout import dropped, nearest, philox, static_dropout
 
@@ -15,7 +16,9 @@ __all__ = [
     "comoments",
     "correlation",
     "dropped",
+    "ends",
     "factor_dimensions",
+    "jackknife",
     "layer_score",
     "mutual_information",
     "nearest",
