@@ -12,6 +12,7 @@ from sdfast.statistics.mi_bias import mutual_information_bias
 from sdfast.statistics.planning import CLASSES, channel_classes, needed_sources
 from sdfast.statistics.sign_flips import content_correlation, sign_flip_test
 from sdfast.statistics.state import CoMoments, PairState, add_batch, empty_moments, merge
+from sdfast.statistics.student import student_quantile, student_within
 
 __all__ = [
     "CLASSES",
@@ -44,5 +45,7 @@ __all__ = [
     "needed_sources",
     "shares",
     "sign_flip_test",
+    "student_quantile",
+    "student_within",
     "variance",
 ]
