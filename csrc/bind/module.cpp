@@ -12,6 +12,7 @@ PYBIND11_MODULE(_C, m) {
         throw pybind11::import_error(error.what());
     }
     sdfast::bind_comoments(m);
+    sdfast::bind_estimators(m);
     sdfast::bind_static_dropout(m);
     sdfast::bind_isa(m);
 }

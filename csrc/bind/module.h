@@ -5,6 +5,7 @@
 namespace sdfast {
 
 void bind_comoments(pybind11::module_& m);
+void bind_estimators(pybind11::module_& m);
 void bind_isa(pybind11::module_& m);
 void bind_static_dropout(pybind11::module_& m);
 

@@ -8,6 +8,7 @@ namespace sdfast::cpu {
 #define SDFAST_DECLARE(NAME)                                 \
     namespace NAME {                                         \
     extern const Kernels kKernels;                           \
+    extern const KraskovKernels kKraskovKernels;             \
     extern const StaticDropoutKernels kStaticDropoutKernels; \
     }
 #if defined(__x86_64__)
@@ -26,6 +27,7 @@ namespace {
 struct Level {
     std::string name;
     const Kernels* kernels;
+    const KraskovKernels* kraskov_kernels;
     const StaticDropoutKernels* static_dropout_kernels;
 };
 
@@ -35,15 +37,15 @@ std::vector<Level> detect() {
     __builtin_cpu_init();
     std::vector<Level> found;
     if (__builtin_cpu_supports("x86-64-v2"))
-        found.push_back({"baseline", &baseline::kKernels, &baseline::kStaticDropoutKernels});
-    if (__builtin_cpu_supports("x86-64-v3")) found.push_back({"avx2", &avx2::kKernels, &avx2::kStaticDropoutKernels});
+        found.push_back({"baseline", &baseline::kKernels, &baseline::kKraskovKernels, &baseline::kStaticDropoutKernels});
+    if (__builtin_cpu_supports("x86-64-v3")) found.push_back({"avx2", &avx2::kKernels, &avx2::kKraskovKernels, &avx2::kStaticDropoutKernels});
     if (__builtin_cpu_supports("x86-64-v4"))
-        found.push_back({"avx512", &avx512::kKernels, &avx512::kStaticDropoutKernels});
+        found.push_back({"avx512", &avx512::kKernels, &avx512::kKraskovKernels, &avx512::kStaticDropoutKernels});
     return found;
 #elif defined(__aarch64__)
-    return {{"neon", &neon::kKernels, &neon::kStaticDropoutKernels}};
+    return {{"neon", &neon::kKernels, &neon::kKraskovKernels, &neon::kStaticDropoutKernels}};
 #else
-    return {{"baseline", &baseline::kKernels, &baseline::kStaticDropoutKernels}};
+    return {{"baseline", &baseline::kKernels, &baseline::kKraskovKernels, &baseline::kStaticDropoutKernels}};
 #endif
 }
 
@@ -84,6 +86,8 @@ const std::string& current_isa() { return current()->name; }
 void set_isa(const std::string& name) { current() = &find(name); }
 
 const Kernels& kernels() { return *current()->kernels; }
+
+const KraskovKernels& kraskov_kernels() { return *current()->kraskov_kernels; }
 
 const StaticDropoutKernels& static_dropout_kernels() { return *current()->static_dropout_kernels; }
 

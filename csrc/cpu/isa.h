@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "cpu/kraskov_lanes.h"
 #include "cpu/lanes.h"
 #include "cpu/static_dropout_lanes.h"
 
@@ -19,6 +20,7 @@ void set_isa(const std::string& name);
 
 // Kernels of the level in use.
 const Kernels& kernels();
+const KraskovKernels& kraskov_kernels();
 const StaticDropoutKernels& static_dropout_kernels();
 
 }  // namespace sdfast::cpu

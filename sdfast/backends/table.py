@@ -20,11 +20,13 @@ _MODULES = {
 }
 _RUNS_ON = {"cpu": "cpu", "triton": "cuda", "cuda": "cuda"}  # torch calls AMD's GPUs cuda, too
 # Which backend serves an operation on a device; on the CPU the pairwise correlation is composed of others. On GPUs it
-# is Triton throughout: the same kernels serve those of AMD.
+# is Triton where there is a kernel, and the same kernels serve those of AMD; else plain torch.
 TABLE = {
     "comoments": {"cpu": "cpu", "cuda": "triton"},
     "channel_bias": {"cpu": "cpu", "cuda": "triton"},
     "pairwise_correlation": {"cpu": "cpu", "cuda": "triton"},
+    "normal_scores": {"cpu": "cpu", "cuda": "reference"},
+    "kraskov": {"cpu": "cpu", "cuda": "reference"},
     "static_dropout": {"cpu": "cpu", "cuda": "triton"},
 }
 _HOW_TO_GET = {

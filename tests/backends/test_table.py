@@ -27,7 +27,8 @@ def test_forced_backend_nests_and_ends():
 
 
 def test_each_operation_has_a_backend_on_each_device():
-    assert set(backends.TABLE) == {"comoments", "channel_bias", "pairwise_correlation", "static_dropout"}
+    of_samples = {"pairwise_correlation", "normal_scores", "kraskov"}
+    assert set(backends.TABLE) == {"comoments", "channel_bias", "static_dropout", *of_samples}
     for served in backends.TABLE.values():
         assert set(served) == {"cpu", "cuda"} and set(served.values()) <= set(backends.names())
     assert backends.chosen("static_dropout", "cuda") == "triton"

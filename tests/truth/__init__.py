@@ -8,6 +8,7 @@ from tests.truth.comoments import (
     mutual_information,
     pooled_samples,
 )
+from tests.truth.information import kraskov, normal_scores
 from tests.truth.pairwise_correlation import pairwise_correlation
 from tests.truth.static_dropout import dropped, nearest, philox, static_dropout
 
@@ -16,9 +17,11 @@ __all__ = [
     "correlation",
     "dropped",
     "factor_dimensions",
+    "kraskov",
     "layer_score",
     "mutual_information",
     "nearest",
+    "normal_scores",
     "pairwise_correlation",
     "philox",
     "pooled_samples",

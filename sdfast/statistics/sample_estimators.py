@@ -1,0 +1,47 @@
+"""Mutual information from the samples themselves: what sums over pairs cannot tell."""
+
+import torch
+from torch import Tensor
+
+from sdfast import ops
+from sdfast.statistics.estimators import estimator_of, mutual_information
+
+SAMPLE_ESTIMATORS = ("copula", "kraskov")
+
+
+def sample_matrix(feats: Tensor, channel_dim: int, pool: bool) -> Tensor:
+    """Return the samples (S, C) of features in float64: one a pair when pooled, else one a position."""
+    feats = feats.movedim(channel_dim, -1)
+    if pool and feats.ndim > 2:
+        return feats.mean(tuple(range(1, feats.ndim - 1)), dtype=torch.float64)
+    return feats.reshape(-1, feats.shape[-1]).double()
+
+
+def sample_information(estimator: str, a: Tensor, b: Tensor, neighbors: int = 3) -> tuple[Tensor, Tensor]:
+    """Return mutual information in nats and Pearson correlation of each channel of paired samples, both (C,) float64.
+
+    Args:
+        estimator: "copula": correlation of the normal scores, and the information of normal features with it.
+            "kraskov": information from nearest neighbours, and the correlation of the samples as they are.
+        a: samples (N, C) float64.
+        b: samples paired with them; like a.
+        neighbors: how many of them "kraskov" looks at; fewer than N.
+
+    Raises:
+        ValueError: there is no such estimator, neighbors does not fit, or a gradient is wanted.
+
+    >>> import torch
+    >>> a = torch.tensor([[0.0], [1.0], [2.0], [3.0]], dtype=torch.float64)
+    >>> sample_information("copula", a, -a.exp())[1]
+    tensor([-1.], dtype=torch.float64)
+    """
+    if estimator not in SAMPLE_ESTIMATORS:
+        raise ValueError(f"estimator: expected one of {', '.join(SAMPLE_ESTIMATORS)}, got {estimator!r}")
+    if estimator == "copula":
+        corr = _correlation(ops.normal_scores(a), ops.normal_scores(b))
+        return mutual_information(corr), corr
+    return ops.kraskov(a, b, neighbors), _correlation(a, b)
+
+
+def _correlation(a: Tensor, b: Tensor) -> Tensor:
+    return estimator_of("pearson").correlation(ops.comoments(a, b, pool=False))[0]
