@@ -39,7 +39,7 @@ def batch(model):
         frame_size=model.frame_size,
         transform=model.prepare,
     )
-    clips_a, clips_b, factor = zip(*(pairs[i] for i in range(PAIRS)), strict=True)
+    clips_a, clips_b, factor, _ = zip(*(pairs[i] for i in range(PAIRS)), strict=True)
     return torch.stack(clips_a), torch.stack(clips_b), torch.tensor(factor)
 
 

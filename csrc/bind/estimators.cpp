@@ -26,24 +26,23 @@ py::object normal_scores(py::handle samples) {
     return std::move(out.tensor);
 }
 
-py::object kraskov(py::handle a, py::handle b, std::int64_t neighbors, std::uint64_t seed) {
+py::object kraskov(py::handle a, py::handle b, std::int64_t neighbors, std::int64_t seed) {
     const cpu::Samples of_a = samples_of(a), of_b = samples_of(b);
     if (of_b.count != of_a.count || of_b.channels != of_a.channels) refuse();
-    if (neighbors < 1 || neighbors >= of_a.count) refuse();
+    if (neighbors < 1 || neighbors >= of_a.count || seed < 0) refuse();
     Output<double> out = empty<double>({of_a.channels});
     {
         const py::gil_scoped_release release;
-        cpu::kraskov(of_a, of_b, neighbors, seed, omp_get_max_threads(), out.data);
+        cpu::kraskov(of_a, of_b, neighbors, static_cast<std::uint64_t>(seed), omp_get_max_threads(), out.data);
     }
     return std::move(out.tensor);
 }
 
-}  // namespace
-
-void bind_estimators(py::module_& m) {
+const Binding binding([](py::module_& m) {
     m.def("normal_scores", &normal_scores, py::arg("samples"), "Return the normal scores (N, C) of samples.");
     m.def("kraskov", &kraskov, py::arg("a"), py::arg("b"), py::arg("neighbors"), py::arg("seed"),
           "Return the information (C,) in nats of paired samples by Kraskov's estimator.");
-}
+});
 
+}  // namespace
 }  // namespace sdfast

@@ -37,8 +37,10 @@ std::vector<Level> detect() {
     __builtin_cpu_init();
     std::vector<Level> found;
     if (__builtin_cpu_supports("x86-64-v2"))
-        found.push_back({"baseline", &baseline::kKernels, &baseline::kKraskovKernels, &baseline::kStaticDropoutKernels});
-    if (__builtin_cpu_supports("x86-64-v3")) found.push_back({"avx2", &avx2::kKernels, &avx2::kKraskovKernels, &avx2::kStaticDropoutKernels});
+        found.push_back(
+            {"baseline", &baseline::kKernels, &baseline::kKraskovKernels, &baseline::kStaticDropoutKernels});
+    if (__builtin_cpu_supports("x86-64-v3"))
+        found.push_back({"avx2", &avx2::kKernels, &avx2::kKraskovKernels, &avx2::kStaticDropoutKernels});
     if (__builtin_cpu_supports("x86-64-v4"))
         found.push_back({"avx512", &avx512::kKernels, &avx512::kKraskovKernels, &avx512::kStaticDropoutKernels});
     return found;

@@ -134,8 +134,7 @@ class Estimation {
         const Scale of_x(x, count), of_y(y, count);
         if (!std::isfinite(of_x.deviation) || !std::isfinite(of_y.deviation)) return NAN;
         if (of_x.deviation == 0 || of_y.deviation == 0) return 0;
-        const Plane plane =
-            points_.plane(x, of_x, y, of_y, task_.seed, static_cast<std::uint64_t>(channel * count));
+        const Plane plane = points_.plane(x, of_x, y, of_y, task_.seed, static_cast<std::uint64_t>(channel * count));
         in_parallel(task_.threads, [&](int thread) {
             double* const scratch = scratch_[size(thread * task_.neighbors)].values;
             for (std::int64_t i = thread; i < blocks; i += task_.threads)
@@ -163,7 +162,8 @@ void kraskov(const Samples& a, const Samples& b, std::int64_t neighbors, std::ui
     // Threads share the channels or, where these are few, the points of one after another.
     const bool by_channels = a.channels >= threads;
     const Task task{a, b, neighbors, seed, digammas(a.count), by_channels ? 1 : threads, out};
-    share_channels(a.channels, by_channels ? threads : 1, [&](std::int64_t together) { return Estimation(task, together); });
+    share_channels(a.channels, by_channels ? threads : 1,
+                   [&](std::int64_t together) { return Estimation(task, together); });
 }
 
 }  // namespace sdfast::cpu

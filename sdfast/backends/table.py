@@ -19,8 +19,9 @@ _MODULES = {
     "reference": "sdfast.backends.reference",
 }
 _RUNS_ON = {"cpu": "cpu", "triton": "cuda", "cuda": "cuda"}  # torch calls AMD's GPUs cuda, too
-# Which backend serves an operation on a device; on the CPU the pairwise correlation is composed of others. On GPUs it
-# is Triton where there is a kernel, and the same kernels serve those of AMD; else plain torch.
+# Which backend serves an operation on a device; where it has no such kernel, the operation
+# is composed of others: the pairwise correlation on the CPU, the update of co-moments on GPUs. There it is Triton,
+# whose kernels serve those of AMD, too; what has none is plain torch.
 TABLE = {
     "comoments": {"cpu": "cpu", "cuda": "triton"},
     "channel_bias": {"cpu": "cpu", "cuda": "triton"},
@@ -28,6 +29,7 @@ TABLE = {
     "normal_scores": {"cpu": "cpu", "cuda": "reference"},
     "kraskov": {"cpu": "cpu", "cuda": "reference"},
     "static_dropout": {"cpu": "cpu", "cuda": "triton"},
+    "update_comoments": {"cpu": "cpu", "cuda": "triton"},
 }
 _HOW_TO_GET = {
     "cpu": "the compiled extension sdfast._C is missing; reinstall sdfast (a source install needs a C++17 compiler)",

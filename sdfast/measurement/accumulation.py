@@ -71,8 +71,8 @@ def _run(
     silent = not progress or processes.rank > 0
     first = True
     with capture, tqdm(total=total, initial=seen, unit=" pairs", disable=silent, dynamic_ncols=True) as bar:
-        for clips_a, clips_b, factor in share:
-            capture.expect(factor.to(device, non_blocking=True))
+        for clips_a, clips_b, factor, source in share:
+            capture.expect(*(x.to(device, non_blocking=True) for x in (factor, source)))
             model(torch.cat([clips.to(device, non_blocking=True) for clips in (clips_a, clips_b)]))
             if first:
                 capture.check_all_ran()

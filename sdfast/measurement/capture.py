@@ -40,7 +40,7 @@ class Capture:
             for name in group:
                 self._names.setdefault(self._modules[name], name)
         self._calls = dict.fromkeys(self._names, 0)
-        self._factor: Tensor | None = None
+        self._factor = self._source = torch.empty(0, dtype=torch.int64)
         self._handles: list[torch.utils.hooks.RemovableHandle] = []
 
     def __enter__(self) -> "Capture":
@@ -52,9 +52,9 @@ class Capture:
         while self._handles:
             self._handles.pop().remove()
 
-    def expect(self, factor: Tensor) -> None:
-        """Get ready for the forward pass of both clips of N pairs; `factor` is (N,) int64."""
-        self._factor = factor
+    def expect(self, factor: Tensor, source: Tensor) -> None:
+        """Get ready for the forward pass of both clips of N pairs; `factor` and `source` are (N,) int64."""
+        self._factor, self._source = factor, source
         self._calls = dict.fromkeys(self._calls, 0)
 
     def check_all_ran(self) -> None:
@@ -69,7 +69,7 @@ class Capture:
     def _consume(self, module: nn.Module, _: tuple, output: object) -> None:
         name, call = self._names[module], self._calls[module]
         self._calls[module] = call + 1
-        factor, pairs = self._factor, len(self._factor)
+        pairs = len(self._factor)
         try:
             channel_dim = self._channel_dims.get(name, implied_channel_dim(module))
             feats, channel_dim = split_batch(_checked(output), 2 * pairs, channel_dim)
@@ -78,8 +78,8 @@ class Capture:
                 state = self.states[name, call] = self._make_state(feats.shape[channel_dim], feats.device)
             # A state restored from a file is on the CPU, and the layers of one model may live on several devices.
             state.to(feats.device)
-            factor = factor.to(feats.device)
-            state.update(feats[:pairs], feats[pairs:], factor, channel_dim=channel_dim)
+            factor, source = self._factor.to(feats.device), self._source.to(feats.device)
+            state.update(feats[:pairs], feats[pairs:], factor, source=source, channel_dim=channel_dim)
         except (TypeError, ValueError) as error:
             raise type(error)(f"layer {name!r}: {error}") from error
 

@@ -37,9 +37,11 @@ def measure(
 
     Args:
         model: any module; it is called with one tensor, the clips of a batch.
-        pairs: a map-style dataset of (clip_a, clip_b, factor), for example `sdfast.pairs.VideoPairs`: clips are
-            tensors or NumPy arrays of one shape, factor is 0 (dynamic) or 1 (static). Anything else is iterated
-            over and yields whole batches, clips (N, ...) twice and factor (N,) integer.
+        pairs: a map-style dataset of (clip_a, clip_b, factor) or (clip_a, clip_b, factor, source), for example
+            `sdfast.pairs.VideoPairs`: clips are tensors or NumPy arrays of one shape, factor is 0 (dynamic) or 1
+            (static), source the number of the video that the pair was cut from; without it every pair is a source of
+            its own. Anything else is iterated over and yields whole batches, clips (N, ...) twice, factor (N,)
+            integer and, if at all, source (N,) integer.
         layers: names or glob patterns of `model.named_modules()`.
         kind: "pearson", or "intraclass" as the authors' code computes it.
         threshold: a channel encodes a factor when its correlation exceeds this.

@@ -16,6 +16,7 @@ from sdfast.ops.kraskov import kraskov
 from sdfast.ops.normal_scores import normal_scores
 from sdfast.ops.pairwise_correlation import pairwise_correlation
 from sdfast.ops.static_dropout import GRANULARITIES, Dropping, static_dropout
+from sdfast.ops.update_comoments import check_update, update_comoments
 
 __all__ = [
     "FLOAT_DTYPES",
@@ -28,10 +29,12 @@ __all__ = [
     "check_pairs",
     "check_probability",
     "check_unit_range",
+    "check_update",
     "comoments",
     "kraskov",
     "normal_scores",
     "over_array",
     "pairwise_correlation",
     "static_dropout",
+    "update_comoments",
 ]

@@ -34,7 +34,15 @@ def pencil(frames: np.ndarray, rng: np.random.Generator | None = None) -> np.nda
 def colormap(frames: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
     """Replace colours by those of a map of the brightness (`cv2.applyColorMap`), over a remnant of the old ones."""
     cv2 = require("cv2")
-    maps = [getattr(cv2, f"COLORMAP_{name}") for name in ("JET", "OCEAN", "HOT", "COOL", "VIRIDIS", "MAGMA", "PINK")]
+    maps = (
+        cv2.COLORMAP_JET,
+        cv2.COLORMAP_OCEAN,
+        cv2.COLORMAP_HOT,
+        cv2.COLORMAP_COOL,
+        cv2.COLORMAP_VIRIDIS,
+        cv2.COLORMAP_MAGMA,
+        cv2.COLORMAP_PINK,
+    )
     chosen = maps[0 if rng is None else rng.integers(len(maps))]
     share = _strength(rng, 0.6, 1.0)
     tall = frames.reshape(-1, *frames.shape[2:])  # all frames below each other: colours know no place

@@ -74,7 +74,7 @@ class BiasMetric(Metric):
             feats_b: features of the second clips; like feats_a.
             factor: what each pair shares, (N,) int64: 0 dynamic, 1 static.
         """
-        self.moments = add_batch(self.moments, feats_a, feats_b, factor, self.channel_dim, self.pool)
+        add_batch(self.moments, feats_a, feats_b, factor, self.channel_dim, self.pool)
 
     def compute(self) -> BiasReport:
         """Return the report over all pairs, of all processes."""

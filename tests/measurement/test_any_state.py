@@ -1,5 +1,7 @@
 """A statistic of another kind goes the way of the co-moments: captured, saved, resumed, reduced over processes."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from torch import nn
 
 from sdfast.measurement import CheckpointError
 from sdfast.measurement.accumulation import accumulate
+from sdfast.measurement.batches import collate
 from sdfast.measurement.job import check_settings
 from sdfast.measurement.processes import Processes
 from sdfast.statistics import CoMoments, PairState
@@ -15,9 +18,9 @@ from tests.support.processes import on_two
 
 
 class Kept:
-    """Counts the pairs of each factor, sums their products, and keeps every difference of a pair, scaled.
+    """Counts the pairs of each factor, sums their products, and keeps the source and the difference of each, scaled.
 
-    So its tensors are a (F,) int64, a (F, C) float64, and one that grows: (pairs, C).
+    So its tensors are (F,) int64, (F, C) float64, and two that grow: (pairs,) int64 and (pairs, C) float64.
     """
 
     def __init__(self, num_channels, device, scale=1):
@@ -25,17 +28,21 @@ class Kept:
         self.scale = torch.tensor([scale] * scale)  # settings show in a shape
         self.count = torch.zeros(2, dtype=torch.int64)
         self.sums = torch.zeros(2, num_channels, dtype=torch.float64)
+        self.sources = torch.zeros(0, dtype=torch.int64)
         self.differences = torch.zeros(0, num_channels, dtype=torch.float64)
 
-    def update(self, feats_a, feats_b, factor=None, *, channel_dim=1, pool=True):
+    def update(self, feats_a, feats_b, factor=None, source=None, *, channel_dim=1, pool=True):
         assert channel_dim in (1, -1) and feats_a.ndim == 2 and pool
-        assert factor.device == feats_a.device == self.device
+        assert factor.device == source.device == feats_a.device == self.device
+        assert factor.dtype == source.dtype == torch.int64
+        self.sources = torch.cat([self.sources, source])
         self.count += torch.bincount(factor, minlength=2)
         self.sums.index_add_(0, factor, (feats_a * feats_b).double())
         self.differences = torch.cat([self.differences, self.scale[0] * (feats_a - feats_b).double()])
 
     def merge(self, other):
         self.count, self.sums = self.count + other.count, self.sums + other.sums
+        self.sources = torch.cat([self.sources, other.sources])
         self.differences = torch.cat([self.differences, other.differences])
 
     def reduce(self, group=None):
@@ -52,7 +59,7 @@ class Kept:
         return self
 
     def state_dict(self):
-        names = ("scale", "count", "sums", "differences")
+        names = ("scale", "count", "sums", "sources", "differences")
         return {name: getattr(self, name).clone() for name in names}
 
     def load_state_dict(self, state_dict):
@@ -97,6 +104,7 @@ def by_hand():
         "scale": [1],
         "count": [11, 11],
         "sums": [(a * b)[factor == label].sum(0) for label in (0, 1)],
+        "sources": range(22),
         "differences": a - b,
     }
 
@@ -137,8 +145,50 @@ def test_another_state_is_reduced_over_processes(tmp_path):
     # Pairs of even batches come first, then those of odd ones.
     order = np.argsort([index // 4 % 2 for index in range(22)], kind="stable")
     for layer, wanted in alone.items():
-        assert_close(first[layer], {**wanted, "differences": np.array(wanted["differences"])[order]})
+        one_by_one = {name: np.array(wanted[name])[order] for name in ("sources", "differences")}
+        assert_close(first[layer], {**wanted, **one_by_one})
     assert on_two(kept, resume=tmp_path) == [first, second]
+
+
+class Sourced(Pairs):
+    """The same pairs, from videos with numbers."""
+
+    def __getitem__(self, index):
+        return (*super().__getitem__(index), np.int32(100 - index // 2))
+
+
+def batches(pairs, at=(0, 5, 6, 13, 22)):
+    """Return whole batches of several sizes."""
+    for start, stop in itertools.pairwise(at):
+        yield collate([pairs[i] for i in range(start, stop)])
+
+
+def sources(**settings):
+    found = kept(**settings)
+    assert found["0"]["sources"] == found["1"]["sources"]
+    return found["0"]["sources"]
+
+
+def test_the_numbers_of_sources_reach_every_state(tmp_path):
+    numbers = [100 - i // 2 for i in range(22)]
+    assert sources(pairs=Sourced()) == sources(pairs=Sourced(), num_workers=1, batch_size=5) == numbers
+    assert sources(pairs=batches(Sourced())) == numbers
+    with pytest.raises(InterruptedError):
+        kept(pairs=Sourced(fails_at=9), resume=tmp_path)
+    assert sources(pairs=Sourced(), resume=tmp_path) == numbers
+
+
+def of_an_iterable(rank, pairs, **settings):
+    return kept(rank, batches(pairs), **settings)
+
+
+@pytest.mark.parametrize(("pairs", "number"), [(Pairs(), lambda i: i), (Sourced(), lambda i: 100 - i // 2)])
+def test_sources_of_an_iterable_are_counted_over_all_processes(tmp_path, pairs, number):
+    first, second = on_two(of_an_iterable, pairs, resume=tmp_path)
+    assert first == second
+    # The first process has the batches from 0 to 5 and from 6 to 13.
+    assert first["0"]["sources"] == [number(i) for i in (*range(5), *range(6, 13), 5, *range(13, 22))]
+    assert on_two(of_an_iterable, pairs, resume=tmp_path) == [first, second]
 
 
 @pytest.mark.parametrize(

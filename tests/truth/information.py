@@ -36,7 +36,8 @@ def kraskov(a: np.ndarray, b: np.ndarray, neighbors: int = 3, seed: int = 0) -> 
     alive = (np.ptp(a, axis=0) > 0) & (np.ptp(b, axis=0) > 0)
     with np.errstate(all="ignore"):
         planes = zip(jittered(a, seed, 0).T, jittered(b, seed, 1).T, strict=True)
-    return np.array([kraskov_of_points(x, y, neighbors) if ok else 0.0 for ok, (x, y) in zip(alive, planes, strict=True)])
+    found = [kraskov_of_points(x, y, neighbors) if ok else 0.0 for ok, (x, y) in zip(alive, planes, strict=True)]
+    return np.array(found)
 
 
 def kraskov_of_points(x: np.ndarray, y: np.ndarray, neighbors: int) -> float:
