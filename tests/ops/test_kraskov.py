@@ -137,6 +137,19 @@ def test_threads_and_neighbouring_channels_change_nothing():
     assert all(torch.equal(x, found[0]) for x in found) and found[0][0] == found[0][-1]
 
 
+@pytest.mark.parametrize("neighbors", [3, 7])
+def test_instruction_sets_change_nothing(neighbors):
+    a, b = (torch.from_numpy(x) for x in laws.relu_pair(np.random.default_rng(19), (1000, 9)))
+    before, found = _C.isa(), []
+    try:
+        for isa in _C.available_isas():
+            _C.set_isa(isa)
+            found.append(kraskov(a, b, neighbors))
+    finally:
+        _C.set_isa(before)
+    assert all(torch.equal(x, found[0]) for x in found)
+
+
 @pytest.mark.parametrize("backend", ["cpu", "reference"])
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_a_bad_value_stays_in_its_channel(backend, bad):
