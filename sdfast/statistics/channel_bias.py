@@ -9,7 +9,7 @@ from torch import Tensor
 from sdfast import ops
 from sdfast.backends import is_direct
 from sdfast.statistics.estimators import ESTIMATORS, estimator_of, mutual_information
-from sdfast.statistics.sample_estimators import SAMPLE_ESTIMATORS, sample_information, sample_matrix
+from sdfast.statistics.sample_estimators import SAMPLE_ESTIMATORS, paired_samples, sample_information
 
 
 class ChannelBias(NamedTuple):
@@ -106,16 +106,14 @@ def _from_samples(feats_a, feats_b, factor, num_factors, channel_dim, pool, kind
     ops.check_pairs(feats_a, feats_b, factor, num_factors, channel_dim, pool)
     ops.check_no_gradient("feats_a", feats_a)
     ops.check_no_gradient("feats_b", feats_b)
-    a, b = (sample_matrix(feats, channel_dim, pool) for feats in (feats_a, feats_b))
+    a, b = paired_samples(feats_a.detach(), feats_b.detach(), channel_dim, pool)
     if factor is None:
         return ChannelBias(*sample_information(estimator, a, b, neighbors), torch.tensor(len(a), device=a.device))
     labels = factor.repeat_interleave(len(a) // len(factor))
     rows = []
     for f in range(num_factors):
-        own_a, own_b = a[labels == f], b[labels == f]
-        nothing = a.new_full((a.shape[1],), torch.nan)
-        found = sample_information(estimator, own_a, own_b, neighbors) if len(own_a) else (nothing, nothing)
-        rows.append((*found, torch.tensor(len(own_a), device=a.device)))
+        own = labels == f
+        rows.append((*sample_information(estimator, a[own], b[own], neighbors), own.sum()))
     return ChannelBias(*(torch.stack(x) for x in zip(*rows, strict=True)))
 
 
