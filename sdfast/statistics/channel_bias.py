@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from sdfast import ops
-from sdfast.backends import is_direct
 from sdfast.statistics.estimators import ESTIMATORS, estimator_of, mutual_information
 from sdfast.statistics.sample_estimators import SAMPLE_ESTIMATORS, paired_samples, sample_information
 
@@ -20,6 +19,7 @@ class ChannelBias(NamedTuple):
     count: Tensor
 
 
+_at_once = ops.channel_bias
 _new = ChannelBias._make
 
 
@@ -81,11 +81,9 @@ def channel_bias(
         num_factors = 1
     if estimator != "gaussian":
         return _from_samples(feats_a, feats_b, factor, num_factors, channel_dim, pool, kind, estimator, neighbors)
-    if is_direct(feats_a, feats_b, factor):
-        args = (feats_a, feats_b, factor, num_factors, channel_dim, pool, correlation.is_pearson)
-        found = ops.channel_bias(args)
-        if found is not None:
-            return _new(found)
+    found = _at_once(feats_a, feats_b, factor, num_factors, channel_dim, pool, correlation.is_pearson)
+    if found is not None:
+        return _new(found)
     if isinstance(feats_a, np.ndarray):
         return _from_numpy(feats_a, feats_b, factor, num_factors, channel_dim, pool, kind)
     moments = ops.comoments(feats_a, feats_b, factor, num_factors, channel_dim, pool)

@@ -98,7 +98,8 @@ class GroupedCoMoments:
         check_features("feats_a", feats_a, channel_dim)
         pairs, groups = feats_a.shape[0], len(self.numbered)
         if source is None:
-            numbers = torch.arange(self.unnumbered, self.unnumbered + pairs, device=feats_a.device)
+            # Where the count is a tensor, as a metric keeps it, its value is not waited for.
+            numbers = torch.arange(pairs, device=feats_a.device) + self.unnumbered
         else:
             numbers = _as_numbers(source)
         add_to_groups(self.moments, feats_a, feats_b, factor, numbers, channel_dim, pool)
