@@ -13,6 +13,7 @@ namespace {
 cpu::Samples samples_of(py::handle tensor) {
     const dlpack::Tensor t = view(tensor);
     if (t.ndim != 2 || feature_dtype(t.dtype) != DType::f64 || t.shape[0] == 0 || t.shape[1] == 0) refuse();
+    if (t.shape[0] >= cpu::kMostSamples) refuse();
     return {reinterpret_cast<const double*>(data_of(t)), t.shape[0], t.shape[1], t.strides[0], t.strides[1]};
 }
 

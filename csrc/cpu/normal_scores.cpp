@@ -3,7 +3,7 @@
 #include <cmath>
 #include <vector>
 
-#include "cpu/sorting.h"
+#include "cpu/isa.h"
 
 namespace sdfast::cpu {
 namespace {
@@ -26,29 +26,24 @@ double normal_quantile(double p) {
     return x;
 }
 
-// Scores of the ranks from 1 to `count` and of those halfway between.
+// The scores of twice the ranks, from 2 to 2 * count: of whole ranks and of those halfway between.
 class Scores {
   public:
-    Scores(std::int64_t count, int threads) : count_(count), whole_(static_cast<std::size_t>(count + 1)) {
+    Scores(std::int64_t count, int threads) : all_(static_cast<std::size_t>(2 * count + 1)) {
+        const std::int64_t middle = count + 1;  // the scores beyond are those before, mirrored
         in_parallel(threads, [&](int thread) {
-            for (std::int64_t rank = 1 + thread * count / threads; rank <= (thread + 1) * count / threads; ++rank)
-                whole_[static_cast<std::size_t>(rank)] = compute(2 * rank);
+            for (std::int64_t twice = 2 + thread; twice <= middle; twice += threads) {
+                const double p = static_cast<double>(twice) / static_cast<double>(2 * middle);
+                all_[static_cast<std::size_t>(twice)] = normal_quantile(p);
+                all_[static_cast<std::size_t>(2 * middle - twice)] = -all_[static_cast<std::size_t>(twice)];
+            }
         });
     }
 
-    double of_twice(std::int64_t rank) const {
-        return rank % 2 == 0 ? whole_[static_cast<std::size_t>(rank / 2)] : compute(rank);
-    }
+    double operator[](std::int32_t twice) const { return all_[static_cast<std::size_t>(twice)]; }
 
   private:
-    double compute(std::int64_t twice) const {
-        const std::int64_t mirrored = 2 * (count_ + 1) - twice;
-        if (twice > mirrored) return -compute(mirrored);
-        return normal_quantile(0.5 * static_cast<double>(twice) / static_cast<double>(count_ + 1));
-    }
-
-    std::int64_t count_;
-    std::vector<double> whole_;
+    std::vector<double> all_;
 };
 
 // What a thread does with the channels that it takes.
@@ -59,44 +54,29 @@ class Scoring {
           scores_(scores),
           out_(out),
           rows_(static_cast<std::size_t>(samples.count * together)),
-          items_(static_cast<std::size_t>(samples.count)),
-          sort_(samples.count) {}
+          ranks_(rows_.size()),
+          scratch_(samples.count) {}
 
     void operator()(std::int64_t first, std::int64_t last) {
-        const std::int64_t count = samples_.count, channels = samples_.channels;
+        const std::int64_t count = samples_.count, channels = samples_.channels, own = last - first;
         samples_.gather(first, last, rows_.data());
-        for (std::int64_t c = first; c < last; ++c) score(rows_.data() + (c - first) * count);
+        bool finite[kChannelsTogether];
+        for (std::int64_t c = 0; c < own; ++c)
+            finite[c] = kernels_.twice_ranks(rows_.data() + c * count, count, scratch_, ranks_.data() + c * count);
         for (std::int64_t n = 0; n < count; ++n)
-            for (std::int64_t c = first; c < last; ++c)
-                out_[n * channels + c] = rows_[static_cast<std::size_t>((c - first) * count + n)];
+            for (std::int64_t c = 0; c < own; ++c)
+                out_[n * channels + first + c] =
+                    finite[c] ? scores_[ranks_[static_cast<std::size_t>(c * count + n)]] : NAN;
     }
 
   private:
-    // Replaces the samples of a channel by their scores.
-    void score(double* row) {
-        const std::int64_t count = samples_.count;
-        Placed* const items = items_.data();
-        bool finite = true;
-        for (std::int64_t n = 0; n < count; ++n) {
-            items[n] = {row[n], n};
-            finite &= std::isfinite(row[n]);
-        }
-        if (!finite) return std::fill(row, row + count, NAN);
-        sort_(items, count);
-        for (std::int64_t first = 0, last; first < count; first = last) {
-            last = first + 1;
-            while (last < count && items[last].value == items[first].value) ++last;
-            const double shared = scores_.of_twice(first + 1 + last);  // ranks first + 1 to last
-            for (std::int64_t i = first; i < last; ++i) row[items[i].index] = shared;
-        }
-    }
-
     const Samples& samples_;
     const Scores& scores_;
+    const RankKernels& kernels_ = rank_kernels();
     double* out_;
     std::vector<double> rows_;
-    std::vector<Placed> items_;
-    Sorter sort_;
+    std::vector<std::int32_t> ranks_;
+    RankScratch scratch_;
 };
 
 }  // namespace

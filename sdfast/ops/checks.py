@@ -140,6 +140,8 @@ def check_samples(name: str, samples: Tensor) -> None:
         raise TypeError(f"{name}: expected dense torch.float64 samples, got {samples.dtype}, {samples.layout}")
     if samples.ndim != 2 or 0 in samples.shape:
         raise ValueError(f"{name}: expected shape (N, C) without an empty dimension, got {tuple(samples.shape)}")
+    if len(samples) >= 2**29:
+        raise ValueError(f"{name}: expected fewer than 2**29 samples, got {len(samples)}")
 
 
 def check_no_gradient(name: str, feats: Tensor) -> None:

@@ -37,16 +37,59 @@ def of_all_sizes(rng, shape):
     return rng.choice([-1.0, 1.0], shape) * 10.0 ** rng.uniform(-300, 300, shape)
 
 
-LAWS = [normal, relu, sparse, few_values, cauchy, of_all_sizes]
+def one_far_away(rng, shape):
+    """Next to one sample all others seem equal."""
+    samples = rng.standard_normal(shape)
+    samples[0] = 1e12
+    return samples
 
 
-@pytest.mark.parametrize("backend", ["cpu", "reference"])
+def nearly_equal(rng, shape):
+    """Neighbouring numbers, few to choose from."""
+    return 1 + rng.integers(0, 50, shape) * 2.0**-52
+
+
+def smallest(rng, shape):
+    return rng.integers(-9, 9, shape) * 5e-324
+
+
+def plateau(rng, shape):
+    """Half of the samples have one value in the middle of the others."""
+    return np.where(rng.random(shape) < 0.5, 0.3, rng.standard_normal(shape))
+
+
+LAWS = [
+    normal,
+    relu,
+    sparse,
+    few_values,
+    cauchy,
+    of_all_sizes,
+    one_far_away,
+    nearly_equal,
+    smallest,
+    plateau,
+]
+
+
+@pytest.fixture(params=[*_C.available_isas(), "reference"])
+def runs_on(request):
+    """An instruction set of this machine, or the reference backend."""
+    if request.param == "reference":
+        with sdfast.use_backend("reference"):
+            yield
+        return
+    before = _C.isa()
+    _C.set_isa(request.param)
+    yield
+    _C.set_isa(before)
+
+
 @pytest.mark.parametrize("law", LAWS)
-@pytest.mark.parametrize("shape", [(1, 1), (2, 3), (7, 63), (100, 9), (1000, 5)], ids=str)
-def test_scores_equal_ranks_counted_one_by_one(shape, law, backend):
+@pytest.mark.parametrize("shape", [(1, 1), (2, 3), (7, 63), (9, 2), (100, 9), (1000, 5)], ids=str)
+def test_scores_equal_ranks_counted_one_by_one(runs_on, shape, law):
     samples = law(np.random.default_rng(0), shape)
-    with sdfast.use_backend(backend):
-        scores = normal_scores(torch.from_numpy(samples))
+    scores = normal_scores(torch.from_numpy(samples))
     np.testing.assert_allclose(scores, truth.normal_scores(samples), rtol=1e-12, atol=1e-15)
 
 
@@ -130,6 +173,7 @@ SAMPLES = torch.zeros(4, 2, dtype=torch.float64)
         (SAMPLES.to_sparse(), TypeError, "samples: expected dense torch.float64 samples"),
         (SAMPLES[0], ValueError, r"samples: expected shape \(N, C\) without an empty dimension, got \(2,\)"),
         (SAMPLES[:0], ValueError, r"samples: expected shape \(N, C\) without an empty dimension, got \(0, 2\)"),
+        (SAMPLES[:1].expand(2**29, -1), ValueError, "samples: expected fewer than 2\\*\\*29 samples, got 536870912"),
         (SAMPLES.clone().requires_grad_(), ValueError, "samples: expected no tensor that requires grad"),
     ],
 )
