@@ -127,30 +127,67 @@ inline double distance(const Plane& plane, const std::int64_t* place, std::int64
     return bound;
 }
 
-// How many other points are strictly within a distance of a point, along each axis.
-struct Within {
-    std::int64_t n[2];
-};
-inline Within within(const Plane& plane, const std::int64_t* place, double distance) {
-    const double *x = plane.axes[0].own, *y = plane.axes[1].own;
-    const double u = x[place[0]], v = y[place[1]];
-    // Four binary searches in step, which keeps the core busy while each waits for memory.
-    std::int64_t x_low = 0, x_high = 0, y_low = 0, y_high = 0;
-    std::int64_t left = plane.count;
-    for (; left > 1; left -= left / 2) {
-        const std::int64_t half = left / 2, i = half - 1;
-        x_low += u - x[x_low + i] < distance ? 0 : half;
-        x_high += x[x_high + i] - u < distance ? half : 0;
-        y_low += v - y[y_low + i] < distance ? 0 : half;
-        y_high += y[y_high + i] - v < distance ? half : 0;
+// Points whose neighbours along the axes are counted together: searches in step hide how long each waits for memory.
+class Within {
+  public:
+    Within(const Plane& plane, std::int64_t reach) : plane_(plane), window_(std::min(4 * reach, plane.count)) {}
+
+    void add(const std::int64_t* place, double distance) {
+        for (int a = 0; a < 2; ++a) place_[a][size_] = place[a];
+        distance_[size_++] = distance;
     }
-    x_low += !(u - x[x_low] < distance);
-    x_high += x[x_high] - u < distance;
-    y_low += !(v - y[y_low] < distance);
-    y_high += y[y_high] - v < distance;
-    // Where more than k points coincide, the distance is 0 and even the point itself is not within it.
-    return {{std::max<std::int64_t>(x_high - x_low - 1, 0), std::max<std::int64_t>(y_high - y_low - 1, 0)}};
-}
+
+    bool full() const { return size_ == kTogether; }
+
+    // Adds worth[n] of both axes, n the number of other points strictly within the distance, and forgets the points.
+    void sum(const double* worth, double& total) {
+        for (int l = size_; l < kTogether; ++l) {  // as if the last one came again
+            for (auto& place : place_) place[l] = place[size_ - 1];
+            distance_[l] = distance_[size_ - 1];
+        }
+        count(plane_.axes[0].own, place_[0], found_[0]);
+        count(plane_.axes[1].own, place_[1], found_[1]);
+        for (int l = 0; l < size_; ++l) total += worth[found_[0][l]] + worth[found_[1][l]];
+        size_ = 0;
+    }
+
+  private:
+    static constexpr int kTogether = 8;
+
+    void count(const double* own, const std::int64_t* place, std::int64_t* found) const {
+        double at[kTogether];
+        std::int64_t low[kTogether], high[kTogether];
+        bool in_window = true;
+        for (int l = 0; l < kTogether; ++l) {
+            at[l] = own[place[l]];
+            low[l] = std::clamp<std::int64_t>(place[l] - window_ / 2, 0, plane_.count - window_);
+            in_window &= low[l] == 0 || !(at[l] - own[low[l]] < distance_[l]);
+            in_window &= low[l] + window_ == plane_.count || !(own[low[l] + window_ - 1] - at[l] < distance_[l]);
+        }
+        if (!in_window) std::fill_n(low, kTogether, 0);
+        std::copy_n(low, kTogether, high);
+        std::int64_t left = in_window ? window_ : plane_.count;
+        for (; left > 1; left -= left / 2) {
+            const std::int64_t half = left / 2;
+            for (int l = 0; l < kTogether; ++l) {
+                low[l] += at[l] - own[low[l] + half - 1] < distance_[l] ? 0 : half;
+                high[l] += own[high[l] + half - 1] - at[l] < distance_[l] ? half : 0;
+            }
+        }
+        for (int l = 0; l < kTogether; ++l) {
+            low[l] += !(at[l] - own[low[l]] < distance_[l]);
+            high[l] += own[high[l]] - at[l] < distance_[l];
+            // Where more than k points coincide, the distance is 0 and even the point itself is not within it.
+            found[l] = std::max<std::int64_t>(high[l] - low[l] - 1, 0);
+        }
+    }
+
+    const Plane& plane_;
+    std::int64_t window_;
+    int size_ = 0;
+    std::int64_t place_[2][kTogether], found_[2][kTogether];
+    double distance_[kTogether];
+};
 
 template <int kK>
 double sum_of(const Plane& plane, std::int64_t first, std::int64_t last, std::int64_t neighbors, const double* worth,
@@ -159,11 +196,12 @@ double sum_of(const Plane& plane, std::int64_t first, std::int64_t last, std::in
     // Of independent points, sqrt(k N) are as near along an axis as the k-th neighbour.
     const double usual = std::sqrt(static_cast<double>(neighbors) * static_cast<double>(plane.count));
     const auto reach = static_cast<std::int64_t>(0.5 * usual) / kLanes * kLanes + kLanes;
+    Within within(plane, reach);
     double sum = 0;
     for (std::int64_t point = first; point < last; ++point) {
         const std::int64_t place[2] = {point, plane.place[point]};
-        const Within found = within(plane, place, distance(plane, place, reach, nearest));
-        sum += worth[found.n[0]] + worth[found.n[1]];
+        within.add(place, distance(plane, place, reach, nearest));
+        if (within.full() || point == last - 1) within.sum(worth, sum);
     }
     return sum;
 }
