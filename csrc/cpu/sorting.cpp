@@ -7,6 +7,7 @@ namespace sdfast::cpu {
 namespace {
 
 constexpr std::int64_t kFew = 16;  // sorted by insertion
+constexpr std::int64_t kBins = 2;  // for each item
 constexpr int kDeepest = 5;        // stretches within stretches, before comparing is surer
 
 bool before(const Placed& a, const Placed& b) { return a.value < b.value; }
@@ -23,7 +24,8 @@ void insert_all(const Placed* items, std::int64_t count, Placed* to) {
 
 }  // namespace
 
-Sorter::Sorter(std::int64_t most) : spare_(static_cast<std::size_t>(most)), ends_(static_cast<std::size_t>(most)) {
+Sorter::Sorter(std::int64_t most)
+    : spare_(static_cast<std::size_t>(most)), ends_(static_cast<std::size_t>(kBins * most)) {
     pending_.reserve(static_cast<std::size_t>(most / kFew + 1));
 }
 
@@ -36,40 +38,46 @@ void Sorter::operator()(Placed* items, std::int64_t count) {
     }
 }
 
-// Deals a stretch into as many even bins as it has items, and sorts each: values that many share, but for a jitter,
-// fill one bin, which is dealt again by itself.
+// Deals a stretch into even bins, twice as many as it has items, and mends what is left: values that many share, but
+// for a jitter, fill one bin, which is dealt again by itself.
 void Sorter::spread(Placed* items, const Stretch& stretch) {
     Placed* const first = items + stretch.first;
     Placed* const last = items + stretch.last;
     const std::int64_t count = stretch.last - stretch.first;
-    const auto [lowest, highest] = std::minmax_element(first, last, before);
-    const double low = lowest->value, scale = static_cast<double>(count - 1) / (highest->value - low);
-    if (highest->value == low) return;
+    double low = first->value, high = low;
+    for (const Placed* item = first; item != last; ++item) {
+        low = std::min(low, item->value);
+        high = std::max(high, item->value);
+    }
+    if (high == low) return;
+    const std::int64_t bins = kBins * count;
+    const double scale = static_cast<double>(bins - 1) / (high - low);
     if (stretch.depth == kDeepest || !std::isfinite(scale)) return std::sort(first, last, before);
 
     const auto bin = [=](const Placed& item) { return static_cast<std::int64_t>((item.value - low) * scale); };
-    std::int64_t* const ends = ends_.data();
-    std::fill(ends, ends + count, 0);
+    std::int32_t* const ends = ends_.data();
+    std::fill(ends, ends + bins, 0);
     for (const Placed* item = first; item != last; ++item) ++ends[bin(*item)];
-    std::int64_t total = 0;
-    for (std::int64_t b = 0; b < count; ++b) {
-        const std::int64_t size = ends[b];
+    const std::size_t known = pending_.size();
+    std::int32_t total = 0;
+    for (std::int64_t b = 0; b < bins; ++b) {
+        const std::int32_t size = ends[b];
+        if (size > kFew) pending_.push_back({stretch.first + total, stretch.first + total + size, stretch.depth + 1});
         ends[b] = total;
         total += size;
     }
     for (const Placed* item = first; item != last; ++item) spare_[static_cast<std::size_t>(ends[bin(*item)]++)] = *item;
 
-    std::int64_t begin = 0;
-    for (std::int64_t b = 0; b < count; begin = ends[b++]) {
-        const Placed* const from = spare_.data() + begin;
-        const std::int64_t size = ends[b] - begin;
-        if (size <= kFew) {
-            insert_all(from, size, first + begin);
-        } else {
-            std::copy(from, from + size, first + begin);
-            pending_.push_back({stretch.first + begin, stretch.first + begin + size, stretch.depth + 1});
-        }
+    // Now each item but those of crowded bins is next to its place, or in it.
+    const Placed* const from = spare_.data();
+    std::int64_t done = 0;
+    for (std::size_t i = known; i < pending_.size(); ++i) {
+        const std::int64_t begin = pending_[i].first - stretch.first, end = pending_[i].last - stretch.first;
+        insert_all(from + done, begin - done, first + done);
+        std::copy(from + begin, from + end, first + begin);
+        done = end;
     }
+    insert_all(from + done, count - done, first + done);
 }
 
 }  // namespace sdfast::cpu

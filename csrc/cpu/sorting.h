@@ -26,7 +26,7 @@ class Sorter {
     void spread(Placed* items, const Stretch& stretch);
 
     std::vector<Placed> spare_;
-    std::vector<std::int64_t> ends_;
+    std::vector<std::int32_t> ends_;
     std::vector<Stretch> pending_;
 };
 
