@@ -32,8 +32,8 @@ class CheckpointError(ValueError):
     """A state file that is damaged, or that another job has written."""
 
 
-def save(path: Path, job: Mapping[str, Any], done: int, states: Mapping[str, PairState]) -> None:
-    """Write states.
+def save(path: Path, job: Mapping[str, Any], done: int, states: Mapping[str, PairState]) -> int:
+    """Write states, and return how many bytes they take.
 
     Args:
         path: the file; see `write_atomically`.
@@ -55,6 +55,7 @@ def save(path: Path, job: Mapping[str, Any], done: int, states: Mapping[str, Pai
     body = b"".join([_LENGTH.pack(len(encoded)), encoded, *blocks])
     content = _PREFIX.pack(MAGIC, VERSION, hashlib.sha256(body).digest()) + body
     write_atomically(path, lambda part: part.write_bytes(content))
+    return len(content)
 
 
 def load(path: Path, job: Mapping[str, Any], make_state: MakeState) -> tuple[int, dict[str, PairState]]:

@@ -14,6 +14,7 @@ from sdfast.statistics.planning import CLASSES, channel_classes, needed_sources
 from sdfast.statistics.sample_estimators import SAMPLE_ESTIMATORS, sample_information
 from sdfast.statistics.sign_flips import content_correlation, sign_flip_test
 from sdfast.statistics.state import CoMoments, PairState, add_batch, empty_moments, merge
+from sdfast.statistics.student import student_quantile, student_within
 
 __all__ = [
     "CLASSES",
@@ -49,5 +50,7 @@ __all__ = [
     "sample_information",
     "shares",
     "sign_flip_test",
+    "student_quantile",
+    "student_within",
     "variance",
 ]

@@ -5,13 +5,14 @@ import json
 import os
 import signal
 import struct
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
 import sdfast
-from sdfast.measurement import checkpoint, forget_states
+from sdfast.measurement import checkpoint, forget_states, journal
 
 JOB = {"model": {"class": "Toy", "weights": "ab"}, "layers": ["a"], "seed": 0, "frame_size": (2, 3)}
 
@@ -258,3 +259,29 @@ def test_resume_refuses_a_damaged_or_foreign_state_in_one_line(command, video_fo
         "stem",
         "head",
     }
+
+
+def test_a_large_state_is_written_so_often_that_it_takes_two_percent_of_the_time(tmp_path, monkeypatch):
+    clock, written = SimpleNamespace(now=0.0), []
+
+    def save(path, job, done, states):
+        clock.now += 0.3
+        written.append(done)
+        return size
+
+    monkeypatch.setattr(journal, "time", SimpleNamespace(perf_counter=lambda: clock.now))
+    monkeypatch.setattr(journal.checkpoint, "save", save)
+    capture = SimpleNamespace(states={})
+    for size in (1000, 100 << 20):
+        clock.now = 0.0
+        written.clear()
+        state_file = journal.Journal(tmp_path, {}, None, 0, 1)
+        for done in range(1, 101):
+            clock.now += 1
+            state_file.write(capture, done)
+        state_file.write(capture, 100, last=True)
+        assert written[0] == 1 and written[-1] == 100
+        if size == 1000:
+            assert written == list(range(1, 101))
+        else:  # the first is for free, as it is not known before how long it takes, and the last has to be
+            assert len(written[1:-1]) >= 4 and 0.3 * len(written[1:-1]) <= 0.02 * clock.now

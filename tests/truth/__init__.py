@@ -9,6 +9,7 @@ from tests.truth.comoments import (
     pooled_samples,
 )
 from tests.truth.information import kraskov, normal_scores
+from tests.truth.jackknife import ends, jackknife
 from tests.truth.pairwise_correlation import pairwise_correlation
 from tests.truth.static_dropout import dropped, nearest, philox, static_dropout
 
@@ -16,7 +17,9 @@ __all__ = [
     "comoments",
     "correlation",
     "dropped",
+    "ends",
     "factor_dimensions",
+    "jackknife",
     "kraskov",
     "layer_score",
     "mutual_information",
