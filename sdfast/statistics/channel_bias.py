@@ -48,11 +48,14 @@ def channel_bias(
         pool: average over positions first, so that a pair is one sample (the paper's measure);
             otherwise every position is a sample.
         kind: "pearson", or "intraclass" as the authors' code computes it.
-        estimator: of the information: "gaussian" from the correlation, "copula" from that of the normal scores, which
-            no increasing map of a channel changes, or "kraskov" from nearest neighbours, which sees what is no
-            correlation at all. The latter two want kind="pearson", keep the samples in float64 and give no gradient;
-            on a GPU they are composed of torch's operations.
-        neighbors: how many of them "kraskov" looks at; fewer than the samples of each factor.
+        estimator: of the information. "gaussian": of normal features with this correlation. "copula": the same of the
+            normal scores, so that no increasing map of a channel changes it and outliers count little. "kraskov": from
+            nearest neighbours, for features that depend on each other in any other way, such as ReLU's, of which the
+            others may say too much or nothing; it varies more and takes longer. The latter two
+            want kind="pearson", keep the samples in float64 and give no gradient; on a GPU they are composed of torch's
+            operations, and "kraskov" compares all samples with all others.
+        neighbors: how many of them "kraskov" looks at, fewer than the samples of each factor. More vary less, fewer
+            blur less what lies along a line.
 
     Returns:
         `mi` in nats, `corr`, both (C,) float64, and `count` () int64; with `factor` one row per factor:
@@ -65,7 +68,7 @@ def channel_bias(
         TypeError: the dtypes differ or are not floating point.
         BackendError: no kernels for the device, or the forced backend does not run there.
 
-    Source: Kowal et al., TPAMI 2024: mutual information as the Gaussian lower bound -log(1 - corr^2) / 2. Ince et
+    Source: Kowal et al., TPAMI 2024: mutual information of normal features, -log(1 - corr^2) / 2. Ince et
     al., Human Brain Mapping 2017 (copula). Kraskov et al., Physical Review E 69, 066138 (2004), equation 8.
 
     >>> import torch, sdfast
