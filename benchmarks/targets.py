@@ -110,6 +110,13 @@ GUIDED = {
 OVER_DROPOUT = _over("dropout forward + backward: over F.dropout, warm allocator", 12.0, 25.0)
 KEPT = Target("dropout: bytes kept for backward an element, besides the seed", 0.0, 0.0, unit=" B", less=True)
 PAIRWISE = Target("pairwise correlation, float32: its time over torch.mm", 1.15, 1.15, unit="x", less=True)
+KRASKOV = {
+    200: _over("Kraskov's estimator, one thread: over scikit-learn, N = 200", 25.0, 60.0),
+    1000: _over("Kraskov's estimator, one thread: over scikit-learn, N = 1000", 10.0, 30.0),
+    10_000: _over("Kraskov's estimator, one thread: over scikit-learn, N = 10000", 5.0, 20.0),
+}
+KRASKOV_RELU = Target("Kraskov's estimator, ReLU: its time over normal samples", 2.0, 1.2, unit="x", less=True)
+COPULA = _over("copula, one thread: over SciPy's ranks and quantiles", 4.0, 8.0)
 
 # In the order in which they are printed.
 TARGETS = (
@@ -129,4 +136,7 @@ TARGETS = (
     OVER_DROPOUT,
     KEPT,
     PAIRWISE,
+    *KRASKOV.values(),
+    KRASKOV_RELU,
+    COPULA,
 )
