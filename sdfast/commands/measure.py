@@ -14,10 +14,10 @@ from torch.utils.data import Dataset
 from sdfast.commands.arguments import half_width, not_negative, positive
 from sdfast.commands.errors import RunError
 from sdfast.commands.machine import cores, find_device, joined_processes, try_writing, writing_to
-from sdfast.measurement import check_settings, forget_states, measure, percent, ran_out, widest_share
+from sdfast.measurement import check_estimator, check_settings, forget_states, measure, percent, ran_out, widest_share
 from sdfast.models import VideoModel, load_model
 from sdfast.report import REPORT_JSON, RESULTS, BiasReport, format_table, save_reports
-from sdfast.statistics import GROUPS, KINDS
+from sdfast.statistics import GROUPS, KINDS, SAMPLE_ESTIMATORS
 
 
 def register(subparsers) -> None:
@@ -46,6 +46,11 @@ def register(subparsers) -> None:
         "determined is not offered: it ends with a wrong class in 37 %% of cases")  # fmt: skip
     add("--clip-frames", type=positive, metavar="T", help="frames of a clip (default: that of the model)")
     add("--kind", choices=KINDS, default="pearson", help="correlation (%(default)s)")
+    add("--estimator", choices=("gaussian", *SAMPLE_ESTIMATORS), default="gaussian",
+        help="of the mutual information; the others keep all pooled features, 8 bytes a channel and pair "
+        "(%(default)s)")  # fmt: skip
+    add("--neighbors", type=positive, default=3, metavar="K", help="that --estimator kraskov looks at (%(default)s)")
+    add("--keep-in", type=Path, metavar="FOLDER", help="for a file with these features instead of memory")
     add("--threshold", type=float, default=0.5, metavar="R",
         help="a channel encodes a factor above this correlation (%(default)s)")  # fmt: skip
     add("--device", help="cpu, cuda, cuda:1, ... (default: the best there are kernels for)")
@@ -73,6 +78,7 @@ def run(args: argparse.Namespace) -> None:
             pairs = _pairs(args, model)
             # What measure would say only after the state of an earlier run is gone.
             check_settings(model.module, layers, args.kind, args.threshold, model.channel_dim)
+            check_estimator(args.estimator, args.neighbors, args.kind, args.until)
             # Tables, pictures, the sums and the state twice, for layers of some 2,000 channels.
             groups = min(GROUPS, len(pairs.sources))
             _prepare(args.out, rank, world, megabytes=4 + len(layers) * groups // 2, keep=args.resume)
@@ -106,6 +112,9 @@ def _measure(
             channel_dim=model.channel_dim,
             resume=args.out,
             until=args.until,
+            estimator=args.estimator,
+            neighbors=args.neighbors,
+            keep_in=args.keep_in,
         )
         if rank == 0:
             seconds = time.perf_counter() - start
@@ -160,6 +169,8 @@ def _settings(args: argparse.Namespace, model: VideoModel, pairs: Dataset, world
         "seed": args.seed,
         "kind": args.kind,
         "threshold": args.threshold,
+        "estimator": args.estimator,
+        "neighbors": args.neighbors if args.estimator == "kraskov" else None,
         "processes": world,
     }
 
