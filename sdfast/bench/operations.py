@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 # By the names that users know, so that `python -m benchmarks --compare` can go back to other layouts of the package.
-from sdfast import _C, channel_bias, pairwise_correlation, static_dropout, use_backend
+from sdfast import channel_bias, pairwise_correlation, static_dropout, use_backend
 from sdfast.bench.features import draw_pair, largest_error
 from sdfast.bench.formulas import centred
 
@@ -56,6 +56,8 @@ def _reading(a: Tensor, b: Tensor) -> tuple[str, Callable[[], object] | None]:
     if not a.is_cpu:
         out = torch.empty_like(memory[0])
         return "device copy", lambda: out.copy_(memory[0])
+
+    from sdfast import _C  # only here: on a GPU it may be missing
 
     def probe() -> None:
         for each in memory:

@@ -3,14 +3,15 @@
 import json
 from pathlib import Path
 
+# What a row says where nothing else is known. `over` holds how many times the seconds of ours, by name, it takes.
+_ROW = {"operation": "", "shape": "", "dtype": "", "ours": False, "seconds": None, "bytes": 0, "over": {}}
+_ROW |= {"error": None, "launches": None, "status": "timed", "note": ""}
 
-class Journal:
-    """Events of a run in the order in which they happened.
+
+class Logbook:
+    """Events of a run in the order in which they happened, in a file; what it holds already is read.
 
     A stage is begun and ended; which candidate is being tried within it says whom to leave out where it never ends.
-
-    Args:
-        path: the file; what it holds already is read.
     """
 
     def __init__(self, path: Path):
@@ -29,18 +30,27 @@ class Journal:
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps(self.events[-1]) + "\n")
 
+    def add_row(self, case: str, candidate: str, **known) -> None:
+        """Write what is known of a candidate, as JSON values."""
+        self.add("row", case=case, candidate=candidate, **{**_ROW, **known})
+
+    def judge(self, target, shape: str, measured, note: str = "", candidate: str = "sdfast", selected: bool = True):
+        """Write how a spread of figures meets a target; None was wrong. Who is not selected decides nothing."""
+        figure = {"target": target.label, "shape": shape, "reach": target.reach, "unit": target.unit.strip()}
+        figure |= {"note": note, "candidate": candidate, "selected": selected}
+        if measured is None:
+            self.add("judged", **figure, measured=None, verdict="WRONG")
+        else:
+            self.add("judged", **figure, measured=measured.to_dict(), verdict=target.verdict(measured))
+
     def of(self, event: str) -> list[dict]:
         """Return the events of a kind, without their kind."""
         return [{k: v for k, v in each.items() if k != "event"} for each in self.events if each["event"] == event]
 
     def is_done(self, stage: str) -> bool:
         """Tell whether a stage has ended, or is not to be tried again."""
-        return any(
-            each["stage"] == stage
-            and (each["event"] in ("end", "left_out") or (each["event"] == "died" and each["candidate"] is None))
-            for each in self.events
-            if each["event"] in ("end", "left_out", "died")
-        )
+        ends = self.of("end") + self.of("left_out") + [each for each in self.of("died") if each["candidate"] is None]
+        return any(each["stage"] == stage for each in ends)
 
     def banned(self, stage: str) -> dict[str, str]:
         """Return the candidates that have taken a process down in a stage, and how."""
@@ -50,10 +60,8 @@ class Journal:
         """Return the stage that was begun and not ended, and who was being tried in it; None where there is none."""
         found = None
         for each in self.events:
-            if each["event"] == "begin":
-                found = each["stage"], None
-            elif each["event"] == "trying":
-                found = each["stage"], each["candidate"]
+            if each["event"] in ("begin", "trying"):
+                found = each["stage"], each.get("candidate")
             elif each["event"] in ("end", "died", "left_out"):
                 found = None
         return found

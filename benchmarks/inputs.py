@@ -1,0 +1,140 @@
+"""Pairs of features to measure on, several sets to take turns, and the truth about them in float64."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.contest import Candidate
+from benchmarks.device import Call, Device, read
+from sdfast.backends import load
+from sdfast.bench import draw_pair, largest_error
+from tests import truth
+from tests.support.tolerances import CORRELATION
+
+RIVAL_TOLERANCE = 1e-3  # of the correlation, absolute: rivals sum in float32
+LAYOUTS = ("contiguous", "channels-last", "transposed", "strided")
+_CHUNK = 1 << 22  # elements that are float64 at a time
+
+
+def shape_text(shape: tuple[int, ...]) -> str:
+    """Return a shape without spaces, for tables."""
+    return str(tuple(shape)).replace(", ", ",")
+
+
+def dtype_text(dtype: torch.dtype) -> str:
+    """Return torch.float32 as float32."""
+    return str(dtype).removeprefix("torch.")
+
+
+def in_layout(x: Tensor, layout: str) -> Tensor:
+    """Return the same values in memory of another order; gaps hold NaN."""
+    if layout == "channels-last":
+        return x.movedim(1, -1).contiguous().movedim(-1, 1)
+    if layout == "transposed":
+        back = tuple(reversed(range(x.ndim)))
+        return x.permute(back).contiguous().permute(back)
+    if layout == "strided":
+        wide = x.new_full([2 * size for size in x.shape], torch.nan)
+        view = wide[tuple(slice(None, None, 2) for _ in x.shape)]
+        return view.copy_(x)
+    return x
+
+
+@dataclass(frozen=True)
+class FeaturePairs:
+    """Sets of paired features that take turns."""
+
+    sets: list[tuple[Tensor, Tensor]]
+    channel_dim: int = 1
+    labels: Tensor | None = None
+    num_factors: int = 1
+
+    @classmethod
+    def draw(
+        cls,
+        device: Device,
+        shape: tuple[int, ...],
+        dtype: torch.dtype = torch.float32,
+        layout: str = "contiguous",
+        channel_dim: int = 1,
+        num_factors: int = 1,
+        seed: int = 0,
+        most: int | None = None,
+    ) -> "FeaturePairs":
+        """Draw as many sets as no cache holds, at most `most`."""
+        generator = device.generator(seed)
+        draw = partial(draw_pair, shape, dtype, layout, channel_dim, generator)
+        first = draw()
+        count = device.sets(first[0].nbytes + first[1].nbytes)
+        sets = [first, *(draw() for _ in range(min(count, most or count) - 1))]
+        labels = None
+        if num_factors > 1:
+            labels = torch.randint(num_factors, shape[:1], generator=generator, device=generator.device)
+        return cls(sets, channel_dim, labels, num_factors)
+
+    @property
+    def shape(self) -> str:
+        return shape_text(self.sets[0][0].shape)
+
+    @property
+    def moved(self) -> int:
+        """Bytes that must be read: those of one set."""
+        return sum(x.nbytes for x in self.sets[0])
+
+    def read(self) -> None:
+        """Read the first set, so that all candidates find the same of it in the caches of a CPU."""
+        read(self.sets[0])
+
+    def as_arrays(self, double: bool = False) -> "FeaturePairs":
+        """Return the same in NumPy, in the same memory or in float64."""
+        return FeaturePairs(
+            [tuple((x.double() if double else x).numpy() for x in s) for s in self.sets], self.channel_dim
+        )
+
+    def on(self, run: Callable[[Tensor, Tensor], object], *further: object) -> list[Call]:
+        """Return a call on each set."""
+        return [partial(run, a, b, *further) for a, b in self.sets]
+
+    def truth(self, pool: bool, kind: str = "pearson") -> np.ndarray:
+        """Return the (F, C) correlations of the first set, a few channels at a time to bound the memory."""
+        channels, parts = self.sets[0][0].shape[self.channel_dim], []
+        step = max(1, _CHUNK * channels // self.sets[0][0].numel())
+        for begin in range(0, channels, step):
+            size = min(step, channels - begin)
+            a, b = (x.narrow(self.channel_dim, begin, size).double() for x in self.sets[0])
+            if a.is_cpu:
+                labels = None if self.labels is None else self.labels.numpy()
+                args = a.numpy(), b.numpy(), labels, self.num_factors
+                moments = truth.comoments(*args, channel_dim=self.channel_dim, pool=pool)
+            else:  # on the device, as gigabytes would take minutes
+                args = a, b, self.labels, self.num_factors, self.channel_dim, pool
+                moments = load("reference").comoments(*args).cpu().numpy()
+            parts.append(truth.correlation(moments, kind))
+        return np.concatenate(parts, axis=1)
+
+    def ours(self, call: Callable, pool: bool, expected: np.ndarray) -> Candidate:
+        """Return what is judged of ours: `call` is `channel_bias`, perhaps with something around it."""
+        settings = {} if pool else {"pool": False}  # what is left out takes no time
+        settings |= {} if self.channel_dim == 1 else {"channel_dim": self.channel_dim}
+        if self.labels is not None:
+            settings |= {"factor": self.labels, "num_factors": self.num_factors}
+        expected = expected[0] if self.labels is None else expected
+        calls = [partial(call, a, b, **settings) for a, b in self.sets]
+        return Candidate(calls, partial(_error, expected), CORRELATION[self.sets[0][0].dtype])
+
+    def rivals(self, formulas: Mapping[str, Callable], pool: bool, expected: np.ndarray) -> dict[str, Candidate]:
+        """Return the candidates of formulas `(feats_a, feats_b, channel_dim, pool)` -> `(mi, corr)`."""
+        error = partial(_error, expected[0])
+        return {
+            name: Candidate(self.on(formula, self.channel_dim, pool), error, RIVAL_TOLERANCE)
+            for name, formula in formulas.items()
+        }
+
+
+def _error(expected: np.ndarray, answer: tuple) -> float:
+    corr = answer[1]
+    return largest_error(corr.cpu() if isinstance(corr, Tensor) else corr, expected)

@@ -1,0 +1,88 @@
+"""pairwise_correlation, against the matrix product that it cannot do without."""
+
+from collections.abc import Iterator
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import sdfast
+from benchmarks.contest import Candidate, Case, Contest, Run, contend
+from benchmarks.device import Device
+from benchmarks.inputs import FeaturePairs, dtype_text, shape_text
+from benchmarks.plan import Stage
+from benchmarks.targets import MM
+from sdfast.bench import largest_error
+from tests.support.tolerances import PRODUCT
+
+_SHAPES = {
+    "cpu": ((1000, 512), (4000, 1024), (2000, 2048)),
+    "cuda": ((16384, 2048), (1000, 512)),  # all arithmetic, and all reading
+}
+_DOUBLE = (8192, 1024)
+_TINY = (40, 6)
+_TOLERANCE = {"cpu": 1e-6, "cuda": 2e-6}
+_OF_RIVALS = 2e-5
+
+
+def stages(device: Device) -> Iterator[Stage]:
+    """Yield products with as many channels on both sides."""
+    shapes = [(shape, torch.float32) for shape in _SHAPES[device.kind]] + [(_DOUBLE, torch.float64)]
+    for number, (shape, dtype) in enumerate(shapes):
+        shape = _TINY if device.rehearses else shape
+        name = f"pairwise correlation, {dtype_text(dtype)} {shape_text(shape)}"
+        yield Stage(name, partial(_hold, shape, dtype), quick=device.kind == "cpu" and number < 2)
+
+
+def centred(feats_a: Tensor, feats_b: Tensor) -> Tensor:
+    """Centre and scale both, then multiply: the natural way to write it in torch."""
+    a, b = (x - x.mean(0) for x in (feats_a, feats_b))
+    return (a / a.norm(dim=0)).T @ (b / b.norm(dim=0))
+
+
+def corrcoef(feats_a: Tensor, feats_b: Tensor) -> Tensor:
+    """All with all, of which three quarters are not asked for: torch knows no other way."""
+    return torch.corrcoef(torch.cat([feats_a, feats_b], dim=1).T)[: feats_a.shape[1], feats_a.shape[1] :]
+
+
+def numpy_corrcoef(feats_a: np.ndarray, feats_b: np.ndarray) -> np.ndarray:
+    """The same in NumPy, which computes in float64 whatever it is given."""
+    return np.corrcoef(feats_a, feats_b, rowvar=False)[: feats_a.shape[1], feats_a.shape[1] :]
+
+
+def truth_of(feats_a: Tensor, feats_b: Tensor) -> np.ndarray:
+    """Return the correlations in float64, 0 where a channel never varies."""
+    scaled = []
+    for feats in (feats_a, feats_b):
+        x = feats.double().cpu().numpy()
+        x = np.where(x.max(axis=0) > x.min(axis=0), x - x.mean(axis=0), 0)
+        norm = np.linalg.norm(x, axis=0)
+        scaled.append(x / np.where(norm > 0, norm, 1))
+    return scaled[0].T @ scaled[1]
+
+
+def _hold(shape: tuple[int, int], dtype: torch.dtype, run: Run) -> Contest:
+    key = f"pairwise correlation, {dtype_text(dtype)}"
+    pairs = FeaturePairs.draw(run.device, shape, dtype, seed=run.seed_of(key))
+    expected = truth_of(*pairs.sets[0])
+    tolerance = min(PRODUCT[dtype], _TOLERANCE[run.device.kind])
+
+    def candidate(calls, tolerance: float = _OF_RIVALS) -> Candidate:
+        return Candidate(calls, lambda answer: largest_error(torch.as_tensor(answer).cpu(), expected), tolerance)
+
+    rivals = {
+        "torch.corrcoef": candidate(pairs.on(corrcoef)),
+        "eager": candidate(pairs.on(centred)),
+        "compiled": candidate(pairs.on(run.device.compiled(centred))),
+    }
+    if run.device.kind == "cpu":
+        rivals["NumPy corrcoef"] = candidate(pairs.as_arrays().on(numpy_corrcoef))
+    ours, limits = candidate(pairs.on(sdfast.pairwise_correlation), tolerance), {MM: pairs.on(_product)}
+    moved, settle = pairs.moved + expected.size * dtype.itemsize, pairs.read if run.device.kind == "cpu" else None
+    name = key, "pairwise_correlation", pairs.shape, dtype_text(dtype)
+    return contend(Case(*name, ours, rivals, limits, moved, settle), run)
+
+
+def _product(feats_a: Tensor, feats_b: Tensor) -> Tensor:
+    return torch.mm(feats_a.T, feats_b)
