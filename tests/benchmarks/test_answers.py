@@ -115,7 +115,7 @@ def test_features_far_from_zero_are_where_sums_in_float32_fail(run):
     assert len(errors) == 15 and any((error.args[0] == 2e4).any() for error in errors)
     for error in errors:
         assert error.args[0].mean() > 9e3 and error() < 1e-6
-        assert not partial(error.func, *error.args[:2], one_pass)() < 1e-3
+        assert not partial(error.func, *error.args[:2], one_pass)() < 1e-6
 
 
 GUIDANCES = {
@@ -153,10 +153,9 @@ def test_a_wrong_bit_or_a_wrong_rate_is_wrong(name):
         lambda y: y[0, 0, 0, 0].add_(1e-6),  # in the sample that is compared
         lambda y: y[0].mul_(1 + 1e-6),
         lambda y: y[1, 0].fill_(torch.nan),  # beyond it
-        lambda y: y.copy_(feats.source),
     ]
     if name != "by region":  # where chance decides the rate of a few samples
-        changes += [lambda y: y[1].zero_(), lambda y: y[1].fill_(1.0)]
+        changes += [lambda y: y.copy_(feats.source), lambda y: y[1].zero_(), lambda y: y[1].fill_(1.0)]
     for change in changes:
         wrong = feats.ours.calls[0]()
         change(wrong)
