@@ -37,7 +37,7 @@ def _model_and_batch() -> tuple[sdfast.VideoModel, tuple]:
     model = sdfast.load_model("transnetv2")
     settings = {"clip_frames": model.clip_frames, "frame_size": model.frame_size, "transform": model.prepare}
     pairs = VideoPairs(demo_videos(), num_pairs=PAIRS, **settings)
-    clips_a, clips_b, factor = zip(*(pairs[i] for i in range(PAIRS)), strict=True)
+    clips_a, clips_b, factor, _ = zip(*(pairs[i] for i in range(PAIRS)), strict=True)
     return model, (torch.stack(clips_a), torch.stack(clips_b), torch.tensor(factor))
 
 

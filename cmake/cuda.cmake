@@ -36,22 +36,23 @@ if(SDFAST_WERROR)
   target_compile_options(cuda_kernels PRIVATE -Werror=all-warnings -Xcompiler=-Werror)
 endif()
 # What is dropped must be the same on every device: no fused multiply-add there.
-set_source_files_properties(csrc/cuda/dropout_rows.cu csrc/cuda/dropout_columns.cu PROPERTIES COMPILE_OPTIONS -fmad=false)
+set_source_files_properties(
+  csrc/cuda/static_dropout_rows.cu csrc/cuda/static_dropout_columns.cu PROPERTIES COMPILE_OPTIONS -fmad=false
+)
 
 pybind11_add_module(
   _cuda
-  csrc/module_cuda.cpp
-  csrc/bind.cpp
-  csrc/bind_cuda.cpp
-  csrc/bind_cuda_comoments.cpp
-  csrc/bind_cuda_dropout.cpp
-  csrc/bind_cuda_pairwise.cpp
-  csrc/bind_dropout_task.cpp
-  csrc/cpu/layout.cpp
+  csrc/bind/comoments_cuda.cpp
+  csrc/bind/module_cuda.cpp
+  csrc/bind/pairwise_correlation_cuda.cpp
+  csrc/bind/static_dropout_cuda.cpp
+  csrc/bind/tasks.cpp
+  csrc/bind/tensors.cpp
+  csrc/core/layout.cpp
   csrc/cuda/comoments.cpp
-  csrc/cuda/dropout.cpp
-  csrc/cuda/pairwise.cpp
+  csrc/cuda/pairwise_correlation.cpp
   csrc/cuda/runtime.cpp
+  csrc/cuda/static_dropout.cpp
   $<TARGET_OBJECTS:cuda_kernels>
 )
 sdfast_options(_cuda)

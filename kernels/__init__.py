@@ -1,4 +1,4 @@
-"""Kernels compiled at run time. They import triton and torch only; `sdfast._backend` is their one caller."""
+"""Kernels compiled at run time. They import triton and torch only; `sdfast.backends` is their one caller."""
 
 from sdfast.kernels.comoments import channel_bias, comoments
 from sdfast.kernels.pairwise_correlation import pairwise_correlation

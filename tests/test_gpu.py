@@ -17,10 +17,11 @@ from sdfast.backends import table as backends
 from sdfast.ops import GRANULARITIES
 from sdfast.ops.comoments import comoments
 from sdfast.statistics import KINDS
-from tests import truth as reference
-from tests.ops.test_comoments import LAYOUTS, assert_moments, feature_pair, truth
-from tests.ops.test_static_dropout import SEED, features, grid_mask
+from tests import truth
+from tests.support.dropout import SEED, features, grid_mask
+from tests.support.features import LAYOUTS, feature_pair
 from tests.support.gpu_modes import PLACES, at, name_of
+from tests.support.moments import assert_moments, true_moments
 from tests.support.tolerances import CORRELATION, MOMENTS, PRODUCT
 
 _C = backends.load("cpu")
@@ -52,7 +53,7 @@ def test_comoments_equal_numpy(place, dtype, pool):
         for layout, factor in itertools.product(LAYOUTS, (None, labels)):
             with place.poisoned():
                 moments = comoments(*place.put(layout(a), layout(b), factor), pool=pool)
-            assert_moments(moments.cpu(), truth(a, b, factor, pool=pool), MOMENTS[dtype])
+            assert_moments(moments.cpu(), true_moments(a, b, factor, pool=pool), MOMENTS[dtype])
 
 
 @pytest.mark.parametrize("dtype", CORRELATION, ids=str)
@@ -60,12 +61,12 @@ def test_comoments_equal_numpy(place, dtype, pool):
 def test_channel_bias_equals_numpy(place, dtype, kind):
     for shape in shapes(place, [(9, 6)], [(32, 512), (40, 19, 4, 5), (4000, 33)]):
         a, b, labels = feature_pair(shape, dtype)
-        expected = reference.correlation(truth(a, b, labels), kind)
+        expected = truth.correlation(true_moments(a, b, labels), kind)
         with place.poisoned():
             bias = sdfast.channel_bias(*place.put(a, b, labels), kind=kind)
         np.testing.assert_allclose(bias.corr.cpu(), expected, rtol=0, atol=CORRELATION[dtype])
         np.testing.assert_allclose(
-            bias.mi.cpu(), reference.mutual_information(expected), rtol=0, atol=4 * CORRELATION[dtype]
+            bias.mi.cpu(), truth.mutual_information(expected), rtol=0, atol=4 * CORRELATION[dtype]
         )
         assert bias.count.tolist() == labels.bincount(minlength=2).tolist() and bias.count.dtype == torch.int64
 
@@ -75,7 +76,7 @@ def test_pairwise_correlation_equals_numpy(place, dtype):
     for samples, channels in shapes(place, [(20, 9)], [(50, 19), (5000, 300)]):
         a, b, _ = feature_pair((samples, channels, 3), dtype)
         b = b[:, : channels // 2] + a[:, 5:6]
-        sampled = [reference.pooled_samples(x.double().numpy(), pool=False) for x in (a, b)]
+        sampled = [truth.pooled_samples(x.double().numpy(), pool=False) for x in (a, b)]
         expected = np.corrcoef(*(x.T for x in sampled))[:channels, channels:]
         with place.poisoned():
             actual = sdfast.pairwise_correlation(*place.put(a, b), pool=False)
@@ -117,7 +118,7 @@ def test_bad_values_constants_and_foreign_labels(place):
     if not place.dry:  # the CPU, dry or not, refuses labels of no factor
         labels[4], labels[5] = 5, -7
     known = (labels >= 0) & (labels < 3)
-    expected = reference.correlation(truth(a[known], b[known], labels[known], num_factors=3))
+    expected = truth.correlation(true_moments(a[known], b[known], labels[known], num_factors=3))
     bias = sdfast.channel_bias(*place.put(a, b, labels), num_factors=3)
     np.testing.assert_allclose(bias.corr.cpu(), expected, rtol=0, atol=1e-12)
     assert (bias.corr[:, 2] == 0).all() and (bias.corr[:, 3] == -1).all() and torch.isposinf(bias.mi[:, 3]).all()
@@ -262,7 +263,7 @@ def test_offsets_beyond_32_bits(kernel_place):
     x.copy_(a)
     b = kernel_place.put(b)
     for pool in (True, False):
-        expected = truth(a, b.cpu(), pool=pool)
+        expected = true_moments(a, b.cpu(), pool=pool)
         assert_moments(comoments(x, b, pool=pool).cpu(), expected, MOMENTS[torch.bfloat16])
     seed = torch.tensor(SEED)
     expected = torch.empty_like(a)
@@ -279,10 +280,10 @@ def _reduce(rank, transport, port):
     state = sdfast.CoMoments(4, device=device)
     state.update(*share)
     state.reduce()
-    assert_moments(state.moments.cpu(), truth(a, b, labels), 1e-12)
+    assert_moments(state.moments.cpu(), true_moments(a, b, labels), 1e-12)
     metric = sdfast.BiasMetric(4).to(device)
     metric.update(*share)
-    corr = reference.correlation(truth(a, b, labels))
+    corr = truth.correlation(true_moments(a, b, labels))
     np.testing.assert_allclose(metric.compute().corr.cpu(), corr, rtol=0, atol=1e-12)
     dist.destroy_process_group()
 

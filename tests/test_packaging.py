@@ -59,7 +59,7 @@ def unpacked(wheel) -> Path:
 def test_sdist_holds_what_a_build_needs_and_nothing_built(sdist):
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    needed = {"CMakeLists.txt", "LICENSE", "README.md", "pyproject.toml", "csrc/module.cpp", "kernels/__init__.py"}
+    needed = {"CMakeLists.txt", "LICENSE", "README.md", "pyproject.toml", "csrc/bind/module.cpp", "kernels/__init__.py"}
     needed |= {"cmake/cuda.cmake", "csrc/cuda/comoments_rows.cu"}
     assert needed <= names
     assert {name for name in names if name.startswith("tests/data/")}

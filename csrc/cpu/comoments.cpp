@@ -6,14 +6,14 @@
 
 #include "cpu/isa.h"
 #include "cpu/packing.h"
+#include "cpu/parallel.h"
 #include "cpu/sums.h"
 
 namespace sdfast::cpu {
 namespace {
 
-constexpr std::int64_t kBytesPerThread = 128 * 1024;  // below this, waking a thread costs more than it saves
-constexpr std::int64_t kMinRun = 16;                  // shorter runs are faster side by side
-constexpr std::int64_t kFirstRun = 256;               // of a long run, before its shift is re-centred
+constexpr std::int64_t kMinRun = 16;     // shorter runs are faster side by side
+constexpr std::int64_t kFirstRun = 256;  // of a long run, before its shift is re-centred
 
 // A part of the work: samples [first, last) of the batch (times positions, unless pooled) of some channels.
 struct Block {
@@ -23,7 +23,7 @@ struct Block {
 
 class Task {
   public:
-    Task(FeaturePair pair, Labels factor, std::int64_t num_factors, bool pool);
+    explicit Task(const ComomentsTask& task);
 
     void run(int max_threads, double* out) const;
 
@@ -31,7 +31,7 @@ class Task {
     void choose_layout();
     std::vector<Block> split(int threads) const;
 
-    // Each fills partial [num_factors][channels of the block].
+    // Each fills partial [factors][channels of the block].
     void add_rows(const Block&, Comoments* partial) const;
     void add_columns(const Block&, Comoments* partial) const;
     void add_pooled(const Block&, Comoments* partial) const;
@@ -39,68 +39,61 @@ class Task {
     void pool_columns(const Block&, const char* a, const char* b, double* sum_a, double* sum_b) const;
 
     const char* base_a(const Block& block, std::int64_t n) const {
-        return pair_.a + n * pair_.batch.stride_a + block.first_channel * pair_.channel.stride_a;
+        return task_.a + n * task_.batch.stride_a + block.first_channel * task_.channel.stride_a;
     }
     const char* base_b(const Block& block, std::int64_t n) const {
-        return pair_.b + n * pair_.batch.stride_b + block.first_channel * pair_.channel.stride_b;
+        return task_.b + n * task_.batch.stride_b + block.first_channel * task_.channel.stride_b;
     }
-    const TypedKernels& typed() const { return kernels_.typed[static_cast<int>(pair_.dtype)]; }
-    std::size_t factor_of(std::int64_t n) const { return static_cast<std::size_t>(factor_[n]); }
+    const TypedKernels& typed() const { return kernels_.typed[static_cast<int>(task_.dtype)]; }
+    std::size_t factor_of(std::int64_t n) const { return static_cast<std::size_t>(task_.labels[n]); }
 
     template <class Make>
     std::vector<RunningSums> per_factor(Make make) const {
         std::vector<RunningSums> sums;
-        sums.reserve(static_cast<std::size_t>(num_factors_));
-        for (std::int64_t f = 0; f < num_factors_; ++f) sums.push_back(make());
+        sums.reserve(static_cast<std::size_t>(task_.factors));
+        for (std::int64_t f = 0; f < task_.factors; ++f) sums.push_back(make());
         return sums;
     }
 
     const Kernels& kernels_ = kernels();
-    FeaturePair pair_;
-    Labels factor_;
-    std::int64_t num_factors_;
-    bool pool_;
+    ComomentsTask task_;
     bool rows_ = false;      // channels are runs; else they lie side by side (or are packed so)
     std::int64_t run_ = 1;   // length of a run
     std::int64_t fold_ = 1;  // adjacent columns that belong to one channel
     std::int64_t samples_per_entry_ = 1;
 };
 
-Task::Task(FeaturePair pair, Labels factor, std::int64_t num_factors, bool pool)
-    : pair_(std::move(pair)), factor_(factor), num_factors_(num_factors), pool_(pool) {
-    coalesce(pair_.positions);
-    if (pair_.positions.empty()) pool_ = false;  // a mean over one position is the position
-    if (!pool_ && !factor) {
-        pair_.positions.push_back(pair_.batch);
-        pair_.batch = {1, 0, 0};
-        coalesce(pair_.positions);
+Task::Task(const ComomentsTask& task) : task_(task) {
+    coalesce(task_.positions);
+    if (task_.positions.count == 0) task_.pool = false;  // a mean over one position is the position
+    if (!task_.pool && !task_.labels) {
+        task_.positions.push_back(task_.batch);
+        task_.batch = {1, 0, 0};
+        coalesce(task_.positions);
     }
     choose_layout();
 }
 
 void Task::choose_layout() {
-    const std::int64_t item = static_cast<std::int64_t>(size_of(pair_.dtype));
-    std::vector<Dim>& positions = pair_.positions;
-    if (!positions.empty()) {
-        const Dim inner = positions.back();
+    const std::int64_t item = task_.item();
+    Dims& positions = task_.positions;
+    if (positions.count > 0) {
+        const Dim inner = positions.dims[positions.count - 1];
         const bool unit = inner.stride_a == item && inner.stride_b == item;
         const std::int64_t bytes = inner.size * item;
         if (unit && inner.size >= kMinRun) {
             rows_ = true;
-            run_ = inner.size;
-            positions.pop_back();
-        } else if (unit && !pool_ && pair_.channel.stride_a == bytes && pair_.channel.stride_b == bytes) {
-            fold_ = inner.size;
-            positions.pop_back();
+            run_ = positions.pop_back().size;
+        } else if (unit && !task_.pool && task_.channel.stride_a == bytes && task_.channel.stride_b == bytes) {
+            fold_ = positions.pop_back().size;
         }
     }
-    if (!pool_)
-        for (const Dim& d : positions) samples_per_entry_ *= d.size;
+    if (!task_.pool) samples_per_entry_ = positions.size;
 }
 
 std::vector<Block> Task::split(int threads) const {
-    const std::int64_t samples = pair_.batch.size * samples_per_entry_;
-    const std::int64_t channels = pair_.channel.size;
+    const std::int64_t samples = task_.batch.size * samples_per_entry_;
+    const std::int64_t channels = task_.channel.size;
     const std::int64_t wanted = threads;
     // Channels need no merging and rows of a channel range are long runs; columns are best read in full width.
     const bool by_channel =
@@ -117,35 +110,28 @@ std::vector<Block> Task::split(int threads) const {
 }
 
 void Task::run(int max_threads, double* out) const {
-    const std::int64_t channels = pair_.channel.size;
-    std::int64_t bytes =
-        2 * static_cast<std::int64_t>(size_of(pair_.dtype)) * channels * pair_.batch.size * run_ * fold_;
-    for (const Dim& d : pair_.positions) bytes *= d.size;
+    const std::int64_t channels = task_.channel.size;
+    const std::int64_t positions = task_.positions.size * run_ * fold_;
+    const std::int64_t bytes = 2 * task_.item() * channels * task_.batch.size * positions;
     const std::int64_t useful = std::max<std::int64_t>(1, bytes / kBytesPerThread);
     const std::vector<Block> blocks = split(static_cast<int>(std::min<std::int64_t>(max_threads, useful)));
 
     const int count = static_cast<int>(blocks.size());
     std::vector<std::int64_t> offsets{0};
-    for (const Block& block : blocks) offsets.push_back(offsets.back() + num_factors_ * block.channels());
+    for (const Block& block : blocks) offsets.push_back(offsets.back() + task_.factors * block.channels());
     std::vector<Comoments> partials(static_cast<std::size_t>(offsets.back()));
-    const auto run_block = [&](int i) {
+    in_parallel(count, [&](int i) {
         const Block& block = blocks[static_cast<std::size_t>(i)];
         Comoments* partial = partials.data() + offsets[static_cast<std::size_t>(i)];
-        if (pool_)
+        if (task_.pool)
             add_pooled(block, partial);
         else if (rows_)
             add_rows(block, partial);
         else
             add_columns(block, partial);
-    };
-    if (count == 1) {
-        run_block(0);  // even a parallel region of one thread costs a system call
-    } else {
-#pragma omp parallel for num_threads(count) schedule(static, 1)
-        for (int i = 0; i < count; ++i) run_block(i);
-    }
+    });
 
-    const std::int64_t row = num_factors_ * channels;
+    const std::int64_t row = task_.factors * channels;
     for (std::int64_t i = 0; i < row; ++i) {
         const std::int64_t f = i / channels, c = i % channels;
         Comoments m;
@@ -160,10 +146,10 @@ void Task::run(int max_threads, double* out) const {
 
 void Task::add_rows(const Block& block, Comoments* partial) const {
     std::vector<RunningSums> sums =
-        per_factor([&] { return RunningSums::of_rows(kernels_, pair_.dtype, block.channels()); });
-    const std::int64_t item = static_cast<std::int64_t>(size_of(pair_.dtype));
-    const Dim& channel = pair_.channel;
-    Walk walk(pair_.positions);
+        per_factor([&] { return RunningSums::of_rows(kernels_, task_.dtype, block.channels()); });
+    const std::int64_t item = task_.item();
+    const Dim& channel = task_.channel;
+    Walk walk(task_.positions);
     walk.seek(block.first_sample % samples_per_entry_);
     const auto address = [&](std::int64_t n) {
         return std::pair{base_a(block, n) + walk.a(), base_b(block, n) + walk.b()};
@@ -200,14 +186,14 @@ void Task::add_rows(const Block& block, Comoments* partial) const {
 }
 
 void Task::add_columns(const Block& block, Comoments* partial) const {
-    const std::int64_t item = static_cast<std::int64_t>(size_of(pair_.dtype));
+    const std::int64_t item = task_.item();
     const std::int64_t columns = block.channels() * fold_;
-    const std::int64_t stride_a = fold_ > 1 ? item : pair_.channel.stride_a;
-    const std::int64_t stride_b = fold_ > 1 ? item : pair_.channel.stride_b;
+    const std::int64_t stride_a = fold_ > 1 ? item : task_.channel.stride_a;
+    const std::int64_t stride_b = fold_ > 1 ? item : task_.channel.stride_b;
     const bool narrow = columns < kernels_.block;
     Rows rows_a(columns, stride_a, item, kernels_, narrow), rows_b(columns, stride_b, item, kernels_, narrow);
     const std::int64_t width = rows_a.columns();
-    std::vector<RunningSums> sums = per_factor([&] { return RunningSums::of_columns(kernels_, pair_.dtype, width); });
+    std::vector<RunningSums> sums = per_factor([&] { return RunningSums::of_columns(kernels_, task_.dtype, width); });
 
     // Rows are taken in the order of memory and sorted by factor a chunk at a time, so that memory is streamed.
     struct Chunk {
@@ -232,7 +218,7 @@ void Task::add_columns(const Block& block, Comoments* partial) const {
         chunk.size = 0;
     };
 
-    Walk walk(pair_.positions);
+    Walk walk(task_.positions);
     walk.seek(block.first_sample % samples_per_entry_);
     std::int64_t n = block.first_sample / samples_per_entry_,
                  left = samples_per_entry_ - block.first_sample % samples_per_entry_;
@@ -253,14 +239,13 @@ void Task::add_columns(const Block& block, Comoments* partial) const {
     for (const RunningSums& sum : sums)
         for (std::int64_t c = 0; c < block.channels(); ++c, ++partial)
             for (std::int64_t k = 0; k < fold_; ++k)
-                *partial += sum.comoments(kernels_.slot_of(c * fold_ + k, width, pair_.dtype));
+                *partial += sum.comoments(kernels_.slot_of(c * fold_ + k, width, task_.dtype));
 }
 
 void Task::add_pooled(const Block& block, Comoments* partial) const {
     const TypedKernels& doubles = kernels_.typed[static_cast<int>(DType::f64)];
     const std::int64_t width = kernels_.slots(block.channels());
-    double positions = static_cast<double>(run_);
-    for (const Dim& d : pair_.positions) positions *= static_cast<double>(d.size);
+    const double positions = static_cast<double>(run_ * task_.positions.size);
 
     std::vector<double> mean_a(static_cast<std::size_t>(width)), mean_b(static_cast<std::size_t>(width));
     const void* a[1] = {mean_a.data()};
@@ -286,28 +271,28 @@ void Task::add_pooled(const Block& block, Comoments* partial) const {
     const std::int64_t summed = std::max<std::int64_t>(block.channels(), kernels_.block);
     for (const RunningSums& sum : sums)
         for (std::int64_t c = 0; c < block.channels(); ++c)
-            *partial++ = sum.comoments(rows_ ? c : kernels_.slot_of(c, summed, pair_.dtype));
+            *partial++ = sum.comoments(rows_ ? c : kernels_.slot_of(c, summed, task_.dtype));
 }
 
 void Task::pool_rows(const Block& block, const char* a, const char* b, double* sum_a, double* sum_b) const {
-    Walk walk(pair_.positions);
-    for (std::int64_t p = 0; p < walk.size(); ++p, walk.next()) {
-        typed().row_sums(a + walk.a(), pair_.channel.stride_a, block.channels(), run_, sum_a);
-        typed().row_sums(b + walk.b(), pair_.channel.stride_b, block.channels(), run_, sum_b);
+    Walk walk(task_.positions);
+    for (std::int64_t p = 0; p < task_.positions.size; ++p, walk.next()) {
+        typed().row_sums(a + walk.a(), task_.channel.stride_a, block.channels(), run_, sum_a);
+        typed().row_sums(b + walk.b(), task_.channel.stride_b, block.channels(), run_, sum_b);
     }
 }
 
 void Task::pool_columns(const Block& block, const char* a, const char* b, double* sum_a, double* sum_b) const {
-    const std::int64_t item = static_cast<std::int64_t>(size_of(pair_.dtype));
+    const std::int64_t item = task_.item();
     const bool narrow = block.channels() < kernels_.block;
-    Rows rows_a(block.channels(), pair_.channel.stride_a, item, kernels_, narrow);
-    Rows rows_b(block.channels(), pair_.channel.stride_b, item, kernels_, narrow);
+    Rows rows_a(block.channels(), task_.channel.stride_a, item, kernels_, narrow);
+    Rows rows_b(block.channels(), task_.channel.stride_b, item, kernels_, narrow);
     const std::int64_t width = rows_a.columns();
     const void* from_a[kChunk];
     const void* from_b[kChunk];
-    Walk walk(pair_.positions);
-    for (std::int64_t p = 0; p < walk.size();) {
-        const std::int64_t count = std::min({walk.size() - p, rows_a.at_most(), rows_b.at_most()});
+    Walk walk(task_.positions);
+    for (std::int64_t p = 0; p < task_.positions.size;) {
+        const std::int64_t count = std::min({task_.positions.size - p, rows_a.at_most(), rows_b.at_most()});
         for (std::int64_t r = 0; r < count; ++r, walk.next()) {
             from_a[r] = a + walk.a();
             from_b[r] = b + walk.b();
@@ -320,8 +305,6 @@ void Task::pool_columns(const Block& block, const char* a, const char* b, double
 
 }  // namespace
 
-void comoments(FeaturePair pair, Labels factor, std::int64_t num_factors, bool pool, int max_threads, double* out) {
-    Task(std::move(pair), factor, num_factors, pool).run(max_threads, out);
-}
+void comoments(const ComomentsTask& task, int max_threads, double* out) { Task(task).run(max_threads, out); }
 
 }  // namespace sdfast::cpu

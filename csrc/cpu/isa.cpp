@@ -5,10 +5,10 @@
 
 namespace sdfast::cpu {
 
-#define SDFAST_DECLARE(NAME)                     \
-    namespace NAME {                             \
-    extern const Kernels kKernels;               \
-    extern const DropoutKernels kDropoutKernels; \
+#define SDFAST_DECLARE(NAME)                                 \
+    namespace NAME {                                         \
+    extern const Kernels kKernels;                           \
+    extern const StaticDropoutKernels kStaticDropoutKernels; \
     }
 #if defined(__x86_64__)
 SDFAST_DECLARE(baseline)
@@ -26,7 +26,7 @@ namespace {
 struct Level {
     std::string name;
     const Kernels* kernels;
-    const DropoutKernels* dropout_kernels;
+    const StaticDropoutKernels* static_dropout_kernels;
 };
 
 // Levels that this machine can run, slowest first.
@@ -35,14 +35,15 @@ std::vector<Level> detect() {
     __builtin_cpu_init();
     std::vector<Level> found;
     if (__builtin_cpu_supports("x86-64-v2"))
-        found.push_back({"baseline", &baseline::kKernels, &baseline::kDropoutKernels});
-    if (__builtin_cpu_supports("x86-64-v3")) found.push_back({"avx2", &avx2::kKernels, &avx2::kDropoutKernels});
-    if (__builtin_cpu_supports("x86-64-v4")) found.push_back({"avx512", &avx512::kKernels, &avx512::kDropoutKernels});
+        found.push_back({"baseline", &baseline::kKernels, &baseline::kStaticDropoutKernels});
+    if (__builtin_cpu_supports("x86-64-v3")) found.push_back({"avx2", &avx2::kKernels, &avx2::kStaticDropoutKernels});
+    if (__builtin_cpu_supports("x86-64-v4"))
+        found.push_back({"avx512", &avx512::kKernels, &avx512::kStaticDropoutKernels});
     return found;
 #elif defined(__aarch64__)
-    return {{"neon", &neon::kKernels, &neon::kDropoutKernels}};
+    return {{"neon", &neon::kKernels, &neon::kStaticDropoutKernels}};
 #else
-    return {{"baseline", &baseline::kKernels, &baseline::kDropoutKernels}};
+    return {{"baseline", &baseline::kKernels, &baseline::kStaticDropoutKernels}};
 #endif
 }
 
@@ -84,6 +85,6 @@ void set_isa(const std::string& name) { current() = &find(name); }
 
 const Kernels& kernels() { return *current()->kernels; }
 
-const DropoutKernels& dropout_kernels() { return *current()->dropout_kernels; }
+const StaticDropoutKernels& static_dropout_kernels() { return *current()->static_dropout_kernels; }
 
 }  // namespace sdfast::cpu

@@ -3,8 +3,8 @@
 #include <string>
 #include <vector>
 
-#include "cpu/dropout_lanes.h"
 #include "cpu/lanes.h"
+#include "cpu/static_dropout_lanes.h"
 
 namespace sdfast::cpu {
 
@@ -19,6 +19,6 @@ void set_isa(const std::string& name);
 
 // Kernels of the level in use.
 const Kernels& kernels();
-const DropoutKernels& dropout_kernels();
+const StaticDropoutKernels& static_dropout_kernels();
 
 }  // namespace sdfast::cpu

@@ -42,28 +42,29 @@ void convert(MaskType type, const char* from, const std::int64_t* offsets, std::
 
 }  // namespace
 
-MaskRows::MaskRows(const Mask& mask, const std::vector<Dim>& positions) : mask_(mask), inner_(positions.size(), 1) {
-    for (std::size_t d = positions.size(); d-- > 0;) {
+MaskRows::MaskRows(const Mask& mask, const Dims& positions) : mask_(mask) {
+    for (int d = positions.count; d-- > 0;) {
         inner_[d] = total_;
-        total_ *= positions[d].size;
+        total_ *= positions.dims[d].size;
     }
     spans_.push_back({0, total_, true});
     if (!mask || is_on_the_grid(positions)) return;
     sampled_.resize(static_cast<std::size_t>(total_));
-    for (std::size_t d = 0; d < positions.size(); ++d) {
-        const std::int64_t size = positions[d].size;
+    for (int d = 0; d < positions.count; ++d) {
+        const std::int64_t size = positions.dims[d].size;
         offsets_.emplace_back();
         for (std::int64_t i = 0; i < size; ++i)
-            offsets_.back().push_back((2 * i + 1) * mask.size[d] / (2 * size) * mask.stride[d]);
+            offsets_.back().push_back((2 * i + 1) * mask.grid[d] / (2 * size) * mask.stride[d]);
     }
 }
 
 // Float32 values side by side, one a position.
-bool MaskRows::is_on_the_grid(const std::vector<Dim>& positions) const {
+bool MaskRows::is_on_the_grid(const Dims& positions) const {
     if (mask_.type != MaskType::f32 || reinterpret_cast<std::uintptr_t>(mask_.data) % alignof(float) != 0) return false;
-    for (std::size_t d = 0; d < positions.size(); ++d) {
-        const bool follows = positions[d].size == 1 || mask_.stride[d] == inner_[d] * 4;
-        if (mask_.size[d] != positions[d].size || !follows) return false;
+    for (int d = 0; d < positions.count; ++d) {
+        const std::int64_t size = positions.dims[d].size;
+        const bool follows = size == 1 || mask_.stride[d] == inner_[d] * 4;
+        if (mask_.grid[d] != size || !follows) return false;
     }
     return true;
 }

@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "cpu/dropout.h"
+#include "core/tasks.h"
 
 namespace sdfast::cpu {
 
@@ -16,7 +16,7 @@ struct Span {
 // Nearest sampling: position i of size S reads mask index ((2i + 1) G) / (2S) of size G.
 class MaskRows {
   public:
-    MaskRows(const Mask& mask, const std::vector<Dim>& positions);
+    MaskRows(const Mask& mask, const Dims& positions);
 
     // Samples batch entry n. Without a mask every position is 1.
     void load(std::int64_t n);
@@ -29,14 +29,14 @@ class MaskRows {
     const std::vector<Span>& spans() const { return spans_; }
 
   private:
-    bool is_on_the_grid(const std::vector<Dim>& positions) const;
+    bool is_on_the_grid(const Dims& positions) const;
     void sample(std::size_t dim, const char* from, float* to);
     void find_spans();
     void mark(std::int64_t begin, std::int64_t end, bool ones);
 
     const Mask& mask_;
     std::vector<std::vector<std::int64_t>> offsets_;  // of each index of each position dimension, in bytes
-    std::vector<std::int64_t> inner_;                 // positions below one step of a dimension
+    std::int64_t inner_[kMaxDims - 1];                // positions below one step of a dimension
     std::vector<float> sampled_;                      // empty where the mask can be read as it lies
     const float* current_ = nullptr;
     std::vector<std::uint8_t> marks_;

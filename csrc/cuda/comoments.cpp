@@ -30,8 +30,8 @@ bool has_vectors(const Samples& s, const Dim& along, std::int64_t item) {
 }
 
 void choose_layout(Samples& s) {
-    const auto item = static_cast<std::int64_t>(size_of(s.dtype));
-    Dim run;
+    const std::int64_t item = s.item();
+    Dim run{1, 0, 0};
     if (s.positions.count > 0) {
         const Dim& inner = s.positions.dims[s.positions.count - 1];
         if (inner.stride_a == item && inner.stride_b == item && inner.size >= kMinRun) {
@@ -40,10 +40,11 @@ void choose_layout(Samples& s) {
             s.run = run.size;
         }
     }
+    s.sizes = Divisors(s.positions);
     s.vectors = has_vectors(s, s.rows ? run : s.channel, item);
 }
 
-std::int64_t vector_of(const Samples& s) { return s.vectors ? 16 / static_cast<std::int64_t>(size_of(s.dtype)) : 1; }
+std::int64_t vector_of(const Samples& s) { return s.vectors ? 16 / s.item() : 1; }
 
 // Threads that a run, or a sample of all channels, has work for. A thread loads several vectors of a run.
 std::int64_t loads_side_by_side(const Samples& s) {
@@ -97,6 +98,8 @@ Samples of_means(const Pooling& p) {
     s.dtype = DType::f64;
     s.batch = {p.from.batch.size, entry, entry};
     s.channel = {p.from.channel.size, 8, 8};
+    s.labels = p.from.labels;
+    s.factors = p.from.factors;
     s.fold = p.splits;
     s.fold_gap = p.from.channel.size * 8;
     return s;
@@ -107,12 +110,12 @@ Samples of_means(const Pooling& p) {
 ComomentsPlan plan_comoments(const ComomentsTask& task, int processors) {
     ComomentsPlan plan;
     Samples samples;
-    samples.a = task.pair.a;
-    samples.b = task.pair.b;
-    samples.dtype = task.pair.dtype;
-    samples.batch = task.pair.batch;
-    samples.channel = task.pair.channel;
-    samples.positions = task.pair.positions;
+    static_cast<ComomentsTask&>(samples) = task;
+    if (!task.pool && !task.labels) {  // the batch is one more dimension of samples
+        samples.positions.push_back(samples.batch);
+        samples.batch = {1, 0, 0};
+    }
+    coalesce(samples.positions);
     plan.pool = task.pool && samples.positions.size > 1;
     if (plan.pool) {
         choose_layout(samples);
@@ -121,8 +124,6 @@ ComomentsPlan plan_comoments(const ComomentsTask& task, int processors) {
         samples = of_means(plan.pooling);
         plan.means = samples.batch.size * plan.pooling.splits * samples.channel.size;
     }
-    samples.factor = task.factor;
-    samples.factors = task.num_factors;
     choose_layout(samples);
     share_out(samples, processors);
     plan.samples = samples;

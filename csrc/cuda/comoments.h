@@ -1,17 +1,11 @@
 // Co-moments of feature pairs on a GPU, and what derives from them, in one pass over memory.
 #pragma once
 #include "core/comoments.h"
+#include "core/tasks.h"
 #include "cuda/layout.h"
 #include "cuda/runtime.h"
 
 namespace sdfast::cuda {
-
-struct ComomentsTask {
-    FeaturePair pair;  // positions in the order of memory
-    Labels factor;
-    std::int64_t num_factors = 1;
-    bool pool = true;
-};
 
 // What is null is not written.
 struct ComomentsResults {
@@ -24,26 +18,22 @@ struct ComomentsResults {
 
 // Samples of paired channels and how blocks share them out. Of rows, a step is what `lanes` threads load at once of a
 // run: kInFlight times as many vectors. Of columns, a step is one sample of all channels.
-struct Samples {
-    const char* a = nullptr;
-    const char* b = nullptr;
-    DType dtype = DType::f32;
+struct Samples : ComomentsTask {
+    Divisors sizes;        // of the positions, which of rows are those without the run
     bool rows = false;     // positions lie side by side, else channels (or nothing does)
     bool vectors = false;  // 16 bytes at a time
     int lanes = 1;         // threads side by side: of one run, or of one sample
-    Dim batch, channel;
-    Places positions;           // of rows: without the run
-    std::int64_t run = 1;       // of rows: positions that lie side by side
-    std::int64_t fold = 1;      // of columns of float64: what is added up to make one sample,
-    std::int64_t fold_gap = 0;  // and the bytes between
-    Labels factor;
-    std::int64_t factors = 1;
+    std::int64_t run = 1;  // of rows: positions that lie side by side
+    // Columns of float64 may hold means in parts: a sample is the sum of `fold` values that lie `fold_gap` bytes apart.
+    std::int64_t fold = 1, fold_gap = 0;
     Divisor steps_a_run, runs_an_entry;
     std::int64_t steps = 0, steps_a_chunk = 0, chunks = 0;
     double* partials = nullptr;  // [chunks][6][F][C] where there are several chunks
     ComomentsResults results;
 
-    std::int64_t positions_an_entry() const { return positions.size * run; }
+    SDFAST_HOST_DEVICE Offsets offsets(std::int64_t position) const {
+        return cuda::offsets(positions, sizes, position);
+    }
 };
 
 // Means of each batch entry and channel over the positions, [N][splits][C]: each split is a part of the sum.
@@ -65,6 +55,7 @@ struct ComomentsPlan {
     int launches() const { return 1 + pool + (samples.chunks > 1); }
 };
 
+// Labels of no factor are passed over.
 ComomentsPlan plan_comoments(const ComomentsTask& task, int processors);
 
 // `workspace` holds plan.workspace() doubles.

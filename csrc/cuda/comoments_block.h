@@ -95,14 +95,14 @@ template <class Shared>
 __device__ Picks pick_samples(Shared& scratch, const Samples& s, std::int64_t factor, std::int64_t first,
                               std::int64_t last, int threads) {
     const std::int64_t size = s.runs_an_entry.value * s.run;
-    if (!s.factor) {
+    if (!s.labels) {
         const std::int64_t middle = first + (last - first) / 2;
         return {first / size, middle / size, (last - 1) / size, first % size, middle % size, (last - 1) % size, true};
     }
     const std::int64_t begin = first / size, end = (last - 1) / size + 1, half = begin + (end - begin) / 2;
     long long low = end, middle = end, high = -1;
     for (std::int64_t n = begin + thread_index(); n < end; n += threads) {
-        if (!s.factor.has(n, factor)) continue;
+        if (!s.labels.has(n, factor)) continue;
         if (n < low) low = n;
         if (n >= half && n < middle) middle = n;
         high = n;

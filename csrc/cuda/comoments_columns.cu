@@ -38,7 +38,7 @@ __global__ void __launch_bounds__(kThreads<T>, kThreads<T> == 128 ? 3 : 2)
     const Picks picks = pick_samples(scratch, s, f, first, last, kThreads<T>);
 
     const auto offsets = [&](std::int64_t n, std::int64_t position) {
-        const Offsets place = s.positions.offsets(position);
+        const Offsets place = s.offsets(position);
         return Offsets{n * s.batch.stride_a + place.a, n * s.batch.stride_b + place.b};
     };
     for (int i = thread_index(); i < width && tile * width + i < s.channel.size; i += kThreads<T>) {
@@ -74,7 +74,7 @@ __global__ void __launch_bounds__(kThreads<T>, kThreads<T> == 128 ? 3 : 2)
     for (std::int64_t at = first + thread_index() / s.lanes; at < last; at += kLoads * together) {
         const auto fetch = [&](int u, Vector<T, V>& x, Vector<T, V>& y) {
             const std::int64_t here = at + u * together, n = s.runs_an_entry.quotient(here);
-            if (!inside || here >= last || !s.factor.has(n, f)) return 0;
+            if (!inside || here >= last || !s.labels.has(n, f)) return 0;
             const Offsets from = offsets(n, here - n * s.runs_an_entry.value);
             x = sample<T, V>(s, a + from.a);
             y = sample<T, V>(s, b + from.b);

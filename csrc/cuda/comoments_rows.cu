@@ -34,10 +34,10 @@ __global__ void __launch_bounds__(kRowThreads, 2) rows_kernel(const __grid_const
             return static_cast<double>(widen(*reinterpret_cast<const T*>(from + position % s.run * kItem)));
         };
         scratch.shift_a[0] = picks.shift([&](std::int64_t n, std::int64_t position) {
-            return value(a + entry(n).a + s.positions.offsets(position / s.run).a, position);
+            return value(a + entry(n).a + s.offsets(position / s.run).a, position);
         });
         scratch.shift_b[0] = picks.shift([&](std::int64_t n, std::int64_t position) {
-            return value(b + entry(n).b + s.positions.offsets(position / s.run).b, position);
+            return value(b + entry(n).b + s.offsets(position / s.run).b, position);
         });
     }
     barrier();
@@ -50,8 +50,8 @@ __global__ void __launch_bounds__(kRowThreads, 2) rows_kernel(const __grid_const
     scratch.clear();
     for (std::int64_t at = first + thread_index() / s.lanes; at < last; at += together) {
         const std::int64_t run = s.steps_a_run.quotient(at), n = s.runs_an_entry.quotient(run);
-        if (!s.factor.has(n, f)) continue;
-        const Offsets row = entry(n), place = s.positions.offsets(run - n * s.runs_an_entry.value);
+        if (!s.labels.has(n, f)) continue;
+        const Offsets row = entry(n), place = s.offsets(run - n * s.runs_an_entry.value);
         use_step<T, V>(s, a + row.a + place.a, b + row.b + place.b, at - run * s.steps_a_run.value, lane,
                        [&](const Vector<T, V>& x, const Vector<T, V>& y) {
                            count += V;

@@ -1,4 +1,4 @@
-// All that kernels ask of a GPU. Host code may stand in for it (tests/cuda_emulator), so that the same kernels run
+// All that kernels ask of a GPU. Host code may stand in for it (tests/csrc/cuda_emulator), so that the same kernels run
 // without one: no kernel uses a word of CUDA that is not here, but for __global__, __device__ and __launch_bounds__.
 #pragma once
 #ifdef __CUDACC__

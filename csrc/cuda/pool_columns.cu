@@ -30,7 +30,7 @@ __global__ void __launch_bounds__(kPoolThreads, 2) pool_columns_kernel(const __g
         for (std::int64_t at = first + t / s.lanes; at < last && inside; at += kInFlight * together) {
             const auto fetch = [&](int u, Vector<T, V>& x, Vector<T, V>& y) {
                 if (at + u * together >= last) return 0;
-                const Offsets place = s.positions.offsets(at + u * together);
+                const Offsets place = s.offsets(at + u * together);
                 x = load<T, V>(a + place.a);
                 y = load<T, V>(b + place.b);
                 return 1;

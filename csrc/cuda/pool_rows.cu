@@ -39,7 +39,7 @@ __global__ void __launch_bounds__(kPoolThreads, 2) pool_rows_kernel(const __grid
         double sum_a = 0, sum_b = 0;
         for (std::int64_t at = first; at < last; ++at) {
             const std::int64_t run = s.steps_a_run.quotient(at);
-            const Offsets place = s.positions.offsets(run);
+            const Offsets place = s.offsets(run);
             use_step<T, V>(s, a + place.a, b + place.b, at - run * s.steps_a_run.value, lane,
                            [&](const Vector<T, V>& x, const Vector<T, V>& y) {
                                sum_a += sum_of<T, V>(x);

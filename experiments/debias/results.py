@@ -29,10 +29,12 @@ def save(folder: Path, summaries: Sequence[Summary], runs: Sequence[Run], settin
     for name, text in texts.items():
         write_atomically(folder / name, lambda part, text=text: part.write_text(text, encoding="utf-8"))
     try:
-        figures = require("experiments.debias.figures", "plot")
+        require("matplotlib")
     except ImportError as error:
         print(f"no pictures: {error}")
         return [folder / name for name in texts]
+    from experiments.debias import figures
+
     write_atomically(folder / "accuracy.png", figures.accuracy_figure(summaries).savefig)
     write_atomically(folder / "curves.png", figures.curves_figure(summaries, runs).savefig)
     return [folder / name for name in FILES]

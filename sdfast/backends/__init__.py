@@ -2,6 +2,7 @@
 
 from sdfast.backends.eager import (
     below_autograd,
+    forget_compiled,
     in_backward,
     is_direct,
     is_eager,
@@ -17,6 +18,7 @@ __all__ = [
     "below_autograd",
     "chosen",
     "forced_name",
+    "forget_compiled",
     "in_backward",
     "is_direct",
     "is_eager",

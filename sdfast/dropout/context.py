@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 import torch
 from torch import Tensor
 
-from sdfast.dropout.functional import SEEDS
+from sdfast.dropout.static_dropout import SEEDS
 
 
 class _Current(threading.local):

@@ -1,11 +1,10 @@
 """StaticDropout after named modules of a model that knows nothing of it, and out again."""
 
-import sys
 from collections.abc import Sequence
 
-import torch
 from torch import nn
 
+from sdfast.backends import forget_compiled
 from sdfast.dropout.layer import StaticDropout
 from sdfast.models import change_first_tensor, check_model, implied_channel_dim, match_layers
 
@@ -27,7 +26,7 @@ class Insertion:
             host.add_module(NAME, layers[name])
             if not _runs_its_children(host):
                 self._hooks.append(host.register_forward_hook(_drop))
-        _forget_compiled()
+        forget_compiled()
 
     def remove(self) -> None:
         """Restore the model; a second call does nothing."""
@@ -38,7 +37,7 @@ class Insertion:
             if getattr(host, NAME, None) is self.layers[name]:
                 delattr(host, NAME)
             if not self._hosts:
-                _forget_compiled()
+                forget_compiled()
 
     def __enter__(self) -> "Insertion":
         return self
@@ -108,12 +107,6 @@ def _check_host(name: str, host: nn.Module) -> None:
 def _runs_its_children(host: nn.Module) -> bool:
     """Tell a plain nn.Sequential, where the new submodule is the last to run and needs no hook."""
     return isinstance(host, nn.Sequential) and type(host).forward is nn.Sequential.forward
-
-
-def _forget_compiled() -> None:
-    # Compiled code is guarded against no change of hooks.
-    if "torch._dynamo" in sys.modules:
-        torch.compiler.reset()
 
 
 def _drop(host: nn.Module, _: tuple, output: object) -> object:

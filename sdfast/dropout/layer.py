@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from sdfast.backends import in_backward
 from sdfast.dropout.context import current
-from sdfast.dropout.functional import default_granularity, granularity_index, static_dropout
+from sdfast.dropout.static_dropout import default_granularity, granularity_index, static_dropout
 from sdfast.ops import FLOAT_DTYPES, check_probability, check_unit_range
 
 

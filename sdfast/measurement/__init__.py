@@ -1,11 +1,14 @@
 """The job: hooks, batches, processes and state files."""
 
 from sdfast.measurement.checkpoint import CheckpointError
-from sdfast.measurement.job import measure
+from sdfast.measurement.job import check_settings, measure
+from sdfast.measurement.journal import forget_states
 from sdfast.measurement.processes import PeerError
 
 __all__ = [
     "CheckpointError",
     "PeerError",
+    "check_settings",
+    "forget_states",
     "measure",
 ]

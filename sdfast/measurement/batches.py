@@ -3,7 +3,6 @@
 import operator
 import re
 from collections.abc import Iterable, Iterator
-from itertools import islice
 from typing import Any
 
 import torch
@@ -14,16 +13,22 @@ from sdfast.foundation import check_integer
 from sdfast.ops import check_factor_values
 from sdfast.statistics import FACTORS
 
-Batch = tuple[Tensor, Tensor, Tensor]
+# Clips (N, ...) twice, factor (N,) int64, and the number of the source of each pair (N,) int64, where pairs tell it.
+Batch = tuple[Tensor, Tensor, Tensor, Tensor | None]
+_INTEGERS = (("factor", "label"), ("source", "number"))
+_MIXED = "pairs: expected a source with every pair or with none, got some with and some without"
 
 
 class Share:
     """Iterate over batches rank, rank + world, ... of the pairs, without those already done.
 
-    Whole batches are dealt out, so that every batch is the same however many processes there are.
+    Whole batches are dealt out, so that every batch is the same however many processes there are. Each is (clips_a,
+    clips_b, factor, source). Where the pairs name no source, every pair is its own: source is its place among all
+    pairs of all processes.
 
     Args:
-        pairs: a map-style dataset of (clip_a, clip_b, factor), or an iterable of batches of that, (N, ...) and (N,).
+        pairs: a map-style dataset of (clip_a, clip_b, factor) or (clip_a, clip_b, factor, source), or an iterable of
+            batches of that, (N, ...) and (N,).
         batch_size: pairs a batch, of a map-style dataset.
         num_workers: processes that load them.
         rank: which process this is.
@@ -56,20 +61,47 @@ class Share:
         return len(self.pairs) if self.map_style else None
 
     def __iter__(self) -> Iterator[Batch]:
-        first = self.rank + self.done * self.world
-        if not self.map_style:
-            return (checked(batch) for batch in islice(self.pairs, first, None, self.world))
+        for start, (clips_a, clips_b, factor, source) in self._loaded() if self.map_style else self._dealt():
+            if source is None:
+                source = torch.arange(start, start + len(factor))
+            yield clips_a, clips_b, factor, source
+
+    @property
+    def _first(self) -> int:
+        return self.rank + self.done * self.world
+
+    def _loaded(self) -> Iterator[tuple[int, Batch]]:
+        """Iterate over the own batches of a dataset, and how many pairs there are before each."""
+        indices = _Indices(len(self.pairs), self.batch_size, self._first, self.world)
         loader = DataLoader(
             self.pairs,
-            batch_sampler=_Indices(len(self.pairs), self.batch_size, first, self.world),
+            batch_sampler=indices,
             num_workers=self.num_workers,
             collate_fn=collate,
             pin_memory=self.pin_memory,
         )
-        return map(checked, _loaded(loader))
+        return zip(indices.starts, _alike(_as_raised(loader)), strict=True)
+
+    def _dealt(self) -> Iterator[tuple[int, Batch]]:
+        """Iterate over the own batches of an iterable, and how many pairs there are before each."""
+        start, first = 0, self._first
+        for number, batch in enumerate(_alike(self.pairs)):
+            if number >= first and (number - first) % self.world == 0:
+                yield start, batch
+            start += len(batch[2])
 
 
-def _loaded(loader: DataLoader) -> Iterator[Batch]:
+def _alike(batches: Iterable) -> Iterator[Batch]:
+    """Check batches, one by one and that all have sources or none."""
+    sourced = None
+    for batch in map(checked, batches):
+        if sourced not in (None, batch[3] is not None):
+            raise ValueError(_MIXED)
+        sourced = batch[3] is not None
+        yield batch
+
+
+def _as_raised(loader: DataLoader) -> Iterator[tuple[Tensor, ...]]:
     """Iterate over a loader; what one of its processes raised says here what it said there, without the traceback."""
     try:
         yield from loader
@@ -95,13 +127,15 @@ class _Indices:
             yield range(start, min(start + self.batch_size, self.num_pairs))
 
 
-def collate(pairs: list) -> Batch:
-    """Stack pairs (clip_a, clip_b, factor) to a batch; the clips are tensors or NumPy arrays of one shape."""
-    columns = []
+def collate(pairs: list) -> tuple[Tensor, ...]:
+    """Stack pairs, (clip_a, clip_b, factor) or with a source, to a batch; clips are tensors or arrays of one shape."""
     for pair in pairs:
-        if not isinstance(pair, tuple | list) or len(pair) != 3:
-            raise TypeError(f"pairs: expected items (clip_a, clip_b, factor), got {_describe(pair)}")
-    for name, column in zip(("clip_a", "clip_b"), list(zip(*pairs, strict=True))[:2], strict=True):
+        if not isinstance(pair, tuple | list) or len(pair) not in (3, 4):
+            raise TypeError(f"pairs: expected items (clip_a, clip_b, factor[, source]), got {_describe(pair)}")
+        if len(pair) != len(pairs[0]):
+            raise ValueError(_MIXED)
+    columns, stacked = list(zip(*pairs, strict=True)), []
+    for name, column in zip(("clip_a", "clip_b"), columns[:2], strict=True):
         clips = [torch.as_tensor(clip) for clip in column]
         for clip in clips:
             if clip.shape != clips[0].shape:
@@ -109,22 +143,24 @@ def collate(pairs: list) -> Batch:
                     f"pairs: {name}: expected shape {tuple(clips[0].shape)} like the first of its batch, "
                     f"got {tuple(clip.shape)}"
                 )
-        columns.append(torch.stack(clips))
-    return (*columns, torch.tensor([_label(pair[2]) for pair in pairs]))
+        stacked.append(torch.stack(clips))
+    for (name, what), column in zip(_INTEGERS, columns[2:], strict=False):
+        stacked.append(torch.tensor([_integer(name, what, value) for value in column]))
+    return tuple(stacked)
 
 
-def _label(factor: object) -> int:
+def _integer(name: str, what: str, value: object) -> int:
     try:
-        return operator.index(factor)  # int, NumPy integer or integer tensor
+        return operator.index(value)  # int, NumPy integer or integer tensor
     except TypeError:
-        raise TypeError(f"pairs: factor: expected an integer label, got {factor!r}") from None
+        raise TypeError(f"pairs: {name}: expected an integer {what}, got {value!r}") from None
 
 
 def checked(batch: object) -> Batch:
-    """Return a batch as tensors, (N, ...) twice and (N,) int64; raise an error that names what does not fit."""
-    if not isinstance(batch, tuple | list) or len(batch) != 3:
-        raise TypeError(f"pairs: expected batches (clips_a, clips_b, factor), got {_describe(batch)}")
-    clips_a, clips_b, factor = map(torch.as_tensor, batch)
+    """Return a batch as tensors, and None for a source it has not; raise an error that names what does not fit."""
+    if not isinstance(batch, tuple | list) or len(batch) not in (3, 4):
+        raise TypeError(f"pairs: expected batches (clips_a, clips_b, factor[, source]), got {_describe(batch)}")
+    clips_a, clips_b, *integers = map(torch.as_tensor, batch)
     if clips_a.ndim < 1 or len(clips_a) == 0:
         raise ValueError(f"pairs: expected batches of at least one pair, got clips of shape {tuple(clips_a.shape)}")
     if clips_b.shape != clips_a.shape:
@@ -133,15 +169,18 @@ def checked(batch: object) -> Batch:
         )
     if clips_b.dtype != clips_a.dtype:
         raise TypeError(f"pairs: clips_b: expected dtype {clips_a.dtype} like clips_a, got {clips_b.dtype}")
-    if factor.is_floating_point() or factor.is_complex():
-        raise TypeError(f"pairs: factor: expected integer labels, got {factor.dtype}")
-    if factor.shape != clips_a.shape[:1]:
-        raise ValueError(
-            f"pairs: factor: expected shape ({len(clips_a)},), one label a pair, got {tuple(factor.shape)}"
-        )
-    factor = factor.long()
+    for (name, what), column in zip(_INTEGERS, integers, strict=False):
+        if column.is_floating_point() or column.is_complex():
+            raise TypeError(f"pairs: {name}: expected integer {what}s, got {column.dtype}")
+        if column.shape != clips_a.shape[:1]:
+            raise ValueError(
+                f"pairs: {name}: expected shape ({len(clips_a)},), one {what} a pair, got {tuple(column.shape)}"
+            )
+    factor, source = integers[0].long(), integers[1].long() if len(integers) == 2 else None
     check_factor_values(factor, len(FACTORS))
-    return clips_a, clips_b, factor
+    if source is not None and source.min() < 0:
+        raise ValueError(f"pairs: source: expected numbers from 0 on, got {int(source.min())}")
+    return clips_a, clips_b, factor, source
 
 
 def _describe(value: object) -> str:

@@ -1,27 +1,36 @@
-"""Forward hooks that feed the outputs of chosen layers into co-moments, and leave the model as it was."""
+"""Forward hooks that feed the outputs of chosen layers into a state each, and leave the model as it was."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
 from sdfast.models import first_tensor, implied_channel_dim
-from sdfast.statistics import CoMoments
+from sdfast.statistics import PairState
 
 # (layer, call): how often the layer had been called before in the same forward pass.
 Key = tuple[str, int]
+# From how many channels a layer has, and the device of its features, to an empty state.
+MakeState = Callable[[int, torch.device], PairState]
 
 
 class Capture:
     """Hook layers and consume what they return, batch by batch; the hooks are gone after the `with` block.
 
     Attributes:
-        states: a CoMoments for each layer and call that has been seen.
+        states: what `make_state` made for each layer and call that has been seen, with all pairs so far.
     """
 
-    def __init__(self, model: nn.Module, matches: Mapping[str, Sequence[str]], channel_dims: Mapping[str, int]):
-        self.states: dict[Key, CoMoments] = {}
+    def __init__(
+        self,
+        model: nn.Module,
+        matches: Mapping[str, Sequence[str]],
+        channel_dims: Mapping[str, int],
+        make_state: MakeState,
+    ) -> None:
+        self.states: dict[Key, PairState] = {}
+        self._make_state = make_state
         self._matches = matches
         self._channel_dims = channel_dims
         self._modules = dict(model.named_modules(remove_duplicate=False))
@@ -31,7 +40,7 @@ class Capture:
             for name in group:
                 self._names.setdefault(self._modules[name], name)
         self._calls = dict.fromkeys(self._names, 0)
-        self._factor: Tensor | None = None
+        self._factor = self._source = torch.empty(0, dtype=torch.int64)
         self._handles: list[torch.utils.hooks.RemovableHandle] = []
 
     def __enter__(self) -> "Capture":
@@ -43,9 +52,9 @@ class Capture:
         while self._handles:
             self._handles.pop().remove()
 
-    def expect(self, factor: Tensor) -> None:
-        """Get ready for the forward pass of both clips of N pairs; `factor` is (N,) int64."""
-        self._factor = factor
+    def expect(self, factor: Tensor, source: Tensor) -> None:
+        """Get ready for the forward pass of both clips of N pairs; `factor` and `source` are (N,) int64."""
+        self._factor, self._source = factor, source
         self._calls = dict.fromkeys(self._calls, 0)
 
     def check_all_ran(self) -> None:
@@ -60,18 +69,17 @@ class Capture:
     def _consume(self, module: nn.Module, _: tuple, output: object) -> None:
         name, call = self._names[module], self._calls[module]
         self._calls[module] = call + 1
-        factor, pairs = self._factor, len(self._factor)
+        pairs = len(self._factor)
         try:
             channel_dim = self._channel_dims.get(name, implied_channel_dim(module))
             feats, channel_dim = split_batch(_checked(output), 2 * pairs, channel_dim)
             state = self.states.get((name, call))
             if state is None:
-                state = self.states[name, call] = CoMoments(feats.shape[channel_dim], device=feats.device)
-            elif state.moments.device != feats.device:  # restored from a file
-                state.moments = state.moments.to(feats.device)
-            if factor.device != feats.device:  # the layers of one model may live on several devices
-                factor = factor.to(feats.device)
-            state.update(feats[:pairs], feats[pairs:], factor, channel_dim=channel_dim)
+                state = self.states[name, call] = self._make_state(feats.shape[channel_dim], feats.device)
+            # A state restored from a file is on the CPU, and the layers of one model may live on several devices.
+            state.to(feats.device)
+            factor, source = self._factor.to(feats.device), self._source.to(feats.device)
+            state.update(feats[:pairs], feats[pairs:], factor, source=source, channel_dim=channel_dim)
         except (TypeError, ValueError) as error:
             raise type(error)(f"layer {name!r}: {error}") from error
 

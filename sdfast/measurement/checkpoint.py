@@ -1,12 +1,13 @@
-"""The state file of a measurement, from which a killed run goes on.
+"""The format of the state file of a measurement, from which a killed run goes on.
 
 Layout: magic (8 bytes), version (uint32), SHA-256 of all that follows (32 bytes), length of the header (uint32),
-header (JSON: job, batches done, tensor names and shapes), tensors (float64, little endian). Nothing in it is code.
+header (JSON: job, batches done, and for each state its channels and the names, dtypes and shapes of its tensors),
+tensors (float64 or int64, little endian). Nothing in it is code.
 """
 
 import hashlib
 import json
-import os
+import math
 import struct
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,49 +18,47 @@ import torch
 from torch import Tensor, nn
 
 from sdfast.foundation import write_atomically
+from sdfast.measurement.capture import MakeState
+from sdfast.statistics import PairState
 
 MAGIC = b"sdfast\r\n"
-VERSION = 1
+VERSION = 2
 _PREFIX = struct.Struct("<8sI32s")
 _LENGTH = struct.Struct("<I")
+_DTYPES = {torch.float64: "<f8", torch.int64: "<i8"}
 
 
 class CheckpointError(ValueError):
     """A state file that is damaged, or that another job has written."""
 
 
-def state_path(folder: str | os.PathLike, rank: int, world: int) -> Path:
-    """Return where one of `world` processes keeps its state."""
-    return Path(folder) / f"state.rank{rank}of{world}.sdfast"
-
-
-def state_files(folder: str | os.PathLike) -> list[Path]:
-    """Return the state files of all processes in a folder, whatever run they are of."""
-    return sorted(Path(folder).glob("state.rank*of*.sdfast"))
-
-
-def save(path: Path, job: Mapping[str, Any], done: int, moments: Mapping[str, Tensor]) -> None:
-    """Write a state.
+def save(path: Path, job: Mapping[str, Any], done: int, states: Mapping[str, PairState]) -> None:
+    """Write states.
 
     Args:
         path: the file; see `write_atomically`.
         job: what is measured, plain JSON values; `load` refuses the file for another job.
         done: how many batches this process has measured.
-        moments: co-moments (6, F, C) by key.
+        states: by key.
 
     Raises:
+        TypeError: a state has a tensor that is neither float64 nor int64.
         OSError: the file cannot be written. What was there before still is.
     """
-    arrays = {key: x.detach().to("cpu", torch.float64).numpy().astype("<f8", order="C") for key, x in moments.items()}
-    header = {"job": job, "done": done, "moments": {key: x.shape for key, x in arrays.items()}}
-    encoded = json.dumps(header).encode()
-    body = b"".join([_LENGTH.pack(len(encoded)), encoded, *(x.tobytes() for x in arrays.values())])
+    layout, blocks = {}, []
+    for key, state in states.items():
+        arrays = {name: _array(name, x) for name, x in state.state_dict().items()}
+        tensors = {name: (x.dtype.str, x.shape) for name, x in arrays.items()}
+        layout[key] = {"num_channels": state.num_channels, "tensors": tensors}
+        blocks += [x.tobytes() for x in arrays.values()]
+    encoded = json.dumps({"job": job, "done": done, "states": layout}).encode()
+    body = b"".join([_LENGTH.pack(len(encoded)), encoded, *blocks])
     content = _PREFIX.pack(MAGIC, VERSION, hashlib.sha256(body).digest()) + body
     write_atomically(path, lambda part: part.write_bytes(content))
 
 
-def load(path: Path, job: Mapping[str, Any]) -> tuple[int, dict[str, Tensor]]:
-    """Read a state: how many batches were measured, and the co-moments by key.
+def load(path: Path, job: Mapping[str, Any], make_state: MakeState) -> tuple[int, dict[str, PairState]]:
+    """Read how many batches were measured, and the states by key, made by `make_state` on the CPU.
 
     Raises:
         CheckpointError: the file is damaged or of another version, or its job differs from `job`.
@@ -82,12 +81,22 @@ def load(path: Path, job: Mapping[str, Any]) -> tuple[int, dict[str, Tensor]]:
     differences = [*_differences(header["job"], json.loads(json.dumps(job)))]
     if differences:
         raise CheckpointError(f"{path}: of another job: {'; '.join(differences)}")
-    moments = {}
-    for key, shape in header["moments"].items():
-        size = int(np.prod(shape))
-        moments[key] = torch.from_numpy(np.frombuffer(body, "<f8", size, start).astype(np.float64).reshape(shape))
-        start += 8 * size
-    return header["done"], moments
+    states = {}
+    for key, entry in header["states"].items():
+        tensors = {}
+        for name, (dtype, shape) in entry["tensors"].items():
+            array = np.frombuffer(body, dtype, math.prod(shape), start)
+            tensors[name] = torch.from_numpy(array.astype(array.dtype.newbyteorder("=")).reshape(shape))
+            start += array.nbytes
+        states[key] = make_state(entry["num_channels"], torch.device("cpu"))
+        states[key].load_state_dict(tensors)
+    return header["done"], states
+
+
+def _array(name: str, x: Tensor) -> np.ndarray:
+    if x.dtype not in _DTYPES:
+        raise TypeError(f"state_dict: {name}: expected float64 or int64, got {x.dtype}")
+    return x.detach().cpu().numpy().astype(_DTYPES[x.dtype], order="C")
 
 
 def _differences(theirs: Any, ours: Any, name: str = ""):

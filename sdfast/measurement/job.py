@@ -2,16 +2,13 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from sdfast.measurement.batches import Share
-from sdfast.measurement.capture import Capture, Key, untouched
-from sdfast.measurement.journal import Journal, describe_job
-from sdfast.measurement.processes import Peers
+from sdfast.measurement.accumulation import accumulate
+from sdfast.measurement.processes import Processes
 from sdfast.models import check_model, match_channel_dims, match_layers
 from sdfast.report import BiasReport, check_reading
 from sdfast.statistics import CoMoments
@@ -40,9 +37,11 @@ def measure(
 
     Args:
         model: any module; it is called with one tensor, the clips of a batch.
-        pairs: a map-style dataset of (clip_a, clip_b, factor), for example `sdfast.pairs.VideoPairs`: clips are
-            tensors or NumPy arrays of one shape, factor is 0 (dynamic) or 1 (static). Anything else is iterated
-            over and yields whole batches, clips (N, ...) twice and factor (N,) integer.
+        pairs: a map-style dataset of (clip_a, clip_b, factor) or (clip_a, clip_b, factor, source), for example
+            `sdfast.pairs.VideoPairs`: clips are tensors or NumPy arrays of one shape, factor is 0 (dynamic) or 1
+            (static), source the number of the video that the pair was cut from; without it every pair is a source of
+            its own. Anything else is iterated over and yields whole batches, clips (N, ...) twice, factor (N,)
+            integer and, if at all, source (N,) integer.
         layers: names or glob patterns of `model.named_modules()`.
         kind: "pearson", or "intraclass" as the authors' code computes it.
         threshold: a channel encodes a factor when its correlation exceeds this.
@@ -55,7 +54,8 @@ def measure(
             (N, tokens, C), else 1.
         resume: a folder for the state of the measurement, written after each batch. A run that finds its own state
             there goes on from it. Pairs are recognised by their `fingerprint()`, as those of sdfast.pairs have it,
-            and without one by their class and number only. The files are the caller's to delete.
+            and without one by their class and number only. The files stay; `sdfast.measurement.forget_states` deletes
+            them.
 
     Returns:
         A report for each layer, in the order they first ran. A layer called several times in one forward pass has
@@ -78,86 +78,40 @@ def measure(
     >>> {name: report.num_channels for name, report in reports.items()}
     {'0': 4, '1': 4}
     """
-    with Peers() as peers:
-        check_reading(kind, threshold)  # now, not at the end
-        check_model(model)
-        with untouched(model, device) as device:
-            matches = match_layers(model, layers)
-            channel_dims = match_channel_dims(model, channel_dim, matches)
-            share = Share(pairs, batch_size, num_workers, peers.rank, peers.world, pin_memory=device.type == "cuda")
-            capture = Capture(model, matches, channel_dims)
-            journal = None
-            if resume is not None or peers.world > 1:
-                job = describe_job(model, share, matches, channel_dims)
-                peers.agree("job", job)
-                if resume is not None:
-                    journal = Journal(Path(resume), job, peers.rank, peers.world)
-                    share.done = journal.restore(capture)
-            _run(model, share, capture, device, peers, progress, journal)
-            peers.wait("measured")
-            states = _reduced(capture.states, peers, device)
-        return _reports(states, kind, threshold)
+    with Processes() as processes:
+        matches, channel_dims = check_settings(model, layers, kind, threshold, channel_dim)
+        states = accumulate(
+            model,
+            pairs,
+            matches,
+            channel_dims,
+            lambda num_channels, device: CoMoments(num_channels, device=device),
+            processes,
+            device=device,
+            batch_size=batch_size,
+            num_workers=num_workers,
+            progress=progress,
+            resume=resume,
+        )
+    return {name: BiasReport(state.moments, kind, threshold, name) for name, state in states.items()}
 
 
-def _run(
+def check_settings(
     model: nn.Module,
-    share: Share,
-    capture: Capture,
-    device: torch.device,
-    peers: Peers,
-    progress: bool,
-    journal: Journal | None,
-) -> None:
-    from tqdm import tqdm  # only here: who measures no model needs none
+    layers: str | Sequence[str],
+    kind: str = "pearson",
+    threshold: float = 0.5,
+    channel_dim: int | Mapping[str, int] | None = None,
+) -> tuple[dict[str, tuple[str, ...]], dict[str, int]]:
+    """Check what `measure` is told before anything has run; the arguments, and what they raise, are those of it.
 
-    total = share.num_pairs
-    seen = 0 if total is None else min(total, share.done * share.batch_size * peers.world)
-    silent = not progress or peers.rank > 0
-    first = True
-    with capture, tqdm(total=total, initial=seen, unit=" pairs", disable=silent, dynamic_ncols=True) as bar:
-        for clips_a, clips_b, factor in share:
-            capture.expect(factor.to(device, non_blocking=True))
-            model(torch.cat([clips.to(device, non_blocking=True) for clips in (clips_a, clips_b)]))
-            if first:
-                capture.check_all_ran()
-                first = False
-            share.done += 1
-            if journal is not None:
-                journal.write(capture, share.done)
-            peers.progress()
-            # The other processes are as far as this one, give or take a batch.
-            seen += len(factor) * peers.world
-            bar.update((seen if total is None else min(seen, total)) - bar.n)
+    Returns:
+        The layers that each name or pattern matches, and the dimension of the channels by layer, where it was given.
 
-
-def _reduced(states: Mapping[Key, CoMoments], peers: Peers, device: torch.device) -> dict[Key, CoMoments]:
-    """Return the states merged over all processes, of all layers that any process has seen."""
-    channels: dict[Key, int] = {}
-    for theirs in peers.gather({key: state.moments.shape[2] for key, state in states.items()}):
-        for key, size in theirs.items():
-            if channels.setdefault(key, size) != size:
-                raise ValueError(
-                    f"layer {key[0]!r}: expected {channels[key]} channels everywhere, got {size} elsewhere"
-                )
-    if not channels:
-        raise ValueError("pairs: expected at least one pair, got none")
-    if peers.world == 1:
-        return dict(states)
-    device = device if peers.on_device else torch.device("cpu")
-    reduced = {}
-    for key, size in channels.items():
-        # A process without a batch takes part with an empty state.
-        state = reduced[key] = CoMoments(size, device=device)
-        if key in states:
-            state.load_state_dict(states[key].state_dict())
-        state.reduce()
-    return reduced
-
-
-def _reports(states: Mapping[Key, CoMoments], kind: str, threshold: float) -> dict[str, BiasReport]:
-    repeated = {name for name, call in states if call}
-    reports = {}
-    for (layer, call), state in states.items():
-        name = f"{layer}#{call + 1}" if layer in repeated else layer
-        reports[name] = BiasReport(state.moments, kind, threshold, name)
-    return reports
+    >>> check_settings(nn.Sequential(nn.Linear(4, 2), nn.ReLU()), "*", channel_dim={"0": -1})
+    ({'*': ('0', '1')}, {'0': -1})
+    """
+    check_reading(kind, threshold)
+    check_model(model)
+    matches = match_layers(model, layers)
+    return matches, match_channel_dims(model, channel_dim, matches)

@@ -1,27 +1,35 @@
-"""What a measurement keeps in its state file, and what makes a state file its own."""
+"""What a measurement keeps in its state files, what makes a state file its own, and who deletes it."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from sdfast.measurement import checkpoint
 from sdfast.measurement.batches import Share
-from sdfast.measurement.capture import Capture
-from sdfast.statistics import CoMoments
+from sdfast.measurement.capture import Capture, MakeState
 
 
 def describe_job(
-    model: nn.Module, share: Share, matches: Mapping[str, Sequence[str]], channel_dims: Mapping[str, int]
+    model: nn.Module,
+    share: Share,
+    matches: Mapping[str, Sequence[str]],
+    channel_dims: Mapping[str, int],
+    make_state: MakeState,
 ) -> dict[str, Any]:
-    """Return, as JSON values, all that the co-moments depend on. Kind and threshold are not among it."""
+    """Return, as JSON values, all that the states depend on. How they are read later is not among it."""
     pairs = {"class": type(share.pairs).__qualname__}
     if callable(getattr(share.pairs, "fingerprint", None)):
         # The fingerprint covers the settings, too, but an error that names them says more.
         settings = ("seed", "clip_frames", "frame_size")
         pairs |= {name: getattr(share.pairs, name) for name in settings if hasattr(share.pairs, name)}
         pairs["fingerprint"] = share.pairs.fingerprint()
+    # An empty state of one channel shows the settings of its class in what it would save.
+    state = make_state(1, torch.device("cpu"))
+    shapes = {name: list(x.shape) for name, x in state.state_dict().items()}
     return {
         "model": {"class": type(model).__qualname__, "weights": checkpoint.weights_digest(model)},
         "layers": [name for group in matches.values() for name in group],
@@ -30,6 +38,7 @@ def describe_job(
         "num_pairs": share.num_pairs,
         "batch_size": share.batch_size if share.map_style else None,
         "processes": share.world,
+        "state": {"class": type(state).__qualname__, **shapes},
     }
 
 
@@ -39,40 +48,65 @@ class Journal:
     Args:
         folder: where the state files of all processes lie; made if it is missing.
         job: what is measured.
+        make_state: makes the states that are read back.
         rank: which process this is.
         world: how many there are.
     """
 
-    def __init__(self, folder: Path, job: Mapping[str, Any], rank: int, world: int) -> None:
+    def __init__(self, folder: Path, job: Mapping[str, Any], make_state: MakeState, rank: int, world: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._path = checkpoint.state_path(folder, rank, world)
+        self._path = _path(folder, rank, world)
         self._job = {**job, "rank": rank}
+        self._make_state = make_state
         self._world = world
 
     def restore(self, capture: Capture) -> int:
-        """Put the state back, if there is one, and return how many batches it holds.
+        """Put the states back, if there are any, and return how many batches they hold.
 
         Raises:
-            CheckpointError: it is damaged, or of another job.
+            CheckpointError: the file is damaged, or of another job.
         """
         if not self._path.exists():
             self._refuse_other_worlds()
             return 0
-        done, moments = checkpoint.load(self._path, self._job)
-        for key, x in moments.items():
+        done, states = checkpoint.load(self._path, self._job, self._make_state)
+        for key, state in states.items():
             name, _, call = key.rpartition("#")
-            state = capture.states[name, int(call)] = CoMoments(x.shape[2])
-            state.load_state_dict({"moments": x})
+            capture.states[name, int(call)] = state
         return done
 
     def write(self, capture: Capture, done: int) -> None:
         """Replace the state file."""
-        moments = {f"{name}#{call}": state.moments for (name, call), state in capture.states.items()}
-        checkpoint.save(self._path, self._job, done, moments)
+        states = {f"{name}#{call}": state for (name, call), state in capture.states.items()}
+        checkpoint.save(self._path, self._job, done, states)
 
     def _refuse_other_worlds(self) -> None:
-        for path in checkpoint.state_files(self._path.parent):
+        for path in _paths(self._path.parent):
             if not path.stem.endswith(f"of{self._world}"):
                 raise checkpoint.CheckpointError(
                     f"{path}: of a run with another number of processes, now {self._world}; delete it to start over"
                 )
+
+
+def forget_states(folder: str | os.PathLike, rank: int = 0, world: int = 1) -> None:
+    """Delete the state files in a folder, so that the next measurement there starts from its first pair.
+
+    Process 0 deletes those of all processes of all runs, every other one its own: then none reads what another one
+    is about to delete.
+
+    Raises:
+        OSError: a file cannot be deleted.
+
+    >>> forget_states("no/such/folder")
+    """
+    for path in _paths(Path(folder)) if rank == 0 else [_path(Path(folder), rank, world)]:
+        path.unlink(missing_ok=True)
+
+
+def _path(folder: Path, rank: int, world: int) -> Path:
+    return folder / f"state.rank{rank}of{world}.sdfast"
+
+
+def _paths(folder: Path) -> list[Path]:
+    """Return the state files of all processes in a folder, whatever run they are of."""
+    return sorted(folder.glob("state.rank*of*.sdfast"))

@@ -13,7 +13,7 @@ class PeerError(RuntimeError):
     """Another process of the same measurement has failed."""
 
 
-class Peers:
+class Processes:
     """Keep the processes of the default group informed of each other, through the group's key-value store.
 
     Collectives alone would leave the others waiting when one process raises. With one process, or without
@@ -32,13 +32,13 @@ class Peers:
             # Every process counts its measurements, so the n-th here is the n-th there.
             self._store = dist.PrefixStore(f"sdfast/measure/{next(_measurements)}", dist.group.WORLD.get_group_store())
 
-    def __enter__(self) -> "Peers":
+    def __enter__(self) -> "Processes":
         return self
 
     def __exit__(self, _: type | None, error: BaseException | None, __: object) -> None:
         """Tell the others why this process stops. Never waits."""
         if error is not None and self._store is not None and not isinstance(error, PeerError):
-            self._store.set("failed", f"process {self.rank} of {self.world}: {error or type(error).__name__}")
+            self._store.set("failed", f"process {self.rank} of {self.world}: {str(error) or type(error).__name__}")
 
     def progress(self) -> None:
         """Count a batch.

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from torch import nn
 
+from sdfast.foundation import require
 from sdfast.models.video_model import ClipToTensor, VideoModel
 from sdfast.models.weights import RANDOM, load_state, seeded
 
@@ -17,10 +18,7 @@ _NORMALISATION = {"timesformer": ((0.45,) * 3, (0.225,) * 3), "vivit": ((0.5,) *
 
 def load(source: str, weights: str | None, seed: int) -> VideoModel:
     """Load a model by its name on the hub or from a folder with a config.json."""
-    try:
-        import transformers
-    except ImportError as error:
-        raise ImportError(f"model hf:{source}: pip install transformers ({error})") from error
+    transformers = require("transformers")
     with _errors_in_one_line(source):
         config = transformers.AutoConfig.from_pretrained(source)
     clip_frames, frame_size = _input_shape(config, source)

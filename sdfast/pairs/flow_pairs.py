@@ -89,8 +89,8 @@ class FlowPairs(VideoPairs):
 
     Source: Kowal et al., TPAMI 2024, pairs for video object segmentation.
 
-    >>> from sdfast.video import demo_videos
-    >>> frames_a, frames_b, factor = FlowPairs(demo_videos(), num_pairs=2, clip_frames=4, frame_size=(54, 96))[1]
+    >>> from sdfast.pairs import demo_videos
+    >>> frames_a, frames_b, *_ = FlowPairs(demo_videos(), num_pairs=2, clip_frames=4, frame_size=(54, 96))[1]
     >>> frames_a.shape, bool((frames_a[..., :3] == frames_b[..., :3]).all())
     ((4, 54, 96, 6), True)
     """

@@ -33,7 +33,8 @@ class StylisedFolderPairs(PairDataset):
         stride: distance between the frames of a clip; None for clips that span about 64 frames.
         distinct: two different styles for a dynamic pair.
 
-    Item i is `(clip_a, clip_b, factor)`: factor i % 2 is DYNAMIC or STATIC, clips are uint8 (T, H, W, 3) RGB.
+    Item i is `(clip_a, clip_b, factor, source)`: clips are uint8 (T, H, W, 3) RGB, factor i % 2 is DYNAMIC or STATIC,
+    source is the number of the video, from 0 on in the order drawn from the seed.
 
     Raises:
         VideoError: fewer than 2 style folders, no video in all of them, or (by an item) none that can be used.

@@ -18,14 +18,14 @@ Style = Callable[[np.ndarray, np.random.Generator | None], np.ndarray]
 
 def stylization(frames: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
     """Paint with water colours: flat regions, dark edges (`cv2.stylization`)."""
-    cv2 = require("cv2", "video")
+    cv2 = require("cv2")
     reach, contrast = _reach(frames) * _strength(rng, 0.5, 1.5), _strength(rng, 0.2, 0.7)
     return _each(frames, lambda frame: cv2.stylization(frame, sigma_s=reach, sigma_r=contrast))
 
 
 def pencil(frames: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
     """Draw with colour pencils on white paper (`cv2.pencilSketch`)."""
-    cv2 = require("cv2", "video")
+    cv2 = require("cv2")
     reach, contrast = _reach(frames) * _strength(rng, 0.5, 1.5), _strength(rng, 0.04, 0.2)
     shade = _strength(rng, 0.02, 0.08)
     return _each(frames, lambda frame: cv2.pencilSketch(frame, sigma_s=reach, sigma_r=contrast, shade_factor=shade)[1])
@@ -33,8 +33,16 @@ def pencil(frames: np.ndarray, rng: np.random.Generator | None = None) -> np.nda
 
 def colormap(frames: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
     """Replace colours by those of a map of the brightness (`cv2.applyColorMap`), over a remnant of the old ones."""
-    cv2 = require("cv2", "video")
-    maps = [getattr(cv2, f"COLORMAP_{name}") for name in ("JET", "OCEAN", "HOT", "COOL", "VIRIDIS", "MAGMA", "PINK")]
+    cv2 = require("cv2")
+    maps = (
+        cv2.COLORMAP_JET,
+        cv2.COLORMAP_OCEAN,
+        cv2.COLORMAP_HOT,
+        cv2.COLORMAP_COOL,
+        cv2.COLORMAP_VIRIDIS,
+        cv2.COLORMAP_MAGMA,
+        cv2.COLORMAP_PINK,
+    )
     chosen = maps[0 if rng is None else rng.integers(len(maps))]
     share = _strength(rng, 0.6, 1.0)
     tall = frames.reshape(-1, *frames.shape[2:])  # all frames below each other: colours know no place
@@ -45,7 +53,7 @@ def colormap(frames: np.ndarray, rng: np.random.Generator | None = None) -> np.n
 
 def poster(frames: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
     """Print in few flat colours: edges kept, texture smoothed (`cv2.edgePreservingFilter`), levels quantised."""
-    cv2 = require("cv2", "video")
+    cv2 = require("cv2")
     reach, contrast = _reach(frames) * _strength(rng, 0.5, 1.5), _strength(rng, 0.3, 0.9)
     levels, gamma = _strength(rng, 2.5, 5.5), _strength(rng, 0.6, 1.4)
     tones = np.round(np.linspace(0, 1, 256) ** gamma * levels) / levels

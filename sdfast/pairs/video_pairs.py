@@ -28,14 +28,15 @@ class VideoPairs(PairDataset):
         num_pairs: number of pairs, both factors together.
         clip_frames: frames of a clip, T.
         frame_size: (H, W) in pixels; frames are resized to it, whatever their shape.
-        styles: names in `sdfast.styles.STYLES`.
+        styles: names in `sdfast.pairs.styles.STYLES`.
         seed: a number from 0.
         transform: from uint8 (T, H, W, 3) to what the model takes, for each clip; it must be picklable for
             workers. None leaves the array.
         stride: distance between the frames of a clip; None for clips that span about 64 frames.
         distinct: two different styles for a dynamic pair, as in the paper.
 
-    Item i is `(clip_a, clip_b, factor)`: factor i % 2 is DYNAMIC or STATIC, clips are uint8 (T, H, W, 3) RGB.
+    Item i is `(clip_a, clip_b, factor, source)`: clips are uint8 (T, H, W, 3) RGB, factor i % 2 is DYNAMIC or STATIC,
+    source is the number of the video, from 0 on in the order drawn from the seed.
 
     Raises:
         VideoError: there is no video, or (by an item) none of them can be used.
@@ -43,11 +44,11 @@ class VideoPairs(PairDataset):
 
     Source: Kowal et al., TPAMI 2024, pairs for action recognition.
 
-    >>> from sdfast.video import demo_videos
+    >>> from sdfast.pairs import demo_videos
     >>> pairs = VideoPairs(demo_videos(), num_pairs=4, clip_frames=8, frame_size=(27, 48))
-    >>> clip_a, clip_b, factor = pairs[1]
-    >>> clip_a.shape, factor == STATIC
-    ((8, 27, 48, 3), True)
+    >>> clip_a, clip_b, factor, source = pairs[1]
+    >>> clip_a.shape, factor == STATIC, source
+    ((8, 27, 48, 3), True, 0)
     >>> sorted(frame.sum() for frame in clip_a) == sorted(frame.sum() for frame in clip_b)
     True
     """

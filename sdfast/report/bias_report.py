@@ -28,8 +28,8 @@ class BiasReport(Reading):
 
     Source: Kowal et al., TPAMI 2024.
 
-    >>> import torch
-        >>> x = torch.linspace(-1, 1, 8)
+    >>> import torch, sdfast
+    >>> x = torch.linspace(-1, 1, 8)
     >>> a, b = torch.stack([x, x, x], 1), torch.stack([x, x.square(), 0 * x], 1)
     >>> state = sdfast.CoMoments(num_channels=3)
     >>> state.update(a, b, torch.tensor([0, 1, 1, 0, 0, 1, 1, 0]))
@@ -70,7 +70,7 @@ class BiasReport(Reading):
         Raises:
             ImportError: matplotlib is missing.
         """
-        require("matplotlib", "plot")
+        require("matplotlib")
         from sdfast.report import plots
 
         figure = plots.channels_figure({self.name: self})

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sdfast.report.intervals import fisher_interval
 from sdfast.report.weights import static_weight
-from sdfast.statistics import FACTORS, Estimator, estimator_of, mutual_information, variance
+from sdfast.statistics import FACTORS, Estimator, estimator_of, fisher_interval, mutual_information, variance
 
 SHARES = (*FACTORS, "residual")
 LABELS = ("joint", *SHARES)

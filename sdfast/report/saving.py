@@ -37,7 +37,7 @@ def save_reports(reports: Mapping[str, BiasReport], folder: str | os.PathLike, s
     write_atomically(folder / REPORT_JSON, lambda part: part.write_text(text, encoding="utf-8"))
     write_atomically(folder / CHANNELS_CSV, lambda part: tables.write_csv(part, named.values()))
     try:
-        require("matplotlib", "plot")
+        require("matplotlib")
     except ImportError as error:
         print(f"no pictures: {error}")
         return

@@ -1,4 +1,6 @@
-"""Co-moments of any number of pairs in O(channels) memory, and the one formula that merges them."""
+"""Co-moments of any number of pairs in O(channels) memory, the one formula that merges them, and what a state is."""
+
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -41,8 +43,55 @@ def merge(stacked: Tensor) -> Tensor:
     return torch.cat([total.unsqueeze(0), origin + mean, merged])
 
 
+@runtime_checkable
+class PairState(Protocol):
+    """What a statistic keeps of the pairs it has seen; a measurement has one for each layer, and knows no more of it.
+
+    Attributes:
+        num_channels: how many channels the features have.
+        count: how many samples each factor has, (F,) int64.
+    """
+
+    @property
+    def num_channels(self) -> int: ...
+
+    @property
+    def count(self) -> Tensor: ...
+
+    def update(
+        self,
+        feats_a: Tensor,
+        feats_b: Tensor,
+        factor: Tensor | None = None,
+        source: Tensor | None = None,
+        *,
+        channel_dim: int = 1,
+        pool: bool = True,
+    ) -> None:
+        """Add a batch of pairs. Most arguments are those of `sdfast.channel_bias`.
+
+        `source` is the number of the source that each pair was cut from, (N,) int64 from 0 on; without it every pair
+        is a source of its own.
+        """
+
+    def merge(self, other: "PairState") -> None:
+        """Add the pairs of another state of the same class and size."""
+
+    def reduce(self, group: "torch.distributed.ProcessGroup | None" = None) -> None:
+        """Merge the states of all processes, once, after the last update; afterwards each holds the same."""
+
+    def to(self, device: torch.device | str) -> "PairState":
+        """Move the state, at no cost where it is there already, and return it."""
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return a copy of the state: tensors of any shape, float64 or int64."""
+
+    def load_state_dict(self, state_dict: dict[str, Tensor]) -> None:
+        """Restore a state of the same size; it stays where it is."""
+
+
 class CoMoments:
-    """Accumulate the co-moments of feature pairs.
+    """Accumulate the co-moments of feature pairs, a `PairState`.
 
     Args:
         num_channels: how many channels C the features have.
@@ -63,6 +112,11 @@ class CoMoments:
         self.moments = empty_moments(num_channels, num_factors, device)
 
     @property
+    def num_channels(self) -> int:
+        """How many channels the features have."""
+        return self.moments.shape[2]
+
+    @property
     def count(self) -> Tensor:
         """How many samples each factor has, (F,) int64."""
         return self.moments[0, :, 0].long()
@@ -72,11 +126,14 @@ class CoMoments:
         feats_a: Tensor,
         feats_b: Tensor,
         factor: Tensor | None = None,
+        source: Tensor | None = None,
         *,
         channel_dim: int = 1,
         pool: bool = True,
     ) -> None:
         """Add a batch of pairs. The arguments, and what they raise, are those of `sdfast.channel_bias`.
+
+        `source` is not looked at: sums over all pairs are the same whatever they were cut from.
 
         Raises:
             ValueError: the features have not `num_channels` channels, or several factors have no labels.
@@ -107,6 +164,11 @@ class CoMoments:
         states = [torch.empty_like(self.moments) for _ in range(distributed.get_world_size(group))]
         distributed.all_gather(states, self.moments.contiguous(), group=group)
         self.moments = merge(torch.stack(states))
+
+    def to(self, device: torch.device | str) -> "CoMoments":
+        """Move the state and return it."""
+        self.moments = self.moments.to(device)
+        return self
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return a copy of the state, for a checkpoint."""

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "cpu/comoments.h"
-#include "cpu/dropout.h"
+#include "cpu/static_dropout.h"
 
 namespace {
 
@@ -36,11 +36,11 @@ const T* data(const std::vector<char>& bytes) {
     return bytes.empty() ? nullptr : reinterpret_cast<const T*>(bytes.data());
 }
 
-cpu::Dim dim() { return {number(), number(), number()}; }
+Dim dim() { return {number(), number(), number()}; }
 
-std::vector<cpu::Dim> dims() {
-    std::vector<cpu::Dim> all(static_cast<std::size_t>(number()));
-    for (cpu::Dim& d : all) d = dim();
+PairLayout layout() {
+    PairLayout all{static_cast<DType>(number()), dim(), dim(), {}};
+    for (std::int64_t count = number(); count > 0; --count) all.positions.push_back(dim());
     return all;
 }
 
@@ -51,28 +51,24 @@ void answer(const void* from, std::size_t bytes) {
 
 void comoments() {
     const std::vector<char> a = tensor(), b = tensor(), labels = tensor();
-    const auto dtype = static_cast<DType>(number());
-    const cpu::Dim batch = dim(), channel = dim();
-    const cpu::FeaturePair pair{a.data(), b.data(), dtype, batch, channel, dims()};
-    const std::int64_t factors = number();
-    const bool pool = number() != 0;
-    std::vector<double> moments(static_cast<std::size_t>(6 * factors * channel.size));
-    cpu::comoments(pair, {data<std::int64_t>(labels), 1}, factors, pool, kThreads, moments.data());
+    ComomentsTask task{{layout(), a.data(), b.data()}, {data<std::int64_t>(labels), 1}};
+    task.factors = number();
+    task.pool = number() != 0;
+    std::vector<double> moments(static_cast<std::size_t>(6 * task.factors * task.channel.size));
+    cpu::comoments(task, kThreads, moments.data());
     answer(moments.data(), moments.size() * sizeof(double));
 }
 
 void static_dropout() {
     std::vector<char> x = tensor(), out = tensor();
     const std::vector<char> mask = tensor(), weight = tensor();
-    cpu::DropoutTask task{};
+    StaticDropoutTask task;
+    static_cast<PairLayout&>(task) = layout();
     const bool in_place = out.empty();
     task.x = x.data();
     task.out = in_place ? x.data() : out.data();
-    task.dtype = static_cast<DType>(number());
-    task.batch = dim();
-    task.channel = dim();
-    task.positions = dims();
-    task.seed = static_cast<std::uint64_t>(number());
+    const auto seed = static_cast<std::uint64_t>(number());
+    task.seed = &seed;
     const auto p = static_cast<std::int32_t>(number());
     std::memcpy(&task.p, &p, sizeof p);
     task.granularity = static_cast<Granularity>(number());
@@ -82,12 +78,12 @@ void static_dropout() {
     if (task.mask) {
         task.mask.type = static_cast<MaskType>(number());
         task.mask.batch_stride = number();
-        for (std::size_t d = 0; d < task.positions.size(); ++d) {
-            task.mask.size.push_back(number());
-            task.mask.stride.push_back(number());
+        for (int d = 0; d < task.positions.count; ++d) {
+            task.mask.grid[d] = number();
+            task.mask.stride[d] = number();
         }
     }
-    cpu::dropout(task, kThreads);
+    cpu::static_dropout(task, kThreads);
     answer(task.out, in_place ? x.size() : out.size());
 }
 

@@ -5,11 +5,9 @@ import itertools
 import pytest
 import torch
 
-from tests.ops.test_comoments import assert_moments
-from tests.ops.test_comoments import truth as true_moments
-from tests.ops.test_static_dropout import SEED
-from tests.ops.test_static_dropout import truth as true_dropout
 from tests.support.cuda_modes import emulated
+from tests.support.dropout import SEED, true_dropout
+from tests.support.moments import assert_moments, true_moments
 from tests.support.tolerances import MOMENTS
 
 # Strides that 32 bits do not hold, as a number of elements and as one of bytes.

@@ -23,7 +23,7 @@ VECTORS = {
     r"::vector_columns<": 8,
     r"::product_kernel<.*, true>": 2,
 }
-UNFUSED = re.compile(r"dropout_(rows|columns)")
+UNFUSED = re.compile(r"static_dropout_(rows|columns)")
 
 
 def nvcc() -> str:
@@ -162,7 +162,7 @@ def test_the_module_is_imported_without_a_driver_and_refuses_tensors_of_the_cpu(
 
 def test_launches_wait_for_nothing_and_can_be_captured():
     """What is called of CUDA's runtime neither allocates nor synchronises; memory is torch's."""
-    code = "".join(path.read_text() for path in [*CSRC.glob("*cuda*"), *(CSRC / "cuda").iterdir()] if path.is_file())
+    code = "".join(path.read_text() for path in [*(CSRC / "bind").glob("*cuda.cpp"), *(CSRC / "cuda").iterdir()])
     called = set(re.findall(r"\bcu(?:da)?[A-Z]\w*(?=\()", code))
     reads = {"cudaGetDevice", "cudaDeviceGetAttribute", "cudaGetLastError", "cudaGetErrorName", "cudaGetErrorString"}
     assert called == {*reads, "cudaSetDevice", "cudaLaunchKernelEx"}

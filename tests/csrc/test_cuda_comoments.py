@@ -8,8 +8,10 @@ import torch
 
 from sdfast.statistics import KINDS, estimator_of, mutual_information
 from tests import truth as reference
-from tests.ops.test_comoments import LAYOUTS, assert_moments, contiguous, feature_pair, large_mean, transposed, truth
 from tests.support.cuda_modes import MODES, emulated, ready
+from tests.support.features import LAYOUTS, contiguous, feature_pair, large_mean, transposed
+from tests.support.moments import assert_moments
+from tests.support.moments import true_moments as truth
 from tests.support.tolerances import CORRELATION, MOMENTS
 
 # C = 1, 63, 250; N = 1, 2; runs shorter than a vector, of several, of no whole number of vectors, of many blocks.

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.ops.test_comoments import contiguous, strided, transposed
 from tests.support.cuda_modes import MODES, emulated, ready
+from tests.support.features import contiguous, strided, transposed
 from tests.support.tolerances import PRODUCT
 
 # Less than a vector, than a tile; whole tiles; several tiles and splits of the samples.
@@ -92,7 +92,7 @@ def test_more_samples_than_a_float32_sums_well_come_in_several_launches(shape):
 def test_the_workspace_does_not_grow_with_the_samples():
     """Twice seven tiles a block in parts, of 64 KiB each; and the moments."""
     for samples, channels in itertools.product((1000, 10**6, 10**9), (1, 100, 2000, 5000, 30000)):
-        assert emulated().pairwise_workspace(samples, channels, 132) <= 2 * 7 * 2 * 132 * 4 * 128**2 + 2**24
+        assert emulated().pairwise_correlation_workspace(samples, channels, 132) <= 2 * 7 * 2 * 132 * 4 * 128**2 + 2**24
 
 
 def test_what_does_not_fit_is_refused():

@@ -7,9 +7,10 @@ import torch
 
 from sdfast.backends import table as backends
 from sdfast.ops.static_dropout import GRANULARITIES
-from tests.ops.test_comoments import LAYOUTS, strided
-from tests.ops.test_static_dropout import DTYPES, SEED, features, grid_mask, truth
 from tests.support.cuda_modes import MODES, emulated, ready
+from tests.support.dropout import DTYPES, SEED, features, grid_mask
+from tests.support.dropout import true_dropout as truth
+from tests.support.features import LAYOUTS, strided
 
 _C = backends.load("cpu")
 # No positions, with and without whole vectors; one position; runs of no whole number of draws, of vectors, of groups;

@@ -8,10 +8,23 @@ import numpy as np
 import pytest
 import torch
 
-import tests.ops.test_comoments as of_comoments
-import tests.ops.test_static_dropout as of_dropout
 from sdfast.backends import table as backends
+from tests.support.cpu_kernels import (
+    COMOMENTS_SHAPES,
+    DROPOUT_SHAPES,
+    assert_a_bad_value_stays_in_its_channel,
+    assert_an_outlier_does_not_spoil_halves,
+    assert_comoments_of_all_layouts,
+    assert_constant_channels_have_no_variance,
+    assert_dropout_depends_on_no_number_of_threads,
+    assert_dropout_keeps_what_is_not_finite_or_makes_it_zero,
+    assert_dropout_of_all_layouts,
+    assert_equal_features_correlate_exactly,
+    assert_large_means_lose_nothing,
+    assert_what_a_mask_leaves_out_stays,
+)
 from tests.support.cuda_modes import CSRC, ROOT, compile_all
+from tests.support.features import transposed
 
 DTYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16]
 MASK_DTYPES = [*DTYPES, torch.uint8, torch.bool]
@@ -78,9 +91,9 @@ def program(tmp_path_factory):
     folder = tmp_path_factory.mktemp("neon")
     flags = "-std=c++17 -O2 -march=armv8-a -fopenmp -Wno-psabi -DSDFAST_ISA_NAME=neon"
     command = [compiler, *flags.split(), f"-I{CSRC}", "-c"]
-    sources = [*(CSRC / "cpu").glob("*.cpp"), ROOT / "tests" / "neon_kernels.cpp"]
+    sources = [*CSRC.glob("core/*.cpp"), *CSRC.glob("cpu/*.cpp"), ROOT / "tests" / "csrc" / "neon_kernels.cpp"]
     for unfused in (True, False):  # as in CMakeLists.txt
-        chosen = [source for source in sources if source.stem.startswith("dropout") == unfused]
+        chosen = [source for source in sources if source.stem.startswith("static_dropout") == unfused]
         compile_all([*command, "-ffp-contract=off"] if unfused else command, chosen, folder, ".o")
     linked = folder / "kernels"
     subprocess.run([compiler, "-static", "-fopenmp", *folder.glob("*.o"), "-o", linked], check=True)
@@ -98,31 +111,31 @@ def neon(program, monkeypatch):
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_comoments_agree_with_numpy(neon, dtype):
-    for shape in of_comoments.SHAPES[:11]:
-        of_comoments.test_all_layouts_agree_with_numpy("neon", shape, dtype)
+    for shape in COMOMENTS_SHAPES[:11]:
+        assert_comoments_of_all_layouts(shape, dtype)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_static_dropout_equals_numpy_bit_by_bit(neon, dtype):
-    for shape in of_dropout.SHAPES[4:]:
-        of_dropout.test_all_layouts_equal_numpy_bit_by_bit("cpu", shape, dtype)
+    for shape in DROPOUT_SHAPES[4:]:
+        assert_dropout_of_all_layouts(shape, dtype)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_what_a_mask_leaves_out_stays_as_it_is(neon, dtype):
     for kind in ("spots", "frames", "fractions"):
-        of_dropout.test_what_a_mask_leaves_out_stays_as_it_is("cpu", dtype, kind)
+        assert_what_a_mask_leaves_out_stays(dtype, kind)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_hard_cases_are_no_harder(neon, dtype):
     """Large means, values that are not finite, channels that never vary; large inputs, which threads share."""
-    of_comoments.test_constant_channels_have_no_variance_at_all("neon", dtype)
-    of_comoments.test_equal_features_correlate_exactly("neon", dtype)
-    of_comoments.test_a_bad_value_stays_in_its_channel("neon", dtype, torch.nan)
+    assert_constant_channels_have_no_variance(dtype)
+    assert_equal_features_correlate_exactly(dtype)
+    assert_a_bad_value_stays_in_its_channel(dtype, torch.nan)
     if dtype.itemsize > 2:
-        of_comoments.test_large_means_lose_nothing("neon", dtype, outlier_first=True)
+        assert_large_means_lose_nothing(dtype, outlier_first=True)
     else:
-        of_comoments.test_an_outlier_first_does_not_spoil_halves("neon", dtype, of_comoments.transposed)
-    of_dropout.test_kept_values_stay_and_dropped_ones_are_zero_whatever_they_were("cpu", dtype)
-    of_dropout.test_what_is_dropped_depends_on_no_number_of_threads("cpu")
+        assert_an_outlier_does_not_spoil_halves(dtype, transposed)
+    assert_dropout_keeps_what_is_not_finite_or_makes_it_zero(dtype)
+    assert_dropout_depends_on_no_number_of_threads()

@@ -10,8 +10,8 @@ from torch.utils.checkpoint import checkpoint
 
 import sdfast
 from sdfast.dropout import context
-from tests import truth as reference
-from tests.report.test_bias_report import with_corr
+from tests import truth
+from tests.support.moments import with_corr
 
 LEFT = torch.tensor([[1.0, 0.0]])
 
@@ -311,5 +311,5 @@ def test_the_shared_draws_are_those_of_the_blocks_seed():
     with sdfast.static_mask(torch.ones(30, 1)):
         y = sdfast.StaticDropout()(torch.ones(30, 2, 3))
         seed = int(context.current()[1])
-    gone, _ = reference.dropped((30, 2, 3), seed, 0.5, torch.ones(30, 1).numpy(), granularity="region")
+    gone, _ = truth.dropped((30, 2, 3), seed, 0.5, torch.ones(30, 1).numpy(), granularity="region")
     assert torch.equal(y == 0, torch.from_numpy(gone.copy()))

@@ -9,8 +9,9 @@ import torch
 
 from sdfast.backends import table as backends
 from sdfast.statistics import estimator_of, mutual_information
-from tests import truth as reference
-from tests.ops.test_comoments import LAYOUTS, assert_moments, contiguous, feature_pair, large_mean, transposed, truth
+from tests import truth
+from tests.support.features import LAYOUTS, contiguous, feature_pair, large_mean, transposed
+from tests.support.moments import assert_moments, true_moments
 from tests.support.tolerances import CORRELATION, MOMENTS
 from tests.support.triton_modes import interpreted, launching, specialising
 
@@ -44,12 +45,12 @@ def test_interpreted_equals_numpy(kernels, shape, pool):
         a, b, labels = feature_pair(shape, dtype)
         factor = labels if (i + i // 4) % 2 else None
         moments = run(kernels, layout(a), layout(b), factor, pool=pool)
-        assert_moments(moments, truth(a, b, factor, pool=pool), MOMENTS[dtype])
+        assert_moments(moments, true_moments(a, b, factor, pool=pool), MOMENTS[dtype])
 
 
 def test_layouts_may_differ(kernels):
     a, b, labels = feature_pair((5, 3, 4, 2), torch.float32)
-    expected = truth(a, b, labels, pool=False)
+    expected = true_moments(a, b, labels, pool=False)
     for layout_a, layout_b in itertools.permutations(LAYOUTS, 2):
         assert_moments(run(kernels, layout_a(a), layout_b(b), labels, pool=False), expected, 1e-12)
 
@@ -58,17 +59,17 @@ def test_layouts_may_differ(kernels):
 def test_channel_dim_and_many_factors(kernels, pool):
     a, b, _ = feature_pair((15, 6, 10), torch.float32)
     labels = torch.arange(30)[::2] % 5
-    expected = truth(a, b, labels, num_factors=7, channel_dim=2, pool=pool)
+    expected = true_moments(a, b, labels, num_factors=7, channel_dim=2, pool=pool)
     assert_moments(run(kernels, a, b, labels, 7, -1, pool), expected, 1e-12)
 
 
 @pytest.mark.parametrize("outlier_first", [False, True])
 def test_large_means_lose_nothing(kernels, outlier_first):
     a, b = (x[:, :2] for x in large_mean(torch.float32, outlier_first))
-    expected = reference.correlation(truth(a, b))
+    expected = truth.correlation(true_moments(a, b))
     kernels.TILE = 4096
     for layout in (contiguous, transposed):
-        corr = reference.correlation(run(kernels, layout(a), layout(b)).numpy())
+        corr = truth.correlation(run(kernels, layout(a), layout(b)).numpy())
         np.testing.assert_allclose(corr, expected, rtol=0, atol=1e-9)
 
 
@@ -77,8 +78,8 @@ def test_an_outlier_first_does_not_spoil_halves(kernels, dtype):
     a, b, _ = feature_pair((20000, 2), dtype, seed=2)
     a[0], b[0] = 400, -400
     kernels.TILE = 4096
-    corr = reference.correlation(run(kernels, a, b, pool=False).numpy())
-    np.testing.assert_allclose(corr, reference.correlation(truth(a, b)), rtol=0, atol=CORRELATION[dtype])
+    corr = truth.correlation(run(kernels, a, b, pool=False).numpy())
+    np.testing.assert_allclose(corr, truth.correlation(true_moments(a, b)), rtol=0, atol=CORRELATION[dtype])
 
 
 @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")  # NumPy's, inside the interpreter
@@ -91,7 +92,7 @@ def test_a_bad_value_stays_in_its_channel_and_factor(kernels, bad):
         spoilt = a.clone()
         spoilt[1, 2, 3] = bad
         moments = run(kernels, layout(spoilt), b, labels, pool=pool)
-        assert moments[3, 1, 2].isnan() and np.isnan(reference.correlation(moments.numpy())[1, 2])
+        assert moments[3, 1, 2].isnan() and np.isnan(truth.correlation(moments.numpy())[1, 2])
         moments[:, 1, 2] = clean[:, 1, 2]
         torch.testing.assert_close(moments, clean, rtol=1e-12, atol=1e-12)
 
@@ -128,11 +129,11 @@ def test_positions_without_end_are_shared(kernels, monkeypatch, layout):
         a[:, 0] = a[0, 0]  # a pattern of positions that all samples share
         for factor in (None, labels):
             moments = run(kernels, layout(a), layout(b), factor)
-            assert_moments(moments, truth(a, b, factor), MOMENTS[dtype])
+            assert_moments(moments, true_moments(a, b, factor), MOMENTS[dtype])
             assert (moments[[3, 5], :, 0] == 0).all()
     a, b = (layout(x.float() + 1e4) for x in (a, b))
-    corr = reference.correlation(run(kernels, a, b).numpy())
-    np.testing.assert_allclose(corr, reference.correlation(truth(a, b)), rtol=0, atol=1e-9)
+    corr = truth.correlation(run(kernels, a, b).numpy())
+    np.testing.assert_allclose(corr, truth.correlation(true_moments(a, b)), rtol=0, atol=1e-9)
     assert len(splits) == 5 and min(splits) >= 4
 
 
@@ -142,7 +143,7 @@ def test_labels_of_no_factor_count_nowhere(kernels, pool):
     labels = torch.arange(20) % 4 - 1
     known = (labels == 0) | (labels == 1)
     moments = run(kernels, a, b, labels, 2, pool=pool)
-    assert_moments(moments, truth(a[known], b[known], labels[known], pool=pool), 1e-12)
+    assert_moments(moments, true_moments(a[known], b[known], labels[known], pool=pool), 1e-12)
 
 
 def test_a_merge_of_equal_means_has_no_variance(kernels):

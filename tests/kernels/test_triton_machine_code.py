@@ -5,9 +5,9 @@ import re
 import pytest
 import torch
 
-from tests.ops.test_comoments import channels_last as last
-from tests.ops.test_comoments import contiguous, feature_pair, strided, transposed
-from tests.ops.test_static_dropout import DTYPES, features, grid_mask
+from tests.support.dropout import DTYPES, features, grid_mask
+from tests.support.features import channels_last as last
+from tests.support.features import contiguous, feature_pair, strided, transposed
 from tests.support.triton_assembly import assembly, loads, loads_in_loops, narrow, on_their_way, spilled
 from tests.support.triton_modes import TARGETS, compiling_for
 

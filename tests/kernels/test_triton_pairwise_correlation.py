@@ -5,7 +5,8 @@ import pytest
 import torch
 
 import sdfast
-from tests.ops.test_comoments import feature_pair, transposed
+from tests import truth
+from tests.support.features import feature_pair, transposed
 from tests.support.tolerances import PRODUCT
 from tests.support.triton_modes import interpreted
 
@@ -19,10 +20,6 @@ def kernels(monkeypatch):
         yield modules["pairwise_correlation"]
 
 
-def truth(a, b):
-    return np.corrcoef(a.double().numpy().T, b.double().numpy().T)[: a.shape[1], a.shape[1] :]
-
-
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
 @pytest.mark.parametrize("shape", [(2, 1, 1), (50, 37, 5), (300, 3, 70)], ids=str)
 @pytest.mark.parametrize("programs", [0, 4], ids=["alone", "shared"])
@@ -34,14 +31,16 @@ def test_interpreted_equals_numpy(kernels, shape, dtype, programs):
     for layout_a, layout_b in ((torch.clone, torch.clone), (transposed, torch.clone), (torch.clone, transposed)):
         actual = kernels.pairwise_correlation(layout_a(a), layout_b(b))
         assert actual.dtype == dtype
-        np.testing.assert_allclose(actual, truth(a, b), rtol=0, atol=PRODUCT[dtype])
+        np.testing.assert_allclose(actual, truth.pairwise_correlation(a, b), rtol=0, atol=PRODUCT[dtype])
 
 
 def test_large_means_lose_nothing(kernels):
     torch.manual_seed(0)
     a = torch.randn(500, 3)
     b = a + torch.randn(500, 3)
-    np.testing.assert_allclose(kernels.pairwise_correlation(a + 1e4, b), truth(a + 1e4, b), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(
+        kernels.pairwise_correlation(a + 1e4, b), truth.pairwise_correlation(a + 1e4, b), rtol=0, atol=1e-6
+    )
 
 
 @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")

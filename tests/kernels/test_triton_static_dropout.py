@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from sdfast.backends import table as backends
-from tests.ops.test_comoments import LAYOUTS
-from tests.ops.test_static_dropout import DTYPES, SEED, features, grid_mask
+from tests.support.dropout import DTYPES, SEED, features, grid_mask
+from tests.support.features import LAYOUTS
 from tests.support.triton_modes import interpreted, specialising, tl, triton
 
 _C = backends.load("cpu")

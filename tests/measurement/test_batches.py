@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from sdfast.pairs.video import VideoError
-from tests.measurement.test_measure import NUM_PAIRS, Points, make_pairs, measure
+from tests.support.measuring import NUM_PAIRS, Points, make_pairs, measure
 
 
 def test_iterables_give_whole_batches_and_the_same_report():
@@ -64,6 +64,13 @@ def test_errors_of_workers_say_what_they_said_there(error, kind, message):
 
 
 CLIP = torch.zeros(3, 4, 6, 6)
+MIXED = "pairs: expected a source with every pair or with none, got some with and some without"
+
+
+def batch_of(num_pairs, *source):
+    """Return a batch of empty clips, and of one source if it is given."""
+    clips = torch.zeros(num_pairs, *CLIP.shape)
+    return clips, clips, torch.zeros(num_pairs).long(), *(torch.full((num_pairs,), number) for number in source)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +79,12 @@ CLIP = torch.zeros(3, 4, 6, 6)
         ([], ValueError, "pairs: expected at least one pair, got none"),
         (iter([]), ValueError, "pairs: expected at least one pair, got none"),
         (3, TypeError, "pairs: expected a dataset or an iterable of batches, got int"),
-        ([(CLIP, CLIP)], TypeError, r"pairs: expected items \(clip_a, clip_b, factor\), got tuple of length 2"),
+        (
+            [(CLIP, CLIP)],
+            TypeError,
+            r"pairs: expected items \(clip_a, clip_b, factor\[, source\]\), got tuple of length 2",
+        ),
+        ([(CLIP, CLIP, 0, 1, 2)], TypeError, r"expected items \(clip_a, .*, got tuple of length 5"),
         ([(CLIP, CLIP[:1], 0)], ValueError, r"clips_b: expected shape \(1, 3, 4, 6, 6\) like clips_a, got"),
         ([(CLIP, CLIP, 0), (CLIP[:1], CLIP, 1)], ValueError, "clip_a: expected shape .* like the first of its batch"),
         (
@@ -86,13 +98,26 @@ CLIP = torch.zeros(3, 4, 6, 6)
         (iter([(CLIP[None], CLIP[None], torch.zeros(2).long())]), ValueError, r"factor: expected shape \(1,\)"),
         (iter([(CLIP[None], CLIP[None], torch.zeros(1))]), TypeError, "factor: expected integer labels"),
         (iter([(CLIP[:0], CLIP[:0], torch.zeros(0))]), ValueError, "expected batches of at least one pair"),
-        (iter([CLIP]), TypeError, r"pairs: expected batches \(clips_a, clips_b, factor\), got Tensor"),
+        (iter([CLIP]), TypeError, r"pairs: expected batches \(clips_a, clips_b, factor\[, source\]\), got Tensor"),
+        ([(CLIP, CLIP, 0, 0.5)], TypeError, "source: expected an integer number, got 0.5"),
+        ([(CLIP, CLIP, 0, None)], TypeError, "source: expected an integer number, got None"),
+        ([(CLIP, CLIP, 0, -1)], ValueError, "source: expected numbers from 0 on, got -1"),
+        ([(CLIP, CLIP, 0, 0), (CLIP, CLIP, 1)], ValueError, MIXED),
+        (iter([batch_of(1, 3), batch_of(1)]), ValueError, MIXED),
+        (iter([batch_of(1), batch_of(1, 3)]), ValueError, MIXED),
+        (
+            iter([(*batch_of(2), torch.zeros(3).long())]),
+            ValueError,
+            r"source: expected shape \(2,\), one number",
+        ),
+        (iter([(*batch_of(2), torch.zeros(2))]), TypeError, "source: expected integer numbers, got torch.float32"),
     ],
     ids=[
         "empty",
         "none",
         "int",
         "two-items",
+        "five-items",
         "shapes",
         "batch-shapes",
         "dtypes",
@@ -103,6 +128,14 @@ CLIP = torch.zeros(3, 4, 6, 6)
         "float",
         "no-pair",
         "tensor",
+        "half-source",
+        "none-source",
+        "negative-source",
+        "mixed-batch",
+        "then-without",
+        "then-with",
+        "sources",
+        "float-sources",
     ],
 )
 def test_bad_pairs(pairs, error, message):

@@ -11,29 +11,68 @@ import torch
 from torch import nn
 
 import sdfast
-from sdfast.measurement import checkpoint
+from sdfast.measurement import checkpoint, forget_states
 
 JOB = {"model": {"class": "Toy", "weights": "ab"}, "layers": ["a"], "seed": 0, "frame_size": (2, 3)}
 
 
-def moments():
-    return {"a#0": torch.rand(6, 2, 5, dtype=torch.float64), "b.c#1": torch.full((6, 2, 1), torch.nan).double()}
+class Tensors:
+    """A state of tensors that say nothing."""
+
+    def __init__(self, num_channels, device="cpu", tensors=None):
+        self.num_channels, self.device, self.tensors = num_channels, torch.device(device), tensors
+
+    def state_dict(self):
+        return dict(self.tensors)
+
+    def load_state_dict(self, state_dict):
+        self.tensors = state_dict
+
+
+def states():
+    several = {
+        "moments": torch.rand(6, 3, 2, 5, dtype=torch.float64).movedim(1, -1),
+        "broken": torch.tensor([torch.nan, -0.0, torch.inf, 5e-324], dtype=torch.float64),
+        "number": torch.tensor(2**62 + 1),
+        "ranks": torch.arange(12).view(3, 4).T,
+        "none": torch.empty(0, 5, dtype=torch.float64),
+    }
+    return {"a#0": Tensors(5, tensors=several), "b.c#1": Tensors(1, tensors={}), "d#0": Tensors(7, tensors=several)}
 
 
 @pytest.fixture
 def saved(tmp_path):
-    path, content = checkpoint.state_path(tmp_path, 0, 2), moments()
+    path, content = tmp_path / "state.rank0of2.sdfast", states()
     checkpoint.save(path, JOB, 7, content)
     return path, content
 
 
+def load(path, job=JOB):
+    return checkpoint.load(path, job, Tensors)
+
+
 def test_what_was_saved_is_loaded_bit_for_bit(saved):
     path, content = saved
-    assert path.name == "state.rank0of2.sdfast"
-    done, loaded = checkpoint.load(path, JOB)
-    assert done == 7 and loaded.keys() == content.keys()
-    assert all(torch.equal(loaded[key].view(torch.int64), content[key].view(torch.int64)) for key in content)
+    done, loaded = load(path)
+    assert done == 7 and list(loaded) == list(content)
+    for key, state in content.items():
+        assert loaded[key].num_channels == state.num_channels and loaded[key].device.type == "cpu"
+        assert list(loaded[key].tensors) == list(state.tensors)
+        for name, x in state.tensors.items():
+            found = loaded[key].tensors[name]
+            assert found.dtype == x.dtype and found.shape == x.shape
+            assert found.numpy().tobytes() == x.numpy().tobytes()
+            found += 1  # it is the reader's own
     assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bool, torch.complex128])
+def test_tensors_that_would_not_come_back_as_they_are_stay_out(saved, dtype):
+    path, _ = saved
+    before = path.read_bytes()
+    with pytest.raises(TypeError, match=f"state_dict: sums: expected float64 or int64, got {dtype}"):
+        checkpoint.save(path, JOB, 8, {"a#0": Tensors(2, tensors={"sums": torch.zeros(2, dtype=dtype)})})
+    assert path.read_bytes() == before
 
 
 def test_every_flipped_byte_and_every_cut_is_noticed(saved):
@@ -42,21 +81,21 @@ def test_every_flipped_byte_and_every_cut_is_noticed(saved):
     for at in [*range(0, 60), *range(60, len(sound), 37)]:
         path.write_bytes(sound[:at] + bytes([sound[at] ^ 1]) + sound[at + 1 :])
         with pytest.raises(checkpoint.CheckpointError, match=str(path)):
-            checkpoint.load(path, JOB)
+            load(path)
         path.write_bytes(sound[:at])
         with pytest.raises(checkpoint.CheckpointError, match=str(path)):
-            checkpoint.load(path, JOB)
+            load(path)
 
 
 def test_other_files_and_versions_are_refused(saved):
     path, _ = saved
     sound = path.read_bytes()
     path.write_bytes(sound[:8] + struct.pack("<I", 99) + sound[12:])
-    with pytest.raises(checkpoint.CheckpointError, match="expected version 1 of the state file, got 99"):
-        checkpoint.load(path, JOB)
+    with pytest.raises(checkpoint.CheckpointError, match="expected version 2 of the state file, got 99"):
+        load(path)
     path.write_text("something else entirely")
     with pytest.raises(checkpoint.CheckpointError, match="not a state file of sdfast"):
-        checkpoint.load(path, JOB)
+        load(path)
 
 
 def test_another_job_is_refused_by_what_differs(saved):
@@ -65,7 +104,7 @@ def test_another_job_is_refused_by_what_differs(saved):
     with pytest.raises(
         checkpoint.CheckpointError, match=r'another job: model\.weights was "ab", now "cd"; seed was 0, now 1$'
     ):
-        checkpoint.load(path, other)
+        load(path, other)
 
 
 @pytest.mark.parametrize("step", ["fsync", "replace"])
@@ -77,7 +116,7 @@ def test_a_save_that_fails_leaves_the_old_state(saved, monkeypatch, step):
     monkeypatch.setattr(os, step, full)
     with pytest.raises(OSError, match="No space left"):
         checkpoint.save(path, JOB, 8, content)
-    assert checkpoint.load(path, JOB)[0] == 7
+    assert load(path)[0] == 7
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
@@ -163,9 +202,24 @@ def test_the_state_of_another_job_is_refused(tmp_path, change, what):
 
 
 def test_the_state_of_another_number_of_processes_is_refused(tmp_path):
-    checkpoint.state_path(tmp_path, 1, 2).touch()
+    (tmp_path / "state.rank1of2.sdfast").touch()
     with pytest.raises(ValueError, match=r"state.rank1of2.sdfast: .* another number of processes, now 1"):
         resumable(linear(), Pairs(), tmp_path)
+
+
+def test_forgotten_are_the_states_of_all_runs_by_the_first_process_and_its_own_by_another(tmp_path):
+    def left():
+        return sorted(path.name for path in tmp_path.iterdir())
+
+    names = ["state.rank0of1.sdfast", "state.rank0of2.sdfast", "state.rank1of2.sdfast"]
+    for name in (*names, "report.json"):
+        (tmp_path / name).touch()
+    forget_states(tmp_path, rank=1, world=2)
+    assert left() == ["report.json", *names[:2]]
+    forget_states(tmp_path, rank=0, world=2)
+    assert left() == ["report.json"]
+    forget_states(tmp_path)
+    forget_states(tmp_path / "missing")
 
 
 def test_kill_9_then_resume_ends_in_the_identical_report(command, video_folder):

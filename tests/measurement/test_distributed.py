@@ -1,17 +1,14 @@
 """Two processes measure what one does, and one that fails does not leave the other waiting."""
 
-import multiprocessing
-import socket
 import time
 
 import pytest
 import torch
-import torch.distributed as dist
 from torch import nn
 
 import sdfast
-from sdfast.measurement import checkpoint
-from sdfast.measurement.processes import PeerError, Peers
+from sdfast.measurement.processes import PeerError, Processes
+from tests.support.processes import on_two
 
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 
@@ -61,11 +58,18 @@ def other_weights(rank):
 
 
 def one_vanishes(rank):
-    with Peers(patience=1.0) as peers:
+    with Processes(patience=1.0) as processes:
         if rank == 1:
             time.sleep(2.0)
             raise KeyboardInterrupt
-        peers.wait("measured")
+        processes.wait("measured")
+
+
+def one_is_interrupted(rank):
+    with Processes() as processes:
+        if rank == 1:
+            raise KeyboardInterrupt
+        processes.wait("measured")
 
 
 def survives_a_failure(rank):
@@ -74,38 +78,6 @@ def survives_a_failure(rank):
         with pytest.raises((RuntimeError, ValueError)):
             breaks(rank)
     return measured(rank, 10)
-
-
-def _process(rank, port, function, args, settings, results):
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
-    try:
-        results.put((rank, function(rank, *args, **settings)))
-    except BaseException as error:
-        results.put((rank, error))
-    dist.barrier()
-    dist.destroy_process_group()
-
-
-def on_two(function, *args, **settings):
-    """Run a function in two gloo processes; return what each of them returned or raised."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    context = multiprocessing.get_context("fork")
-    results = context.SimpleQueue()
-    processes = [context.Process(target=_process, args=(r, port, function, args, settings, results)) for r in range(2)]
-    for process in processes:
-        process.start()
-    deadline = time.monotonic() + 60
-    for process in processes:
-        process.join(max(0.0, deadline - time.monotonic()))
-    late = [process for process in processes if process.is_alive()]
-    for process in late:
-        process.kill()
-    assert not late, "a process waits for ever"
-    assert [process.exitcode for process in processes] == [0, 0]
-    return [found for _, found in sorted((results.get() for _ in processes), key=lambda found: found[0])]
 
 
 @pytest.mark.parametrize("num_pairs", [22, 20, 3])  # 6 batches, 5, and one: the second process has none
@@ -122,7 +94,7 @@ def test_each_process_resumes_from_a_state_of_its_own(tmp_path):
     plain, _ = on_two(measured, 22)
     on_two(measured, 22, resume=tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"state.rank0of2.sdfast", "state.rank1of2.sdfast"}
-    checkpoint.state_path(tmp_path, 1, 2).unlink()  # as if killed before its first batch was through
+    (tmp_path / "state.rank1of2.sdfast").unlink()  # as if killed before its first batch was through
     assert on_two(measured, 22, resume=tmp_path) == [plain, plain]
     with pytest.raises(ValueError, match="of a run with another number of processes, now 1"):
         measured(0, 22, resume=tmp_path)
@@ -143,6 +115,12 @@ def test_the_others_hear_of_a_failure_before_the_first_batch():
     first, second = on_two(one_knows_no_such_layer)
     assert isinstance(second, ValueError) and isinstance(first, PeerError)
     assert "process 1 of 2: layers: 'covn' matches no layer" in str(first)
+
+
+def test_the_others_hear_of_an_interrupt_by_its_name():
+    first, second = on_two(one_is_interrupted)
+    assert isinstance(second, KeyboardInterrupt)
+    assert isinstance(first, PeerError) and str(first) == "measure: process 1 of 2: KeyboardInterrupt"
 
 
 def test_other_weights_elsewhere_are_an_error():

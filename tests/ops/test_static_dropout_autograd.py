@@ -9,7 +9,7 @@ from torch.utils.checkpoint import checkpoint
 
 import sdfast
 from sdfast.backends import reference as torch_reference
-from tests import truth as reference
+from tests import truth
 
 SEED = torch.tensor(987654321)
 MASK = torch.rand(4, 2, 3, generator=torch.Generator().manual_seed(0))
@@ -37,7 +37,7 @@ def drop(x, inplace=False, **kwargs):
 
 def expected_gradient():
     """Return the derivative of the sum of the output: 0 where dropped, else the factor of rescaling."""
-    gone, factor = reference.dropped((4, 6, 2, 3), int(SEED), 0.9, MASK.numpy(), WEIGHT.numpy())
+    gone, factor = truth.dropped((4, 6, 2, 3), int(SEED), 0.9, MASK.numpy(), WEIGHT.numpy())
     return torch.from_numpy(factor * ~gone)
 
 

@@ -8,7 +8,7 @@ import torch
 
 import sdfast
 from sdfast.ops.static_dropout import GRANULARITIES
-from tests.ops.test_static_dropout import SEED
+from tests.support.dropout import SEED
 
 
 def dropped(shape, seed=SEED, **kwargs):

@@ -17,7 +17,7 @@ from sdfast.pairs.flow_pairs import FlowPairs
 from sdfast.pairs.folder_pairs import StylisedFolderPairs
 from sdfast.pairs.styles import STYLES
 from sdfast.pairs.video import VideoError
-from tests.conftest import numbered_frames, read_numbers, write_video
+from tests.support.videos import numbered_frames, read_numbers, write_video
 
 SMALL = {"num_pairs": 12, "clip_frames": 8, "frame_size": (24, 32)}
 
@@ -82,7 +82,7 @@ class TestEveryDataset:
 
     def test_factors_alternate_and_transform_gets_both_clips(self, kind, video_folder, stylised_folder):
         pairs = dataset(kind, video_folder, stylised_folder, transform=torch.from_numpy)
-        clip_a, clip_b, factor = pairs[0]
+        clip_a, clip_b, factor, _ = pairs[0]
         assert isinstance(clip_a, torch.Tensor) and clip_a.shape == clip_b.shape and clip_a.dtype == torch.uint8
         assert clip_a.shape == (8, 24, 32, 6 if kind is FlowPairs else 3)
         assert factor == DYNAMIC and [pairs[i][2] for i in range(4)] == [0, 1, 0, 1]
@@ -146,21 +146,21 @@ def test_permutation_is_never_the_identity(length):
 
 def test_frames_that_are_all_equal_end_too(tmp_path):
     write_video(tmp_path / "still.mp4", np.full((30, 48, 64, 3), 90, np.uint8))
-    clip_a, clip_b, _ = VideoPairs(tmp_path, num_pairs=2, clip_frames=2, frame_size=(24, 32))[1]
+    clip_a, clip_b, *_ = VideoPairs(tmp_path, num_pairs=2, clip_frames=2, frame_size=(24, 32))[1]
     assert np.array_equal(clip_a, clip_b)
 
 
 def test_static_pairs_hold_the_same_frames_in_another_order(video_folder, plain_styles):
     pairs = VideoPairs(video_folder, **{**SMALL, "clip_frames": 2}, styles=["plain", "tinted"])
     for i in range(1, 12, 2):
-        clip_a, clip_b, factor = pairs[i]
+        clip_a, clip_b, factor, _ = pairs[i]
         assert factor == STATIC and np.array_equal(clip_a, clip_b[::-1]) and not np.array_equal(clip_a, clip_b)
 
 
 def test_dynamic_pairs_hold_the_same_frames_in_the_same_order(video_folder, plain_styles):
     pairs = VideoPairs(video_folder, **SMALL, styles=["plain", "tinted"], distinct=True)
     for i in range(0, 12, 2):
-        clip_a, clip_b, factor = pairs[i]
+        clip_a, clip_b, factor, _ = pairs[i]
         darker, brighter = sorted((clip_a, clip_b), key=np.ptp, reverse=True)
         assert factor == DYNAMIC and np.array_equal(tinted(darker), brighter)
         assert np.ptp(np.diff(read_numbers(darker))) == 0
@@ -287,7 +287,7 @@ def test_flow_pairs_change_one_part_each(tmp_path, plain_styles):
     write_video(tmp_path / "moving.mp4", np.stack([np.roll(texture, t, axis=1) for t in range(40)]))
     pairs = FlowPairs(tmp_path, **SMALL, styles=["plain", "tinted"], distinct=True)
     for i in range(4):
-        clip_a, clip_b, factor = pairs[i]
+        clip_a, clip_b, factor, _ = pairs[i]
         same_frames, same_flow = (
             np.array_equal(clip_a[..., part], clip_b[..., part]) for part in (np.s_[:3], np.s_[3:])
         )
@@ -299,7 +299,7 @@ def test_stylised_folder_reads_the_same_frames_of_two_styles(stylised_folder):
     assert [style.name for style in pairs.styles] == ["style_1", "style_2", "style_10"]
     assert pairs.sources == ["class/v_b", "v_a"]
     for i in range(12):
-        clip_a, clip_b, factor = pairs[i]
+        clip_a, clip_b, factor, _ = pairs[i]
         a, b = read_numbers(clip_a), read_numbers(clip_b)
         assert np.ptp(np.diff(a)) == 0 and np.diff(a)[0] == 2  # uniform, and frame_10 comes after frame_9
         if factor == DYNAMIC:

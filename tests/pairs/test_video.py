@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from sdfast.pairs.video import VideoError, demo_videos, find_videos, frame_count, index_frames, read_clip, sample_clip
-from tests.conftest import numbered_frames, read_numbers, write_video
+from tests.support.videos import numbered_frames, read_numbers, write_video
 
 CONTAINERS = [
     ("a.mp4", "libx264"),

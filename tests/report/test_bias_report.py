@@ -12,28 +12,18 @@ import torch
 
 import sdfast
 from sdfast.report import BiasReport, format_table, save_reports
-from sdfast.statistics import estimator_of
-from tests import truth as reference
+from tests import truth
+from tests.support.moments import with_corr
 
 FACTORS = ("dynamic", "static")
 LABELS = {"joint", "dynamic", "static", "residual"}
-
-
-def with_corr(dynamic, static, count=100, scale=1.0):
-    """Return co-moments that have these correlations exactly, with variances of `scale`."""
-    corr = torch.tensor([dynamic, static], dtype=torch.float64)
-    moments = torch.zeros(6, *corr.shape, dtype=torch.float64)
-    moments[0] = torch.as_tensor(count).view(-1, 1) if isinstance(count, list) else count
-    moments[3:5] = moments[0] * torch.as_tensor(scale)
-    moments[5] = corr * moments[3]
-    return moments
 
 
 def measured(num_channels=8, number=60, seed=0, noise=1.0):
     rng = np.random.default_rng(seed)
     common = rng.normal(size=(number, num_channels))
     a, b = (common + noise * rng.normal(size=common.shape) for _ in range(2))
-    return reference.comoments(a, b, np.arange(number) % 2)
+    return truth.comoments(a, b, np.arange(number) % 2)
 
 
 def test_classes_follow_the_threshold():
@@ -61,7 +51,7 @@ def test_dead_channels_are_residual_and_counted():
     factor = np.arange(20) % 2
     only_dynamic = np.where(factor[:, None] == 0, a, 0.25)
     feats = np.concatenate([constant, a, only_dynamic], axis=1)
-    report = BiasReport(torch.from_numpy(reference.comoments(feats, feats, factor)))
+    report = BiasReport(torch.from_numpy(truth.comoments(feats, feats, factor)))
     assert report.dead.tolist() == [True, False, False]
     assert report.labels == ["residual", "joint", "dynamic"]
     assert report.corr[:, 0].tolist() == [0, 0] and report.mi[:, 0].tolist() == [0, 0]
@@ -71,7 +61,7 @@ def test_dead_channels_are_residual_and_counted():
 
 def test_channel_constant_in_each_clip_but_different_is_not_dead():
     a, b = np.full((6, 1), 1.0), np.full((6, 1), 2.0)
-    report = BiasReport(torch.from_numpy(reference.comoments(a, b, np.arange(6) % 2)))
+    report = BiasReport(torch.from_numpy(truth.comoments(a, b, np.arange(6) % 2)))
     assert report.dead.tolist() == [False]
 
 
@@ -86,8 +76,8 @@ def test_broken_channel_does_not_poison_the_layer(bad, kind):
     broken[4, 2] = bad
     keep = [0, 1, 3, 4]
     with np.errstate(invalid="ignore"):
-        report = BiasReport(torch.from_numpy(reference.comoments(broken, b, factor)), kind=kind)
-    alone = BiasReport(torch.from_numpy(reference.comoments(a[:, keep], b[:, keep], factor)), kind=kind)
+        report = BiasReport(torch.from_numpy(truth.comoments(broken, b, factor)), kind=kind)
+    alone = BiasReport(torch.from_numpy(truth.comoments(a[:, keep], b[:, keep], factor)), kind=kind)
     assert report.undefined.tolist() == [False, False, True, False, False]
     assert report.labels[2] == "residual"
     assert [report.labels[i] for i in keep] == alone.labels
@@ -106,9 +96,9 @@ def test_pearson_layer_score_weighs_by_variance():
 def test_intraclass_equals_reference(seed):
     moments = measured(33, seed=seed)
     report = BiasReport(torch.from_numpy(moments), kind="intraclass")
-    np.testing.assert_allclose(report.corr, reference.correlation(moments, "intraclass"), rtol=1e-12)
-    np.testing.assert_allclose(report.layer_score, reference.layer_score(moments), rtol=1e-12)
-    np.testing.assert_array_equal(report.dims, reference.factor_dimensions(report.layer_score.numpy(), 33))
+    np.testing.assert_allclose(report.corr, truth.correlation(moments, "intraclass"), rtol=1e-12)
+    np.testing.assert_allclose(report.layer_score, truth.layer_score(moments), rtol=1e-12)
+    np.testing.assert_array_equal(report.dims, truth.factor_dimensions(report.layer_score.numpy(), 33))
 
 
 def test_no_information_reads_the_softmax_floor():
@@ -121,34 +111,6 @@ def test_all_dead_layer_scores_zero():
     report = BiasReport(with_corr([0.0] * 3, [0.0] * 3, scale=0.0))
     assert report.layer_score.tolist() == [0, 0, 1]
     assert report.classes["residual"] == 3 and report.dead.all()
-
-
-def test_dimensions_favour_the_residual_only_as_the_authors_do():
-    # Three equal scores share 8 channels: 2.67 each.
-    equal = torch.ones(3, dtype=torch.float64)
-    assert estimator_of("intraclass").dimensions(equal, 8).tolist() == [2, 2, 4]
-    assert estimator_of("pearson").dimensions(equal, 8).tolist() == [3, 3, 2]
-    assert estimator_of("intraclass").percentages(equal, 8).tolist() == [25.0, 25.0, 50.0]
-    assert estimator_of("pearson").percentages(equal, 8).tolist() == [33.3, 33.3, 33.3]
-    # The authors' 25 / 25 / 50 at 8 channels is 27 / 27 / 45 before it is truncated.
-    scores = torch.tensor([0.5, 0.5, 1.0], dtype=torch.float64)
-    assert estimator_of("intraclass").percentages(scores, 8).tolist() == [25.0, 25.0, 50.0]
-    assert estimator_of("pearson").percentages(scores, 8).tolist() == [27.4, 27.4, 45.2]
-
-
-@pytest.mark.parametrize("kind", ["pearson", "intraclass"])
-def test_dimensions_sum_to_the_channels(kind):
-    generator = torch.Generator().manual_seed(0)
-    for num_channels in (1, 2, 3, 7, 64, 1000):
-        for _ in range(20):
-            scores = torch.rand(3, generator=generator, dtype=torch.float64)
-            dims = estimator_of(kind).dimensions(scores, num_channels)
-            quota = num_channels * torch.softmax(scores, 0)
-            assert dims.sum() == num_channels and dims.min() >= 0
-            assert ((dims - quota).abs() < (1 if kind == "pearson" else 3)).all()
-            if kind == "pearson":
-                up, down = (quota % 1)[dims > quota], (quota % 1)[dims < quota]
-                assert not len(up) or not len(down) or up.min() >= down.max(), "the largest remainders go up"
 
 
 @pytest.mark.parametrize("kind", ["pearson", "intraclass"])
@@ -203,7 +165,7 @@ def test_interval_covers_the_truth_as_often_as_it_says():
     rho, number, trials = 0.6, 40, 4000
     common = rng.normal(size=(2 * number, trials))
     a, b = (np.sqrt(rho) * common + np.sqrt(1 - rho) * rng.normal(size=common.shape) for _ in range(2))
-    report = BiasReport(torch.from_numpy(reference.comoments(a, b, np.arange(2 * number) % 2)))
+    report = BiasReport(torch.from_numpy(truth.comoments(a, b, np.arange(2 * number) % 2)))
     low, high = report.interval(0.9)
     covered = ((low < rho) & (rho < high)).double().mean()
     assert covered == pytest.approx(0.9, abs=0.02)
@@ -227,7 +189,7 @@ def test_mi_floor_is_what_chance_gives():
     number, channels = 500, 5000
     a, b = rng.normal(size=(2, number, channels))
     factor = np.arange(number) % 5 // 4  # 400 dynamic, 100 static
-    report = BiasReport(torch.from_numpy(reference.comoments(a, b, factor)))
+    report = BiasReport(torch.from_numpy(truth.comoments(a, b, factor)))
     assert report.mi_floor.tolist() == [1 / 800, 1 / 200]
     torch.testing.assert_close(report.mi.mean(1), report.mi_floor, rtol=0.1, atol=0)
 
@@ -308,7 +270,7 @@ def test_without_matplotlib_there_are_no_pictures(tmp_path, monkeypatch, capsys)
     assert {path.name for path in tmp_path.iterdir()} == {"report.json", "channels.csv"}
     (line,) = capsys.readouterr().out.splitlines()
     assert "pip install 'sdfast[plot]'" in line
-    with pytest.raises(ImportError, match=r"matplotlib is needed here .*: pip install 'sdfast\[plot\]'"):
+    with pytest.raises(ImportError, match=r"matplotlib is missing.*: pip install 'sdfast\[plot\]'"):
         report.plot()
 
 

@@ -13,7 +13,7 @@ from torchmetrics import MetricCollection, PearsonCorrCoef
 
 import sdfast
 from sdfast import BiasMetric
-from tests import truth as reference
+from tests import truth
 
 CHANNELS = 6
 
@@ -30,7 +30,7 @@ def joined(*batches):
 
 
 def expected(*batches):
-    return torch.from_numpy(reference.comoments(*(x.numpy() for x in joined(*batches))))
+    return torch.from_numpy(truth.comoments(*(x.numpy() for x in joined(*batches))))
 
 
 def assert_measured(report, *batches):
@@ -67,8 +67,8 @@ def test_layouts_are_passed_on():
     factor = torch.arange(8) % 2
     metric = BiasMetric(CHANNELS, channel_dim=-1, pool=False)
     metric.update(a, b, factor)
-    truth = reference.comoments(a.numpy(), b.numpy(), factor.numpy(), channel_dim=-1, pool=False)
-    torch.testing.assert_close(metric.compute().moments, torch.from_numpy(truth), rtol=1e-6, atol=1e-6)
+    moments = truth.comoments(a.numpy(), b.numpy(), factor.numpy(), channel_dim=-1, pool=False)
+    torch.testing.assert_close(metric.compute().moments, torch.from_numpy(moments), rtol=1e-6, atol=1e-6)
 
 
 def test_collection_shares_one_state():
@@ -282,9 +282,9 @@ def large_half(number=2000):
 @pytest.mark.parametrize("batch_size", [50, 5000])
 def test_right_where_torchmetrics_is_not(make, batch_size, record_property):
     a, b = make()
-    truth = reference.correlation(reference.comoments(a.numpy(), b.numpy()))[0, 0]
+    corr = truth.correlation(truth.comoments(a.numpy(), b.numpy()))[0, 0]
     if make is outlier:
-        assert truth == pytest.approx(0.977, abs=3e-3)
+        assert corr == pytest.approx(0.977, abs=3e-3)
     metric, theirs = BiasMetric(1), PearsonCorrCoef()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -294,7 +294,7 @@ def test_right_where_torchmetrics_is_not(make, batch_size, record_property):
         their_corr = float(theirs.compute())
     ours = float(metric.compute().corr[0, 0])
     # Half-precision kernels sum in float32; the features themselves are exact.
-    assert ours == pytest.approx(truth, abs=1e-5 if a.dtype == torch.float16 else 1e-9)
+    assert ours == pytest.approx(corr, abs=1e-5 if a.dtype == torch.float16 else 1e-9)
     record_property("torchmetrics_corr", their_corr)
-    if not np.isclose(their_corr, truth, atol=1e-2):  # until they mend it
-        assert np.isnan(their_corr) or abs(ours - truth) < abs(their_corr - truth)
+    if not np.isclose(their_corr, corr, atol=1e-2):  # until they mend it
+        assert np.isnan(their_corr) or abs(ours - corr) < abs(their_corr - corr)

@@ -11,7 +11,7 @@ import torch
 from torchmetrics import MetricCollection
 
 import sdfast
-from tests.report.test_authors_outputs import DATA, assert_equals_authors, fed, feed, load, pairs_of, shuffled
+from tests.support.authors import DATA, assert_equals_authors, fed, feed, load, pairs_of, shuffled
 
 CASES = [path.stem for path in DATA]
 WORLD = 2

@@ -1,6 +1,6 @@
-"""channel_bias and pairwise_correlation: values, routes and the errors that users read."""
+"""channel_bias: values, routes and the errors that users read."""
 
-import sys
+import itertools
 import warnings
 
 import numpy as np
@@ -9,9 +9,10 @@ import torch
 
 import sdfast
 from sdfast.statistics import KINDS
-from tests import truth as reference
-from tests.ops.test_comoments import LAYOUTS, feature_pair, truth
-from tests.support.tolerances import CORRELATION, PRODUCT
+from tests import truth
+from tests.support.features import feature_pair
+from tests.support.moments import true_moments
+from tests.support.tolerances import CORRELATION
 
 
 @pytest.mark.parametrize("dtype", CORRELATION, ids=str)
@@ -19,11 +20,11 @@ from tests.support.tolerances import CORRELATION, PRODUCT
 @pytest.mark.parametrize("backend", ["cpu", "reference"])
 def test_channel_bias_equals_numpy(dtype, kind, backend):
     a, b, labels = feature_pair((40, 19, 4, 5), dtype)
-    expected = reference.correlation(truth(a, b, labels), kind)
+    expected = truth.correlation(true_moments(a, b, labels), kind)
     with sdfast.use_backend(backend):
         bias = sdfast.channel_bias(a, b, labels, kind=kind)
     np.testing.assert_allclose(bias.corr, expected, rtol=0, atol=CORRELATION[dtype])
-    np.testing.assert_allclose(bias.mi, reference.mutual_information(expected), rtol=0, atol=CORRELATION[dtype])
+    np.testing.assert_allclose(bias.mi, truth.mutual_information(expected), rtol=0, atol=CORRELATION[dtype])
     assert bias.count.tolist() == labels.bincount().tolist() and bias.count.dtype == torch.int64
 
 
@@ -91,13 +92,11 @@ def test_numpy_in_numpy_out():
     bias = sdfast.channel_bias(a.numpy(), b.numpy(), labels.numpy())
     assert all(isinstance(x, np.ndarray) for x in bias)
     np.testing.assert_array_equal(bias.corr, sdfast.channel_bias(a, b, labels).corr)
-    assert isinstance(sdfast.pairwise_correlation(a.numpy(), b.numpy()), np.ndarray)
 
 
 def test_one_pair_is_undefined_and_counted():
     bias = sdfast.channel_bias(torch.randn(1, 4), torch.randn(1, 4))
     assert bias.corr.isnan().all() and bias.mi.isnan().all() and bias.count == 1
-    assert sdfast.pairwise_correlation(torch.randn(1, 4), torch.randn(1, 3)).isnan().all()
 
 
 def test_a_factor_without_pairs_is_undefined():
@@ -119,46 +118,11 @@ def test_intraclass_depends_on_scale_and_offset():
     torch.testing.assert_close(corr, torch.tensor([0.8, 0.6], dtype=torch.float64))
 
 
-@pytest.mark.parametrize("dtype", PRODUCT, ids=str)
-@pytest.mark.parametrize("pool", [True, False])
-def test_pairwise_correlation_equals_numpy(dtype, pool):
-    a, b, _ = feature_pair((50, 19, 3, 4), dtype)
-    b = b[:, :7] + a[:, 5:6]
-    matrix = np.corrcoef(
-        reference.pooled_samples(a.double().numpy(), pool=pool).T,
-        reference.pooled_samples(b.double().numpy(), pool=pool).T,
-    )[:19, 19:]
-    for layout in LAYOUTS:
-        actual = sdfast.pairwise_correlation(layout(a), layout(b), pool=pool)
-        tolerance = PRODUCT[dtype] * (10 if pool and dtype != torch.float64 else 1)  # the pooled mean is in float32
-        np.testing.assert_allclose(actual, matrix, rtol=0, atol=tolerance)
-
-
-@pytest.mark.parametrize("samples", [2, 7, 8, 30])
-def test_pairwise_correlation_of_several_blocks_of_samples(monkeypatch, samples):
-    module = sys.modules["sdfast.ops.pairwise_correlation"]
-    monkeypatch.setattr(module, "BLOCK_BYTES", 1)
-    monkeypatch.setattr(module, "BLOCK_ROWS", 7)
-    torch.manual_seed(0)
-    a, b = torch.randn(samples, 5) + 3, torch.randn(samples, 4)
-    expected = np.corrcoef(a.double().numpy().T, b.double().numpy().T)[:5, 5:]
-    np.testing.assert_allclose(sdfast.pairwise_correlation(a, b), expected, rtol=0, atol=1e-6)
-
-
-def test_pairwise_correlation_at_large_means_and_dead_channels():
-    torch.manual_seed(0)
-    a = torch.randn(500, 3)
-    b = torch.cat([a + torch.randn(500, 3), torch.ones(500, 1)], dim=1)
-    matrix = sdfast.pairwise_correlation(a + 1e4, b)
-    expected = np.corrcoef((a + 1e4).double().numpy().T, b[:, :3].double().numpy().T)[:3, 3:]
-    np.testing.assert_allclose(matrix[:, :3], expected, rtol=0, atol=1e-6)
-    assert (matrix[:, 3] == 0).all()
-
-
 A = torch.zeros(4, 8, 3)
 FACTOR = torch.tensor([0, 1, 0, 1])
 
-BAD = [
+# What is refused, with which error, in which words.
+REFUSED = [
     (
         dict(feats_b=torch.zeros(4, 7, 3)),
         ValueError,
@@ -195,16 +159,17 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize("grad", [False, True], ids=["direct", "dispatched"])
 @pytest.mark.parametrize(
-    ("change", "error", "message"), BAD, ids=[f"{i}-{next(iter(b[0]))}" for i, b in enumerate(BAD)]
+    ("change", "error", "message"), REFUSED, ids=[f"{i}-{next(iter(row[0]))}" for i, row in enumerate(REFUSED)]
 )
-def test_bad_input_names_the_argument(change, error, message, grad):
-    arguments = {"feats_a": A, "feats_b": A, **change}
-    if grad and arguments["feats_a"].is_floating_point():
-        arguments["feats_a"] = arguments["feats_a"].clone().requires_grad_()
-    with pytest.raises(error, match=message):
-        sdfast.channel_bias(**arguments)
+def test_what_does_not_fit_is_refused_by_name_on_every_route(change, error, message):
+    for backend, trained in itertools.product(("cpu", "reference"), (False, True)):
+        arguments = {"feats_a": A, "feats_b": A, **change}
+        if trained and arguments["feats_a"].is_floating_point():  # past the direct way to the kernel
+            arguments["feats_a"] = arguments["feats_a"].clone().requires_grad_()
+        with sdfast.use_backend(backend), pytest.raises(error, match=message):
+            sdfast.channel_bias(**arguments)
+            pytest.fail(f"{backend} takes it, {trained=}")
 
 
 def test_strided_labels_are_read_right():
@@ -212,15 +177,6 @@ def test_strided_labels_are_read_right():
     spread = torch.zeros(24, dtype=torch.int64)
     spread[::2] = labels
     torch.testing.assert_close(sdfast.channel_bias(a, b, spread[::2]).corr, sdfast.channel_bias(a, b, labels).corr)
-
-
-def test_pairwise_errors_name_the_argument():
-    with pytest.raises(ValueError, match="feats_b: expected 4 samples like feats_a, got 3"):
-        sdfast.pairwise_correlation(torch.zeros(4, 2), torch.zeros(3, 2))
-    with pytest.raises(TypeError, match="feats_b: expected dtype"):
-        sdfast.pairwise_correlation(torch.zeros(4, 2), torch.zeros(4, 2).double())
-    with pytest.raises(TypeError, match=r"feats_b: expected a numpy\.ndarray"):
-        sdfast.pairwise_correlation(np.zeros((4, 2)), torch.zeros(4, 2))
 
 
 def test_numpy_arrays_of_any_strides_and_byte_order():

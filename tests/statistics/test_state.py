@@ -6,7 +6,7 @@ import torch
 
 import sdfast
 from sdfast.statistics.state import CoMoments, merge
-from tests import truth as reference
+from tests import truth
 
 # Where sums of another order differ in the last bits, relative to the largest of a row.
 ORDER = 1e-12
@@ -24,12 +24,12 @@ def batches(sizes, num_channels=5, offset=0.0, seed=0):
     return [tuple(map(torch.from_numpy, part)) for part in zip(*(np.split(x, cuts) for x in (a, b, factor)))]  # noqa: B905
 
 
-def truth(parts):
-    return reference.comoments(*(torch.cat(x).numpy() for x in zip(*parts, strict=True)))
+def true_moments(parts):
+    return truth.comoments(*(torch.cat(x).numpy() for x in zip(*parts, strict=True)))
 
 
 def states(parts):
-    return torch.stack([torch.from_numpy(reference.comoments(*(x.numpy() for x in part))) for part in parts])
+    return torch.stack([torch.from_numpy(truth.comoments(*(x.numpy() for x in part))) for part in parts])
 
 
 def assert_close(moments, expected, tolerance=ORDER):
@@ -44,7 +44,7 @@ def assert_close(moments, expected, tolerance=ORDER):
 def test_merge_equals_one_pass(sizes, offset):
     parts = batches(sizes, offset=offset)
     # Means of 1e4 have a last bit of 2e-12, so their own products can be no better than 1e-11.
-    assert_close(merge(states(parts)), truth(parts), tolerance=1e-12 if offset == 0 else 1e-11)
+    assert_close(merge(states(parts)), true_moments(parts), tolerance=1e-12 if offset == 0 else 1e-11)
 
 
 @pytest.mark.parametrize("offset", [0.0, 1e4], ids=["centred", "mean/std 1e4"])
@@ -123,7 +123,7 @@ def test_update_equals_reference(shape, channel_dim, pool):
     for part in (slice(0, 4), slice(4, 5), slice(5, 9)):
         arguments = (torch.from_numpy(x[part]) for x in (a, b, factor))
         state.update(*arguments, channel_dim=channel_dim, pool=pool)
-    assert_close(state.moments, reference.comoments(a, b, factor, channel_dim=channel_dim, pool=pool), 1e-9)
+    assert_close(state.moments, truth.comoments(a, b, factor, channel_dim=channel_dim, pool=pool), 1e-9)
     positions = 1 if pool else a[0].size // 3
     assert state.count.dtype == torch.int64
     assert state.count.tolist() == [5 * positions, 4 * positions]
@@ -134,7 +134,7 @@ def test_one_factor_needs_no_labels():
     state = CoMoments(5, num_factors=1)
     state.update(a, b)
     assert state.moments.shape == (6, 1, 5)
-    assert_close(state.moments, reference.comoments(a.numpy(), b.numpy()))
+    assert_close(state.moments, truth.comoments(a.numpy(), b.numpy()))
 
 
 def test_features_that_require_grad_leave_no_graph():
@@ -152,7 +152,7 @@ def test_merge_of_states_and_checkpoint():
     for part in parts[1:]:
         second.update(*part)
     first.merge(second)
-    assert_close(first.moments, truth(parts))
+    assert_close(first.moments, true_moments(parts))
     resumed = CoMoments(5)
     resumed.load_state_dict(saved)
     assert torch.equal(resumed.moments, saved["moments"])

@@ -24,8 +24,8 @@ CSRC, EMULATOR = ROOT / "csrc", ROOT / "tests" / "csrc" / "cuda_emulator"
 KERNELS = sorted((CSRC / "cuda").glob("*.cu"))
 HOST = [
     *sorted(path for path in (CSRC / "cuda").glob("*.cpp") if path.stem != "runtime"),
-    *sorted(CSRC.glob("bind_cuda*.cpp")),
-    *(CSRC / name for name in ("bind.cpp", "bind_dropout_task.cpp", "cpu/layout.cpp")),
+    *sorted(path for path in (CSRC / "bind").glob("*cuda.cpp") if path.stem != "module_cuda"),
+    *(CSRC / name for name in ("bind/tasks.cpp", "bind/tensors.cpp", "core/layout.cpp")),
 ]
 
 

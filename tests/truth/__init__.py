@@ -8,6 +8,7 @@ from tests.truth.comoments import (
     mutual_information,
     pooled_samples,
 )
+from tests.truth.pairwise_correlation import pairwise_correlation
 from tests.truth.static_dropout import dropped, nearest, philox, static_dropout
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "layer_score",
     "mutual_information",
     "nearest",
+    "pairwise_correlation",
     "philox",
     "pooled_samples",
     "static_dropout",

@@ -1,7 +1,9 @@
 // sdfast._cuda's own bindings and kernels on emulated GPUs, with tensors of the CPU.
-#include "bind_cuda.h"
+#include "bind/module.h"
+
+#include "bind/tensors.h"
 #include "core/division.h"
-#include "cuda/pairwise.h"
+#include "cuda/pairwise_correlation.h"
 #include "emulator.h"
 
 namespace sdfast {
@@ -48,7 +50,9 @@ void find_emulated_torch() {
 
 PYBIND11_MODULE(emulated_cuda, m) {
     sdfast::find_emulated_torch();
-    sdfast::bind_cuda(m);
+    sdfast::bind_comoments_cuda(m);
+    sdfast::bind_pairwise_correlation_cuda(m);
+    sdfast::bind_static_dropout_cuda(m);
     m.def("set_processors", [](int count) { sdfast::cuda::emulated_processors = count; });
     m.def("set_order", [](std::uint64_t seed) { sdfast::cuda::order_seed = seed; });
     m.def("current_gpu", [] { return sdfast::cuda::current_gpu; });
@@ -56,12 +60,14 @@ PYBIND11_MODULE(emulated_cuda, m) {
     m.def("nearest", [](std::int64_t i, std::int64_t grid, std::int64_t size) {
         return sdfast::nearest(i, grid, sdfast::Divisor(2 * size));
     });
-    m.def("pairwise_workspace", [](std::int64_t samples, std::int64_t channels, int processors) {
+    m.def("pairwise_correlation_workspace", [](std::int64_t samples, std::int64_t channels, int processors) {
         sdfast::cuda::SampleMatrix matrix;
         matrix.channels = channels;
         matrix.sample_stride = channels * 4;
         matrix.channel_stride = 4;
-        return sdfast::cuda::plan_pairwise({sdfast::DType::f32, samples, matrix, matrix}, processors).workspace() * 8;
+        return sdfast::cuda::plan_pairwise_correlation({sdfast::DType::f32, samples, matrix, matrix}, processors)
+                   .workspace() *
+               8;
     });
     m.def("launches", [] { return sdfast::cuda::launches; });
     m.def("blocks", [] { return sdfast::cuda::blocks_run; });

@@ -1,0 +1,71 @@
+#include "bind/module.h"
+#include "bind/tasks.h"
+#include "cuda/comoments.h"
+
+namespace sdfast {
+namespace {
+
+// A task on its device: made, planned, run.
+class Run {
+  public:
+    Run(py::handle feats_a, py::handle feats_b, py::handle factor, std::int64_t num_factors, std::int64_t channel_dim,
+        bool pool)
+        : device_(one_device({feats_a, feats_b, factor})), on_device_(device_.index) {
+        const ComomentsTask task = comoments_task(feats_a, feats_b, factor, num_factors, channel_dim, pool);
+        plan_ = cuda::plan_comoments(task, cuda::processors());
+    }
+
+    std::int64_t channels() const { return plan_.samples.channel.size; }
+    const dlpack::Device& device() const { return device_; }
+
+    // The workspace goes back to torch, which hands it on only to work that comes later on this stream.
+    void write(const cuda::ComomentsResults& results) const {
+        Output<double> workspace{};
+        if (plan_.workspace() > 0) workspace = empty<double>({plan_.workspace()}, device_);
+        cuda::comoments(plan_, results, workspace.data, cuda::processors(), current_stream(device_));
+    }
+
+  private:
+    dlpack::Device device_;
+    cuda::OnDevice on_device_;
+    cuda::ComomentsPlan plan_;
+};
+
+py::object comoments(py::handle feats_a, py::handle feats_b, py::handle factor, std::int64_t num_factors,
+                     std::int64_t channel_dim, bool pool) {
+    const Run run(feats_a, feats_b, factor, num_factors, channel_dim, pool);
+    Output<double> out = empty<double>({6, num_factors, run.channels()}, run.device());
+    cuda::ComomentsResults results;
+    results.moments = out.data;
+    run.write(results);
+    return std::move(out.tensor);
+}
+
+py::tuple channel_bias(py::handle feats_a, py::handle feats_b, py::handle factor, std::int64_t num_factors,
+                       std::int64_t channel_dim, bool pool, bool pearson) {
+    const Run run(feats_a, feats_b, factor, num_factors, channel_dim, pool);
+    const bool labelled = !factor.is_none();
+    const dlpack::Device& device = run.device();
+    const std::int64_t channels = run.channels();
+    const auto make = [&] {
+        return labelled ? empty<double>({num_factors, channels}, device) : empty<double>({channels}, device);
+    };
+    Output<double> mi = make(), corr = make();
+    Output<std::int64_t> count =
+        labelled ? empty<std::int64_t>({num_factors}, device) : empty<std::int64_t>({}, device);
+    run.write({nullptr, corr.data, mi.data, count.data, pearson ? Kind::pearson : Kind::intraclass});
+    return py::make_tuple(std::move(mi.tensor), std::move(corr.tensor), std::move(count.tensor));
+}
+
+}  // namespace
+
+void bind_comoments_cuda(py::module_& m) {
+    m.def("comoments", &comoments, py::arg("feats_a"), py::arg("feats_b"), py::arg("factor"), py::arg("num_factors"),
+          py::arg("channel_dim"), py::arg("pool"),
+          "Return (6, F, C) float64: count, mean_a, mean_b, m2_a, m2_b, c_ab. Labels of no factor are passed over.");
+    m.def("channel_bias", &channel_bias, py::arg("feats_a"), py::arg("feats_b"), py::arg("factor"),
+          py::arg("num_factors"), py::arg("channel_dim"), py::arg("pool"), py::arg("pearson"),
+          "Return (mi, corr, count) of each channel, finished by the last kernel of the co-moments.");
+}
+
+}  // namespace sdfast

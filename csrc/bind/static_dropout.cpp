@@ -1,0 +1,21 @@
+#include "cpu/static_dropout.h"
+
+#include <omp.h>
+
+#include "bind/module.h"
+#include "bind/tasks.h"
+
+namespace sdfast {
+namespace {
+
+void run(const StaticDropoutTask& task, std::initializer_list<py::handle>) {
+    const int threads = omp_get_max_threads();
+    const py::gil_scoped_release release;
+    cpu::static_dropout(task, threads);
+}
+
+}  // namespace
+
+void bind_static_dropout(py::module_& m) { def_static_dropout(m, run); }
+
+}  // namespace sdfast

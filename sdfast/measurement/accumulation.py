@@ -1,0 +1,115 @@
+"""All pairs through a model once, and a state for each layer at the end, whatever statistic keeps it."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from sdfast.measurement.batches import Share
+from sdfast.measurement.capture import Capture, Key, MakeState, untouched
+from sdfast.measurement.journal import Journal, describe_job
+from sdfast.measurement.processes import Processes
+from sdfast.statistics import PairState
+
+
+def accumulate(
+    model: nn.Module,
+    pairs: Any,
+    matches: Mapping[str, Sequence[str]],
+    channel_dims: Mapping[str, int],
+    make_state: MakeState,
+    processes: Processes,
+    *,
+    device: torch.device | str | None = None,
+    batch_size: int = 8,
+    num_workers: int = 0,
+    progress: bool = True,
+    resume: str | os.PathLike | None = None,
+) -> dict[str, PairState]:
+    """Return the states of the layers, each with all pairs of all processes, by the names of their reports.
+
+    Args:
+        matches: the layers, by pattern.
+        channel_dims: where their channels are, by layer.
+        make_state: makes an empty state from a number of channels and a device.
+        processes: those that share the pairs.
+
+    The other arguments, and what they raise, are those of `measure`.
+    """
+    with untouched(model, device) as device:
+        rank, world = processes.rank, processes.world
+        share = Share(pairs, batch_size, num_workers, rank, world, pin_memory=device.type == "cuda")
+        capture = Capture(model, matches, channel_dims, make_state)
+        journal = None
+        if resume is not None or world > 1:
+            job = describe_job(model, share, matches, channel_dims, make_state)
+            processes.agree("job", job)
+            if resume is not None:
+                journal = Journal(Path(resume), job, make_state, rank, world)
+                share.done = journal.restore(capture)
+        _run(model, share, capture, device, processes, progress, journal)
+        processes.wait("measured")
+        return _named(_reduced(capture.states, make_state, processes, device))
+
+
+def _run(
+    model: nn.Module,
+    share: Share,
+    capture: Capture,
+    device: torch.device,
+    processes: Processes,
+    progress: bool,
+    journal: Journal | None,
+) -> None:
+    from tqdm import tqdm  # only here: who measures no model needs none
+
+    total = share.num_pairs
+    seen = 0 if total is None else min(total, share.done * share.batch_size * processes.world)
+    silent = not progress or processes.rank > 0
+    first = True
+    with capture, tqdm(total=total, initial=seen, unit=" pairs", disable=silent, dynamic_ncols=True) as bar:
+        for clips_a, clips_b, factor, source in share:
+            capture.expect(*(x.to(device, non_blocking=True) for x in (factor, source)))
+            model(torch.cat([clips.to(device, non_blocking=True) for clips in (clips_a, clips_b)]))
+            if first:
+                capture.check_all_ran()
+                first = False
+            share.done += 1
+            if journal is not None:
+                journal.write(capture, share.done)
+            processes.progress()
+            # The other processes are as far as this one, give or take a batch.
+            seen += len(factor) * processes.world
+            bar.update((seen if total is None else min(seen, total)) - bar.n)
+
+
+def _reduced(
+    states: Mapping[Key, PairState], make_state: MakeState, processes: Processes, device: torch.device
+) -> dict[Key, PairState]:
+    """Return the states merged over all processes, of all layers that any process has seen."""
+    channels: dict[Key, int] = {}
+    for theirs in processes.gather({key: state.num_channels for key, state in states.items()}):
+        for key, size in theirs.items():
+            if channels.setdefault(key, size) != size:
+                raise ValueError(
+                    f"layer {key[0]!r}: expected {channels[key]} channels everywhere, got {size} elsewhere"
+                )
+    if not channels:
+        raise ValueError("pairs: expected at least one pair, got none")
+    if processes.world == 1:
+        return dict(states)
+    device = device if processes.on_device else torch.device("cpu")
+    reduced = {}
+    for key, size in channels.items():
+        # A process without a batch takes part with an empty state.
+        reduced[key] = states[key].to(device) if key in states else make_state(size, device)
+        reduced[key].reduce()
+    return reduced
+
+
+def _named(states: Mapping[Key, PairState]) -> dict[str, PairState]:
+    repeated = {name for name, call in states if call}
+    return {f"{name}#{call + 1}" if name in repeated else name: state for (name, call), state in states.items()}

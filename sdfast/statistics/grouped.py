@@ -1,0 +1,227 @@
+"""Co-moments kept apart by groups of sources, so that it can be told how sure what follows from them is."""
+
+import torch
+from torch import Tensor
+
+from sdfast.foundation import check_integer
+from sdfast.ops import check_factor_values, check_features
+from sdfast.statistics.state import add_batch, empty_moments, merge
+
+GROUPS = 64
+
+
+class GroupedCoMoments:
+    """Accumulate the co-moments of feature pairs in groups of whole sources.
+
+    A source is the video that a pair was cut from; pairs of one source are not independent, so that all of them go
+    into one group, `source % groups`. Merged over the groups these are the co-moments that `CoMoments` keeps.
+
+    Args:
+        num_channels: how many channels C the features have.
+        num_factors: how many factors F the pairs are of. With 1, `update` needs no `factor`.
+        groups: how many groups G there are. The state takes 48 G F C bytes.
+        device: where the state lives, which is where the features are.
+
+    Raises:
+        ValueError: a size is not a positive integer.
+
+    Source: the delete-a-group jackknife (Kott, Journal of Official Statistics 17, 2001) needs these and no more.
+
+    >>> import torch
+    >>> state = GroupedCoMoments(num_channels=2, num_factors=1, groups=4)
+    >>> for number, batch in enumerate(torch.arange(24.0).view(3, 4, 2)):
+    ...     state.update(batch, 2 * batch, source=torch.full((4,), number))
+    >>> state
+    GroupedCoMoments(num_channels=2, num_factors=1, groups=4, count=[12], num_sources=3)
+    """
+
+    def __init__(
+        self,
+        num_channels: int,
+        num_factors: int = 2,
+        groups: int = GROUPS,
+        device: torch.device | str | None = None,
+    ) -> None:
+        check_integer("groups", groups, 1)
+        rows = empty_moments(num_channels, num_factors, device)
+        self.moments = rows.unsqueeze(1).repeat(1, groups, 1, 1)  # (6, G, F, C)
+        self.numbered = torch.zeros(groups, dtype=torch.int64, device=device)  # sources that have a number, by group
+        self.unnumbered = 0  # pairs that came without: each is a source
+
+    @property
+    def num_channels(self) -> int:
+        """How many channels the features have."""
+        return self.moments.shape[3]
+
+    @property
+    def total(self) -> Tensor:
+        """The co-moments of all groups together, (6, F, C)."""
+        return merge(self.moments.movedim(1, 0))
+
+    @property
+    def count(self) -> Tensor:
+        """How many samples each factor has, (F,) int64."""
+        return self.moments[0, :, :, 0].sum(0).long()
+
+    @property
+    def num_sources(self) -> int:
+        """How many sources there are; exact where they are numbered without gaps, else as if the gaps were filled."""
+        return int(self.numbered.sum()) + self.unnumbered
+
+    def update(
+        self,
+        feats_a: Tensor,
+        feats_b: Tensor,
+        factor: Tensor | None = None,
+        source: Tensor | None = None,
+        *,
+        channel_dim: int = 1,
+        pool: bool = True,
+    ) -> None:
+        """Add a batch of pairs. The other arguments, and what they raise, are those of `sdfast.channel_bias`.
+
+        Args:
+            feats_a: features of the first clips.
+            feats_b: features of the second clips.
+            factor: which factor each pair shares, (N,) int64.
+            source: the number of the source of each pair, (N,) integers from 0 on, or None where every pair is a
+                source of its own; these are numbered as they come. Negative numbers are an error on the CPU; on a GPU,
+                where looking for them would wait for it, they are not looked for.
+            channel_dim: the dimension of the channels.
+            pool: average over positions first, so that a pair is one sample.
+
+        Raises:
+            ValueError: the features have not `num_channels` channels, several factors have no labels, or a source is
+                negative.
+            TypeError: sources are not integers.
+        """
+        check_features("feats_a", feats_a, channel_dim)
+        _, groups, num_factors, _ = self.moments.shape
+        if factor is None and num_factors > 1:
+            raise ValueError(f"factor: expected one label from 0 to {num_factors - 1} a pair, got None")
+        pairs = feats_a.shape[0]
+        if source is None:
+            group = (torch.arange(pairs, device=feats_a.device) + self.unnumbered) % groups
+        else:
+            _check_labels("source", source, feats_a)
+            if source.is_cpu and source.amin() < 0:
+                raise ValueError(f"source: expected numbers from 0 on, got {int(source.amin())}")
+            source = source.long()
+            group = source % groups
+        add_to_groups(self.moments, feats_a, feats_b, factor, group, channel_dim, pool)
+        if source is None:
+            self.unnumbered += pairs
+        else:
+            self.numbered.scatter_reduce_(0, group, source // groups + 1, "amax")
+
+    def merge(self, other: "GroupedCoMoments") -> None:
+        """Add the pairs of another state of the same size, whose sources are numbered as these are.
+
+        Raises:
+            ValueError: the other state has other channels, factors or groups.
+        """
+        _check_shape("other", other.moments, self.moments)
+        device = self.moments.device
+        self.moments = merge(torch.stack([self.moments, other.moments.to(device)]))
+        self.numbered = torch.maximum(self.numbered, other.numbered.to(device))
+        self.unnumbered += other.unnumbered
+
+    def reduce(self, group: "torch.distributed.ProcessGroup | None" = None) -> None:
+        """Merge the states of all processes of a group; afterwards each holds the same, bit for bit.
+
+        Call it once, after the last update: what it merged would count twice. Without `torch.distributed`
+        there is nothing to do.
+        """
+        distributed = torch.distributed
+        if not (distributed.is_available() and distributed.is_initialized()):
+            return
+        sources = torch.cat([self.numbered, self.numbered.new_tensor([self.unnumbered])])
+        gathered = []
+        for mine in (self.moments.contiguous(), sources):
+            gathered.append([torch.empty_like(mine) for _ in range(distributed.get_world_size(group))])
+            distributed.all_gather(gathered[-1], mine, group=group)
+        moments, sources = map(torch.stack, gathered)
+        self.moments, self.numbered = merge(moments), sources[:, :-1].amax(0)
+        self.unnumbered = int(sources[:, -1].sum())
+
+    def to(self, device: torch.device | str) -> "GroupedCoMoments":
+        """Move to a device and return self."""
+        self.moments, self.numbered = self.moments.to(device), self.numbered.to(device)
+        return self
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return a copy of the state, for a checkpoint."""
+        return {
+            "moments": self.moments.clone(),
+            "numbered": self.numbered.clone(),
+            "unnumbered": torch.tensor(self.unnumbered),
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Tensor]) -> None:
+        """Restore a state of the same size.
+
+        Raises:
+            KeyError: a part of it is missing.
+            ValueError: the moments have another shape.
+        """
+        moments, numbered, unnumbered = (state_dict[key] for key in ("moments", "numbered", "unnumbered"))
+        _check_shape("state_dict", moments, self.moments)
+        self.moments.copy_(moments.detach())
+        self.numbered.copy_(numbered)
+        self.unnumbered = int(unnumbered)
+
+    def __repr__(self) -> str:
+        _, groups, num_factors, num_channels = self.moments.shape
+        return (
+            f"GroupedCoMoments(num_channels={num_channels}, num_factors={num_factors}, groups={groups}, "
+            f"count={self.count.tolist()}, num_sources={self.num_sources})"
+        )
+
+
+def add_to_groups(
+    moments: Tensor,
+    feats_a: Tensor,
+    feats_b: Tensor,
+    factor: Tensor | None,
+    group: Tensor,
+    channel_dim: int = 1,
+    pool: bool = True,
+) -> None:
+    """Add a batch of pairs to grouped co-moments (6, G, F, C) in place; `group` is (N,) int64. Waits for no GPU.
+
+    Raises:
+        ValueError: the features, labels or devices do not fit. Nothing has been added then.
+    """
+    _, groups, num_factors, _ = moments.shape
+    rows = group
+    if factor is not None:
+        _check_labels("factor", factor, feats_a)
+        if factor.is_cpu:
+            check_factor_values(factor, num_factors)
+        # On a GPU pairs of no factor have no part in anything: kernels leave out labels that they do not know.
+        known = (factor >= 0) & (factor < num_factors)
+        rows = torch.where(known, group * num_factors + factor, -1)
+    flat = moments.view(6, groups * num_factors, -1)
+    if rows.is_cpu:
+        # Only the rows that occur are touched: a batch is of few sources, and merging all would cost many updates.
+        touched, rows = rows.unique(return_inverse=True)
+        flat[:, touched] = add_batch(flat[:, touched], feats_a, feats_b, rows, channel_dim, pool)
+    else:
+        flat.copy_(add_batch(flat, feats_a, feats_b, rows, channel_dim, pool))
+
+
+def _check_labels(name: str, labels: Tensor, feats_a: Tensor) -> None:
+    """Raise unless there is one integer a pair, where the features are."""
+    if not isinstance(labels, Tensor):
+        raise TypeError(f"{name}: expected an integer torch.Tensor, got {type(labels).__name__}")
+    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+        raise TypeError(f"{name}: expected an integer dtype, got {labels.dtype}")
+    if labels.shape != feats_a.shape[:1]:
+        raise ValueError(f"{name}: expected shape ({feats_a.shape[0]},), one number a pair, got {tuple(labels.shape)}")
+    if labels.device != feats_a.device:
+        raise ValueError(f"{name}: expected device {feats_a.device} like feats_a, got {labels.device}")
+
+
+def _check_shape(name: str, moments: Tensor, own: Tensor) -> None:
+    if moments.shape != own.shape:
+        raise ValueError(f"{name}: expected moments of shape {tuple(own.shape)}, got {tuple(moments.shape)}")

@@ -1,0 +1,189 @@
+"""The delete-a-group jackknife: how sure correlations, scores and shares are, whatever the pairs of a source share."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from sdfast.statistics.estimators import Estimator, mutual_information, shares
+from sdfast.statistics.fisher import check_level, fisher_z
+from sdfast.statistics.state import merge
+from sdfast.statistics.student import student_quantile
+
+
+def leave_one_out(grouped: Tensor) -> Tensor:
+    """Return the co-moments of all groups but one, for each of them.
+
+    Nothing is subtracted, which would leave the rounding of what was there: the others are merged, through a tree in
+    which each node's rest is its parent's rest and its sibling. All G take 3 G merges in 2 log2(G) steps.
+
+    Args:
+        grouped: (6, G, ...) float64. An empty group is all zeros.
+
+    Returns:
+        (6, G, ...) float64.
+
+    >>> import torch
+    >>> one, two, six = (torch.tensor([n, 1, 0, 0, 0, 0], dtype=torch.float64) for n in (1, 2, 6))
+    >>> leave_one_out(torch.stack([one, two, six], dim=1))[0]
+    tensor([8., 7., 3.], dtype=torch.float64)
+    """
+    groups = grouped.shape[1]
+    width = 1 << max(groups - 1, 1).bit_length()
+    nodes = torch.cat([grouped, grouped.new_zeros((6, width - groups, *grouped.shape[2:]))], dim=1)
+    tree = []
+    while nodes.shape[1] > 2:
+        tree.append(nodes)
+        nodes = merge(nodes.unflatten(1, (-1, 2)).movedim(2, 0))
+    rest = nodes.flip(1)
+    while tree:
+        siblings = tree.pop().unflatten(1, (-1, 2)).flip(2).flatten(1, 2)
+        rest = merge(torch.stack([rest.repeat_interleave(2, dim=1), siblings]))
+    return rest[:, :groups]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """An estimate, and what it becomes without each of the groups.
+
+    Args:
+        value: with all groups, (...).
+        without: without each, (K, ...).
+        kept: which groups have a part in it, (K, ...) bool, or of a shape that broadcasts to it.
+    """
+
+    value: Tensor
+    without: Tensor
+    kept: Tensor
+
+    @property
+    def groups(self) -> Tensor:
+        """How many groups have a part in it, int64; one number for many estimates where `kept` is."""
+        return self.kept.sum(0)
+
+    @cached_property
+    def deviations(self) -> Tensor:
+        """By how much the estimates without a group differ from their mean, (K, ...); 0 for groups with no part."""
+        return torch.where(self.kept, self.without - self.mean_without, 0.0)
+
+    @property
+    def mean_without(self) -> Tensor:
+        """The mean of the estimates without a group, (...)."""
+        return torch.where(self.kept, self.without, 0.0).sum(0) / self.groups
+
+    @cached_property
+    def error(self) -> Tensor:
+        """The standard error, (...): NaN below two groups, or where an estimate is undefined without one of them."""
+        squares = self.deviations.square().sum(0)
+        return torch.where(self.groups > 1, (squares - squares / self.groups).sqrt(), torch.nan)
+
+    @property
+    def largest_part(self) -> Tensor:
+        """The part of the variance that a single group carries, (...), from 1 / K to 1; 0 where there is none."""
+        squares = self.deviations.square()
+        total = squares.sum(0)
+        return torch.where(total == 0, 0.0, squares.amax(0) / total)
+
+    @property
+    def unbiased(self) -> Tensor:
+        """The estimate less its bias, K value - (K - 1) mean: NaN where the error is, or where it is infinite."""
+        corrected = self.value + (self.groups - 1) * (self.value - self.mean_without)
+        return torch.where(self.error.isfinite(), corrected, torch.nan)
+
+    def half_width(self, level: float) -> Tensor:
+        """Return by how much the ends of the interval differ from the estimate, (...).
+
+        Raises:
+            ValueError: level is not a probability.
+        """
+        check_level(level)
+        freedom = (self.groups - 1).clamp(min=1)
+        reach = [student_quantile((1 + level) / 2, number) for number in freedom.flatten().tolist()]
+        return self.error * self.error.new_tensor(reach).view(freedom.shape)
+
+    def interval(self, level: float) -> Tensor:
+        """Return the lower and upper end, (2, ...). Raises ValueError where level is not a probability."""
+        half_width = self.half_width(level)
+        return torch.stack([self.value - half_width, self.value + half_width])
+
+    def __sub__(self, other: "Spread") -> "Spread":
+        """Return the difference of two estimates from the same groups."""
+        return Spread(self.value - other.value, self.without - other.without, self.kept & other.kept)
+
+
+class Jackknife:
+    """What leaving out one group of sources at a time says about a layer.
+
+    Args:
+        grouped: co-moments (6, G, F, C) float64 of groups of whole sources; see `GroupedCoMoments`.
+        estimator: the kind of correlation.
+
+    Intervals are NaN where they cannot be known: below two groups with pairs of a factor, where leaving out a group
+    leaves fewer than two pairs, and in channels with a NaN or Inf. Where no group makes a difference they have no
+    width: channels that never vary (correlation 0) and those whose clips are linear in each other (±1).
+
+    Source: Kott, The delete-a-group jackknife, Journal of Official Statistics 17 (2001).
+
+    >>> import torch
+    >>> from sdfast.statistics import GroupedCoMoments, estimator_of
+    >>> x = torch.tensor([[0.0], [1.0], [2.0], [3.0], [4.0], [5.0]])
+    >>> state = GroupedCoMoments(num_channels=1, num_factors=1)
+    >>> state.update(x, x[[1, 0, 3, 2, 5, 4]])
+    >>> Jackknife(state.moments, estimator_of("pearson")).correlation_interval(0.95).flatten()
+    tensor([0.6780, 0.9124], dtype=torch.float64)
+    """
+
+    def __init__(self, grouped: Tensor, estimator: Estimator) -> None:
+        self.estimator = estimator
+        self.groups = sound_groups(grouped)
+        self.total = merge(self.groups.movedim(1, 0))
+        self._without = leave_one_out(self.groups)
+        self._kept = self.groups[0, :, :, :1] > 0  # (K, F, 1)
+
+    @cached_property
+    def correlation(self) -> Spread:
+        """The correlations, (F, C)."""
+        return Spread(self.estimator.correlation(self.total), self.estimator.correlation(self._without), self._kept)
+
+    @cached_property
+    def z(self) -> Spread:
+        """Fisher's z of the correlations, (F, C), on which their intervals are symmetric."""
+        return Spread(fisher_z(self.correlation.value), fisher_z(self.correlation.without), self._kept)
+
+    @cached_property
+    def scores(self) -> Spread:
+        """The layer's scores, (F + 1,), the residual's last; a group leaves all factors at once."""
+        whole, without = self.estimator.layer_score(self.total), self.estimator.layer_score(self._without)
+        return Spread(whole, without, torch.ones((len(without), 1), dtype=torch.bool, device=without.device))
+
+    @cached_property
+    def shares(self) -> Spread:
+        """The shares of the dimensions, (F + 1,), as fractions."""
+        return Spread(shares(self.scores.value), shares(self.scores.without), self.scores.kept)
+
+    @property
+    def mi_corrected(self) -> Tensor:
+        """Mutual information in nats less its bias from few pairs, (F, C); below 0 by chance, and inf at corr ±1.
+
+        Source: Quenouille's correction, K I - (K - 1) mean(I without a group). It is not cut off at 0, which would
+        bring a bias back.
+        """
+        corr = self.correlation
+        value = mutual_information(corr.value)
+        return torch.where(value.isinf(), value, Spread(value, mutual_information(corr.without), corr.kept).unbiased)
+
+    def correlation_interval(self, level: float) -> Tensor:
+        """Return the lower and upper end of the correlations, (2, F, C). Raises ValueError for no probability."""
+        return self.z.interval(level).tanh()
+
+
+def sound_groups(grouped: Tensor) -> Tensor:
+    """Return the groups that have pairs, (6, K, F, C), with channels that are broken in one of them broken in all.
+
+    Otherwise leaving out the group with the NaN would bring a channel back, and the score would change by its worth.
+    """
+    with_pairs = (grouped[0, ..., 0] > 0).any(-1)
+    groups = grouped[:, with_pairs] if with_pairs.any() else grouped[:, :1]
+    broken = ~groups.isfinite().all(dim=1).all(dim=0)  # (F, C)
+    return torch.cat([groups[:1], torch.where(broken, torch.nan, groups[1:])])

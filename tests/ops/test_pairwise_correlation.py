@@ -1,0 +1,65 @@
+"""pairwise_correlation against NumPy float64: dtypes, layouts, blocks of samples, and what it refuses."""
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+import sdfast
+from tests import truth
+from tests.support.features import LAYOUTS, feature_pair
+from tests.support.tolerances import PRODUCT
+
+
+@pytest.mark.parametrize("dtype", PRODUCT, ids=str)
+@pytest.mark.parametrize("pool", [True, False])
+def test_equals_numpy(dtype, pool):
+    a, b, _ = feature_pair((50, 19, 3, 4), dtype)
+    b = b[:, :7] + a[:, 5:6]
+    matrix = truth.pairwise_correlation(*(truth.pooled_samples(x.double().numpy(), pool=pool) for x in (a, b)))
+    for layout in LAYOUTS:
+        actual = sdfast.pairwise_correlation(layout(a), layout(b), pool=pool)
+        tolerance = PRODUCT[dtype] * (10 if pool and dtype != torch.float64 else 1)  # the pooled mean is in float32
+        np.testing.assert_allclose(actual, matrix, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("samples", [2, 7, 8, 30])
+def test_equals_numpy_in_several_blocks_of_samples(monkeypatch, samples):
+    module = sys.modules["sdfast.ops.pairwise_correlation"]
+    monkeypatch.setattr(module, "BLOCK_BYTES", 1)
+    monkeypatch.setattr(module, "BLOCK_ROWS", 7)
+    torch.manual_seed(0)
+    a, b = torch.randn(samples, 5) + 3, torch.randn(samples, 4)
+    expected = truth.pairwise_correlation(a, b)
+    np.testing.assert_allclose(sdfast.pairwise_correlation(a, b), expected, rtol=0, atol=1e-6)
+
+
+def test_right_at_large_means_and_dead_channels():
+    torch.manual_seed(0)
+    a = torch.randn(500, 3)
+    b = torch.cat([a + torch.randn(500, 3), torch.ones(500, 1)], dim=1)
+    matrix = sdfast.pairwise_correlation(a + 1e4, b)
+    expected = truth.pairwise_correlation(a + 1e4, b[:, :3])
+    np.testing.assert_allclose(matrix[:, :3], expected, rtol=0, atol=1e-6)
+    assert (matrix[:, 3] == 0).all()
+
+
+def test_what_does_not_fit_is_refused_by_name():
+    with pytest.raises(ValueError, match="feats_b: expected 4 samples like feats_a, got 3"):
+        sdfast.pairwise_correlation(torch.zeros(4, 2), torch.zeros(3, 2))
+    with pytest.raises(TypeError, match="feats_b: expected dtype"):
+        sdfast.pairwise_correlation(torch.zeros(4, 2), torch.zeros(4, 2).double())
+    with pytest.raises(TypeError, match=r"feats_b: expected a numpy\.ndarray"):
+        sdfast.pairwise_correlation(np.zeros((4, 2)), torch.zeros(4, 2))
+
+
+def test_numpy_in_numpy_out():
+    a, b, _ = feature_pair((20, 5, 4), torch.float32)
+    matrix = sdfast.pairwise_correlation(a.numpy(), b.numpy())
+    assert isinstance(matrix, np.ndarray)
+    np.testing.assert_array_equal(matrix, sdfast.pairwise_correlation(a, b))
+
+
+def test_one_sample_is_undefined():
+    assert sdfast.pairwise_correlation(torch.randn(1, 4), torch.randn(1, 3)).isnan().all()

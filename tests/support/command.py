@@ -1,0 +1,74 @@
+"""The command line in processes of its own, on a toy model that a user might have written."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import sdfast
+
+TOY_MODEL = '''
+"""A user's own model: exact enough in float64 to compare runs, and able to die on demand."""
+
+import os
+import signal
+
+import torch
+from torch import nn
+
+from sdfast import VideoModel
+from sdfast.models import ClipToTensor
+
+
+class Toy(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv3d(3, 6, 3, padding=1, dtype=torch.float64)
+        self.head = nn.Linear(6, 4, dtype=torch.float64)
+        self.batches = 0
+
+    def forward(self, clips):
+        self.batches += 1
+        if os.environ.get("TOY_KILL") == str(self.batches):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if os.environ.get("TOY_RAISE") == f"{os.environ.get('RANK', 0)}:{self.batches}":
+            raise RuntimeError("the toy broke")
+        return self.head(torch.relu(self.stem(clips.double())).movedim(1, -1).flatten(1, 3))
+
+
+def make():
+    return VideoModel("toy", Toy(), ClipToTensor(), 4, (24, 32), ("stem", "head"))
+
+
+def bare():
+    return Toy()
+'''
+
+
+@dataclass(frozen=True)
+class Command:
+    """Runs `sdfast` in processes of their own, in a folder with a user's model `toy:make`."""
+
+    folder: Path
+
+    def __call__(self, *args: object, launch: Sequence[str] = (), **environment: str) -> subprocess.CompletedProcess:
+        source = str(Path(sdfast.__file__).parents[1])
+        path = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))
+        return subprocess.run(
+            [sys.executable, *launch, "-m", "sdfast", *map(str, args)],
+            cwd=self.folder,
+            # Runs with one thread and with several may round differently; torchrun sets one.
+            env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", **environment},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+
+    def report(self, out: str) -> dict:
+        """Return what a run has written, less what it took."""
+        report = json.loads((self.folder / out / "report.json").read_text())
+        del report["settings"]["seconds"]
+        return report
