@@ -8,12 +8,16 @@ import tempfile
 import time
 from pathlib import Path
 
+import torch
+
 from benchmarks.build import ROOT, environment_of, provide
+from benchmarks.compare import compare
 from benchmarks.logbook import Logbook
+from benchmarks.outcome import MISSED, NOT_SHOWN, gather
+from benchmarks.page import terminal, write, write_page
 from benchmarks.supervise import measure
 
 FOLDER = Path(__file__).parent
-MISSED, NOT_SHOWN = 1, 3
 BUDGET = {"cuda": 420.0, "cpu": 3600.0}  # seconds after which nothing new is begun
 # Has glibc take large blocks from the heap, and never give it back.
 _WARM = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 40), "MALLOC_TOP_PAD_": str(1 << 28)}
@@ -40,8 +44,6 @@ def main(argv: list[str] | None = None) -> int:
     add("--compare", metavar="REV", help="instead, time this tree against another revision of it, in turn, on the CPU")
     args = parser.parse_args(argv)
     if args.compare is not None:
-        from benchmarks.compare import compare
-
         return compare(args.compare, args.only)
     kind = "cuda" if args.rehearse or args.device != "cpu" else "cpu"
     name = "rehearsal" if args.rehearse else "latest" if kind == "cpu" else "latest-gpu"
@@ -58,23 +60,17 @@ def main(argv: list[str] | None = None) -> int:
     if not log.events:
         print(f"there are no figures in {log.path}: run without --last", file=sys.stderr)
         return MISSED
-    from benchmarks.outcome import gather
-    from benchmarks.page import terminal, write, write_page  # only here, as they import torch
-
     kept = gather(log)
     write(kept, out)
     print(*terminal(kept), f"kept in {out}", sep="\n")
-    for path in write_page(kept, FOLDER) if args.page else ():
+    which = "" if kind == "cpu" else f"-{kind}"
+    for path in write_page(kept, FOLDER / f"RESULTS{which}.md", FOLDER / f"plots{which}") if args.page else ():
         print(f"wrote {path}")
     return kept["status"]
 
 
 def _run(settings: dict, seconds: float, log: Logbook) -> str | None:
     """Measure, with a logbook begun afresh; return why nothing can be."""
-    try:
-        import torch
-    except ImportError as error:
-        return f"torch cannot be imported: {error}"
     gpu, deadline = settings["kind"] == "cuda" and not settings["rehearsal"], time.time() + seconds
     if gpu and not torch.cuda.is_available():
         return "there is no GPU here that torch can use, so nothing is measured; --rehearse does all but that"

@@ -13,6 +13,7 @@ from benchmarks.contest import Candidate
 from benchmarks.device import Device
 from sdfast.backends import forced_name, use_backend
 from tests import truth
+from tests.support.dropout import true_dropout
 
 P = 0.5
 IN_PLACE, FORWARD, BACKWARD, BOTH = "in place", "forward", "backward", "forward and backward"
@@ -143,12 +144,9 @@ class Activations:
         Of one sample in NumPy on the CPU; on a GPU of as many as the reference has the memory for.
         """
         if self.source.is_cpu:
-            guided = (None if t is None else t.numpy() for t in (self.mask, self.weight))
-            mask, weight = (t[:1] if t is not None and t.ndim > 1 else t for t in guided)
-            how = self.guidance.granularity, self.guidance.rescale, self.channel_dim
-            first = self.source[:1].float().numpy()
-            dropped = truth.static_dropout(first, int(self.seed), P, mask, weight, *how)
-            return torch.from_numpy(dropped).to(self.source.dtype)
+            mask, how = self.mask, (self.guidance.granularity, self.guidance.rescale, self.channel_dim)
+            mask = None if mask is None else mask[:1]
+            return true_dropout(self.source[:1], int(self.seed), P, mask, self.weight, *how)
         samples = max(1, self.device.memory // 2 // (_BYTES_A_DRAW * self.source[0].numel()))
         with use_backend("reference"), torch.no_grad():
             return self.drop(self.source[:samples], mask=None if self.mask is None else self.mask[:samples])

@@ -16,13 +16,15 @@ from torch import Tensor
 import sdfast
 from benchmarks.contest import WRONG, Run, try_it
 from benchmarks.device import Device, poisoned
-from benchmarks.inputs import LAYOUTS, dtype_text, in_layout
-from benchmarks.pairwise_correlation import truth_of
+from benchmarks.inputs import dtype_text, pairwise_truth
 from benchmarks.plan import Stage
-from benchmarks.targets import Target
+from benchmarks.targets import AIMS, ITSELF, Target
 from sdfast.bench import Spread, draw_pair, largest_error
 from sdfast.ops import GRANULARITIES, comoments
 from tests import truth
+from tests.support.dropout import grid_mask, true_dropout
+from tests.support.features import LAYOUTS, channels_last, contiguous, transposed
+from tests.support.moments import moments_error, true_moments
 from tests.support.tolerances import CORRELATION, MOMENTS, PRODUCT
 
 _FACTORS = 3
@@ -33,6 +35,15 @@ _P = 0.7
 # No positions, one, a run that is no multiple of eight draws, several dimensions, many positions.
 _DROPPED = ((33, 517), (300, 9, 1), (20, 30, 50), (9, 16, 4, 5, 7), (20, 3, 3000), (6, 70, 4, 14, 14))
 _TINY_DROPPED = ((3, 19), (3, 4, 1), (2, 3, 10), (2, 2, 2, 3, 4))
+FAR = "far from zero"
+_FAR_SHAPES = (((512, 64, 49, 1), contiguous), ((512, 64, 7, 7), channels_last), ((20000, 64), contiguous))
+_FIRST_SAMPLES = {  # of each channel, and whether b has it too; 0 is 1e4 standard deviations away
+    "no outlier": (None, False),
+    "0 in a": (0.0, False),
+    "0 in both": (0.0, True),
+    "2e4 in both": (2e4, True),
+    "50 std in a": (1e4 + 50, False),
+}
 _MASKS = (None, "coarse", "fine", "bool", "uint8")
 _WAYS = ("forward", "in place", "backward")
 
@@ -80,27 +91,9 @@ def hold(check: Check, run: Run) -> None:
 def stages(device: Device) -> Iterator[Stage]:
     """Yield the check of each operation and dtype."""
     for (operation, make), dtype in itertools.product(MAKERS.items(), MOMENTS):
-        yield Stage(f"check {operation} {dtype_text(dtype)}", partial(_draw_and_hold, make, dtype))
-
-
-def _draw_and_hold(make: Callable[[torch.dtype, Run], Check], dtype: torch.dtype, run: Run) -> None:
-    hold(make(dtype, run), run)
-
-
-def moments_error(found: np.ndarray, expected: np.ndarray) -> float:
-    """Return the largest error of (6, F, C) co-moments, each to its own scale: means to the spread, products to m2."""
-    count, mean_a, mean_b, m2_a, m2_b, _ = expected
-    if not np.array_equal(found[0], count):
-        return math.inf
-    spread = np.sqrt((m2_a + m2_b) / np.maximum(count, 1))
-    means = (np.maximum(np.maximum(np.abs(mean), spread), 1e-9) for mean in (mean_a, mean_b))
-    products = (np.maximum(scale, 1e-6) for scale in (m2_a, m2_b, np.sqrt(m2_a * m2_b)))
-    return largest_error((found - expected)[1:] / np.stack([*means, *products]), 0.0)
-
-
-def _host(*tensors: Tensor | None) -> tuple[np.ndarray | None, ...]:
-    """Return tensors as NumPy has them: features in float64."""
-    return tuple(None if x is None else (x.double() if x.is_floating_point() else x).cpu().numpy() for x in tensors)
+        if operation != FAR or dtype.itemsize > 2:  # half precision has no digits there
+            name = f"check {operation} {dtype_text(dtype)}"
+            yield Stage(name, lambda run, make=make, dtype=dtype: hold(make(dtype, run), run))
 
 
 def _comoments(dtype: torch.dtype, run: Run) -> Check:
@@ -116,27 +109,27 @@ def _comoments(dtype: torch.dtype, run: Run) -> Check:
         labels = torch.randint(_FACTORS - 1, shape[:1], generator=generator, device=a.device) if labelled else None
         other = LAYOUTS[(i // 4 + i % 2) % len(LAYOUTS)]
         error = partial(_moments_error, a, b, labels, layout, other, pool)
-        variants.append((f"{shape} {layout}, {other}{', pooled' * pool}{', labelled' * labelled}", error))
+        how = f"{layout.__name__}, {other.__name__}{', pooled' * pool}{', labelled' * labelled}"
+        variants.append((f"{shape} {how}", error))
     variants.append(("a channel with NaN", partial(_nan_error, *draw((20, 5, 6)))))
     return Check("comoments", dtype, MOMENTS[dtype], variants)
 
 
 def _moments_error(a, b, labels, layout_a, layout_b, pool) -> float:
     factors = 1 if labels is None else _FACTORS
-    expected = truth.comoments(*_host(a, b, labels), factors, pool=pool)
     with poisoned():
-        found = comoments(in_layout(a, layout_a), in_layout(b, layout_b), labels, factors, pool=pool)
-    return moments_error(found.cpu().numpy(), expected)
+        found = comoments(layout_a(a), layout_b(b), labels, factors, pool=pool)
+    return moments_error(found, true_moments(a, b, labels, factors, pool=pool))
 
 
 def _nan_error(a, b) -> float:
     """Return the error of the other channels; the one with NaN must have NaN."""
-    expected, others = truth.comoments(*_host(a, b), pool=False), [0, 1, 3, 4]
+    expected, others = true_moments(a, b, pool=False), [0, 1, 3, 4]
     a = a.clone()
     a[3, 2, 1] = torch.nan
     with poisoned():
-        found = comoments(a, b, pool=False).cpu().numpy()
-    return moments_error(found[..., others], expected[..., others]) if np.isnan(found[3, 0, 2]) else math.inf
+        found = comoments(a, b, pool=False)
+    return moments_error(found[..., others], expected[..., others]) if found[3, 0, 2].isnan() else math.inf
 
 
 def _channel_bias(dtype: torch.dtype, run: Run) -> Check:
@@ -152,7 +145,7 @@ def _channel_bias(dtype: torch.dtype, run: Run) -> Check:
 
 def _bias_error(a, b, labels, kind, pool) -> float:
     """Return the error of the correlation; mutual information must be that of the correlation found."""
-    moments = truth.comoments(*_host(a, b, labels), pool=pool)
+    moments = true_moments(a, b, labels, pool=pool)
     expected = truth.correlation(moments, kind)
     with poisoned():
         found = sdfast.channel_bias(a, b, labels, pool=pool, kind=kind)
@@ -167,18 +160,39 @@ def _bias_error(a, b, labels, kind, pool) -> float:
 def _pairwise(dtype: torch.dtype, run: Run) -> Check:
     generator, variants = run.device.generator(run.seed_of(f"pairwise {dtype}")), []
     shapes = ((12, 3, 5),) if run.device.rehearses else ((2, 1, 3), (1000, 65, 130), (4100, 257, 64))
-    for (samples, left, right), layout in itertools.product(shapes, ("contiguous", "transposed")):
+    for (samples, left, right), layout in itertools.product(shapes, (contiguous, transposed)):
         a, b = draw_pair((samples, left + right), dtype, generator=generator)
         a, b = a[:, :left].clone(), b[:, left:].clone()
         a[:, 0] = 0.1  # never varies
-        variants.append((f"{samples, left, right} {layout}", partial(_matrix_error, a, b, layout)))
+        variants.append((f"{samples, left, right} {layout.__name__}", partial(_matrix_error, a, b, layout)))
     return Check("pairwise_correlation", dtype, PRODUCT[dtype], variants)
 
 
 def _matrix_error(a, b, layout) -> float:
     with poisoned():
-        found = sdfast.pairwise_correlation(in_layout(a, layout), in_layout(b, layout))
-    return largest_error(found.cpu(), truth_of(a, b))
+        found = sdfast.pairwise_correlation(layout(a), layout(b))
+    return largest_error(found.cpu(), pairwise_truth(a, b))
+
+
+def far_from_zero(dtype: torch.dtype, run: Run) -> Check:
+    """Return the check of features with mean 1e4 and std 1, the first sample an outlier."""
+    generator, variants = run.device.generator(run.seed_of(f"{FAR} {dtype}")), []
+    for (shape, layout), (name, (outlier, both)) in itertools.product(_FAR_SHAPES, _FIRST_SAMPLES.items()):
+        shape = (shape[0] // 50, 4, *shape[2:]) if run.device.rehearses else shape
+        a, b = (x.add_(1e4) for x in draw_pair(shape, dtype, generator=generator))
+        for x in [] if outlier is None else [a, b] if both else [a]:
+            x[(0, slice(None), *[0] * (x.ndim - 2))] = outlier
+        error = partial(corr_error, layout(a), layout(b), sdfast.channel_bias)
+        variants.append((f"{shape} {layout.__name__}, {name}", error))
+    aims = AIMS[run.device.kind].get(f"co-moments, {FAR} {dtype_text(dtype)}", {})
+    return Check(FAR, dtype, 1e-6, variants, aims.get(ITSELF))
+
+
+def corr_error(a: Tensor, b: Tensor, call: Callable) -> float:
+    """Return the error of the correlation, every position a sample."""
+    with poisoned():
+        corr = call(a, b, pool=False)[1]
+    return largest_error(corr.cpu(), truth.correlation(true_moments(a, b, pool=False))[0])
 
 
 def _dropout(dtype: torch.dtype, run: Run) -> Check:
@@ -193,34 +207,21 @@ def _dropout(dtype: torch.dtype, run: Run) -> Check:
             rescale = False  # Triton's interpreter cuts bfloat16 off where a GPU rounds
         x = torch.randn(shape, generator=generator).add_(2).to(dtype)
         x.view(-1)[::97] = torch.nan if i % 2 else torch.inf  # gone where it is dropped, kept elsewhere
-        mask = _mask(shape, _MASKS[i // 2 % 5], generator)
+        mask = _MASKS[i // 2 % 5] and grid_mask(shape, _MASKS[i // 2 % 5], seed=run.seed_of(f"mask {dtype} {i}"))
         weight = torch.rand(shape[1], generator=generator) if i % 5 in (1, 2) else None
         seed = int(torch.randint(-(2**63), 2**63 - 1, (), generator=generator))
         error = partial(_wrong_share, run.device.torch, x, layout, way, seed, mask, weight, granularity, rescale)
         guided = f"{_MASKS[i // 2 % 5] or 'no'} mask{', weights' * (weight is not None)}"
-        variants.append((f"{shape} {layout}, {way}, {granularity}, {guided}{', rescaled' * rescale}", error))
+        how = f"{layout.__name__}, {way}, {granularity}, {guided}{', rescaled' * rescale}"
+        variants.append((f"{shape} {how}", error))
     return Check("static_dropout", dtype, 0.0, variants)
 
 
-def _mask(shape: tuple[int, ...], kind: str | None, generator: torch.Generator) -> Tensor | None:
-    if kind is None:
-        return None
-    sizes = shape[2:]
-    if kind == "coarse":
-        return torch.rand(shape[0], *[(s + 1) // 2 for s in sizes], generator=generator)
-    if kind == "fine":  # with a dimension of channels and strides of its own, in half precision
-        return torch.rand(shape[0], 1, *[2 * s + 1 for s in sizes], 2, generator=generator).half()[..., 0]
-    values = torch.rand(shape[0], *sizes, generator=generator) > 0.5
-    return values if kind == "bool" else values.to(torch.uint8)
-
-
 def _wrong_share(device, x, layout, way, seed, mask, weight, *how) -> float:
-    """Return the share of elements that are not the reference's, bit for bit."""
-    wide = x if x.dtype == torch.float64 else x.float()  # NumPy has no bfloat16; the product is float32 anyway
-    known = (None if t is None else t.double().numpy() for t in (mask, weight))
-    expected = torch.from_numpy(truth.static_dropout(wide.numpy(), seed, _P, *known, *how)).to(x.dtype)
+    """Return the share of elements that are not those of the truth, bit for bit."""
+    expected = true_dropout(x, seed, _P, mask, weight, *how)
     x, mask, weight, seed = (None if t is None else t.to(device) for t in (x, mask, weight, torch.tensor(seed)))
-    x, settings = in_layout(x, layout), {"mask": mask, "channel_weight": weight, "seed": seed}
+    x, settings = layout(x), {"mask": mask, "channel_weight": weight, "seed": seed}
     drop = partial(sdfast.static_dropout, p=_P, **settings, **dict(zip(("granularity", "rescale"), how, strict=True)))
     with poisoned():
         if way == "backward":
@@ -238,6 +239,7 @@ def _wrong_share(device, x, layout, way, seed, mask, weight, *how) -> float:
 MAKERS: dict[str, Callable[[torch.dtype, Run], Check]] = {
     "comoments": _comoments,
     "channel_bias": _channel_bias,
+    FAR: far_from_zero,
     "pairwise_correlation": _pairwise,
     "static_dropout": _dropout,
 }

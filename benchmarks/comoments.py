@@ -54,7 +54,7 @@ class Bias(Plan):
         if self.grad:
             return _with_gradients(self, pairs)
         expected = pairs.truth(self.pool)
-        rivals = pairs.rivals(formulas_of(self.rivals, run.device, expected.shape[1]), self.pool, expected)
+        rivals = pairs.rivals(formulas_of(self.rivals, run.device), self.pool, expected)
         for name in ON_ARRAYS.keys() & set(self.rivals):
             formula, double, correlation = ON_ARRAYS[name]
             rivals |= pairs.as_arrays(double).rivals({name: formula}, True, pairs.truth(True, correlation))

@@ -13,10 +13,10 @@ from benchmarks.device import Call, Device, read
 from sdfast.backends import load
 from sdfast.bench import draw_pair, largest_error
 from tests import truth
+from tests.support.moments import true_moments
 from tests.support.tolerances import CORRELATION
 
 RIVAL_TOLERANCE = 1e-3  # of the correlation, absolute: rivals sum in float32
-LAYOUTS = ("contiguous", "channels-last", "transposed", "strided")
 _CHUNK = 1 << 22  # elements that are float64 at a time
 
 
@@ -30,18 +30,13 @@ def dtype_text(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def in_layout(x: Tensor, layout: str) -> Tensor:
-    """Return the same values in memory of another order; gaps hold NaN."""
-    if layout == "channels-last":
-        return x.movedim(1, -1).contiguous().movedim(-1, 1)
-    if layout == "transposed":
-        back = tuple(reversed(range(x.ndim)))
-        return x.permute(back).contiguous().permute(back)
-    if layout == "strided":
-        wide = x.new_full([2 * size for size in x.shape], torch.nan)
-        view = wide[tuple(slice(None, None, 2) for _ in x.shape)]
-        return view.copy_(x)
-    return x
+def pairwise_truth(feats_a: Tensor, feats_b: Tensor) -> np.ndarray:
+    """Return the correlations of all channels with all in float64, 0 where a channel of a never varies."""
+    a, b = (x.double().cpu().numpy() for x in (feats_a, feats_b))
+    with np.errstate(invalid="ignore"):
+        expected = truth.pairwise_correlation(a, b)
+    expected[np.ptp(a, axis=0) == 0] = 0
+    return expected
 
 
 @dataclass(frozen=True)
@@ -106,13 +101,9 @@ class FeaturePairs:
         for begin in range(0, channels, step):
             size = min(step, channels - begin)
             a, b = (x.narrow(self.channel_dim, begin, size).double() for x in self.sets[0])
-            if a.is_cpu:
-                labels = None if self.labels is None else self.labels.numpy()
-                args = a.numpy(), b.numpy(), labels, self.num_factors
-                moments = truth.comoments(*args, channel_dim=self.channel_dim, pool=pool)
-            else:  # on the device, as gigabytes would take minutes
-                args = a, b, self.labels, self.num_factors, self.channel_dim, pool
-                moments = load("reference").comoments(*args).cpu().numpy()
+            args = a, b, self.labels, self.num_factors, self.channel_dim, pool
+            # On a GPU not in NumPy, as gigabytes would take minutes.
+            moments = true_moments(*args) if a.is_cpu else load("reference").comoments(*args).cpu().numpy()
             parts.append(truth.correlation(moments, kind))
         return np.concatenate(parts, axis=1)
 

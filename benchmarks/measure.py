@@ -18,6 +18,7 @@ from benchmarks.targets import AIMS, ITSELF
 from sdfast.bench import MIN_ROUNDS, Rounds, Spread, centred, interleave, largest_error, sample
 from sdfast.pairs import VideoPairs, demo_videos
 from tests import truth
+from tests.support.moments import true_moments
 
 PAIRS = 8  # in one forward pass
 SHORT_RUN = 2  # batches
@@ -90,7 +91,7 @@ def in_torch(a: Tensor, b: Tensor, factor: Tensor) -> Tensor:
 
 def in_numpy(a: Tensor, b: Tensor, factor: Tensor) -> np.ndarray:
     """The truth."""
-    return truth.correlation(truth.comoments(a.double().numpy(), b.double().numpy(), factor.numpy()))
+    return truth.correlation(true_moments(a, b, factor))
 
 
 @torch.no_grad()

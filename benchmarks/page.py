@@ -3,16 +3,16 @@
 import json
 import math
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.outcome import (
     Rows,
+    behind_table,
     check_table,
     columns,
     curve_table,
-    error_text,
     faults,
     judged_table,
     machine_line,
@@ -53,7 +53,7 @@ _PLOTS = {
 
 
 class Section(NamedTuple):
-    """A part of the page: what it tells, a table where it has more than a header, and names of plots."""
+    """A part of the page: what it tells, a table, and names of plots."""
 
     title: str
     told: str
@@ -61,30 +61,30 @@ class Section(NamedTuple):
     plots: tuple[str, ...] = ()
 
 
-def sections(kept: Mapping) -> Iterator[Section]:
-    """Yield what there is to tell, the most important first."""
+def sections(kept: Mapping) -> list[Section]:
+    """Return what there is to tell, the most important first; a table of nothing but a header is left out."""
+    found = []
     if not kept["rehearsal"]:
         missed = {figure["target"] for figure in sort_figures(kept)["missed"]}
         known = (target for target in targets_of(kept["kind"]) if target.remark and target.label in missed)
         told = ["\n".join(f"- {line}" for line in summary(kept)), *(f"*{each.label}*: {each.remark}" for each in known)]
-        yield Section("Reach, aim, measured", "\n\n".join(told), judged_table(kept), ("limits.png",))
-    judged = (row for row in kept["rows"] if not row["ours"] and row["error"] is not None)
-    ratios = [(row, ratio["median"]) for row in judged for ratio in row["over"].values()]
-    behind = [(row["case"], row["candidate"], f"{r:.2f}x", error_text(row["error"])) for row, r in ratios if r < 1]
-    yield Section("Where a peer is faster", _BEHIND, [("case", "candidate", "its time / ours", "error"), *behind])
-    yield Section("Growth and precision", _GROWTH, curve_table(kept), ("growth.png", "errors.png"))
-    yield Section("Beside its peers", _BESIDE, row_table(kept))
-    yield Section("Answers", "Of odd shapes, in every layout; the largest error.", check_table(kept))
+        found.append(Section("Reach, aim, measured", "\n\n".join(told), judged_table(kept), ("limits.png",)))
+    found += [
+        Section("Where a peer is faster", _BEHIND, behind_table(kept)),
+        Section("Growth and precision", _GROWTH, curve_table(kept), ("growth.png", "errors.png")),
+        Section("Beside its peers", _BESIDE, row_table(kept)),
+        Section("Answers", "Of odd shapes, in every layout; the largest error.", check_table(kept)),
+    ]
     if missing := faults(kept):
-        yield Section("What is missing", "\n".join(f"- {line}" for line in missing))
+        found.append(Section("What is missing", "\n".join(f"- {line}" for line in missing)))
+    return [section for section in found if len(section.table) != 1]
 
 
 def terminal(kept: Mapping) -> list[str]:
     """Return the lines that a run ends with, the most important last."""
     lines = []
-    for section in reversed(list(sections(kept))):
-        if len(section.table) != 1:
-            lines += ["", section.title, *(columns(section.table) if section.table else ()), *section.told.split("\n")]
+    for section in reversed(sections(kept)):
+        lines += ["", section.title, *(columns(section.table) if section.table else ()), *section.told.split("\n")]
     return [*lines, "", machine_line(kept), *([REHEARSAL] if kept["rehearsal"] else summary(kept)[:1])]
 
 
@@ -92,33 +92,28 @@ def write(kept: Mapping, out: Path) -> None:
     """Write the JSON and, beside it, the page without plots."""
     text = json.dumps(_finite(kept), indent=1, allow_nan=False) + "\n"
     write_atomically(out, lambda part: part.write_text(text, encoding="utf-8"))
-    write_atomically(out.with_suffix(".md"), lambda part: part.write_text(_text(kept), encoding="utf-8"))
+    write_page(kept, out.with_suffix(".md"))
 
 
-def write_page(kept: Mapping, folder: Path) -> list[Path]:
-    """Write RESULTS.md and plots/*.png, of a GPU under names of its own; return what was written."""
-    from benchmarks.figures import draw_curves, draw_limits
-
-    which = "" if kept["kind"] == "cpu" else f"-{kept['kind']}"
-    plots = folder / f"plots{which}"
-    plots.mkdir(parents=True, exist_ok=True)
+def write_page(kept: Mapping, page: Path, plots: Path | None = None) -> list[Path]:
+    """Write the page and, to a folder if there is one for them, its plots; return what was written."""
     written = []
-    for name, figure in zip(_PLOTS, (draw_limits(kept), draw_curves(kept, "s"), draw_curves(kept, "")), strict=True):
-        if figure is not None:
-            write_atomically(plots / name, figure.savefig)
-            written.append(plots / name)
-    page = folder / f"RESULTS{which}.md"
+    if plots is not None:
+        from benchmarks.figures import draw_curves, draw_limits
+
+        plots.mkdir(parents=True, exist_ok=True)
+        figures = draw_limits(kept), draw_curves(kept, "s"), draw_curves(kept, "")
+        for name, figure in zip(_PLOTS, figures, strict=True):
+            if figure is not None:
+                write_atomically(plots / name, figure.savefig)
+                written.append(plots / name)
     text = _text(kept, {path.name: f"{plots.name}/{path.name}" for path in written})
     write_atomically(page, lambda part: part.write_text(text, encoding="utf-8"))
     return [page, *written]
 
 
-def _text(kept: Mapping, plots: Mapping[str, str] | None = None) -> str:
-    machine, plots, rounds = (
-        kept["machine"],
-        plots or {},
-        "a quick run, of few rounds" if kept["quick"] else "a full run",
-    )
+def _text(kept: Mapping, plots: Mapping[str, str]) -> str:
+    machine, rounds = kept["machine"], "a quick run, of few rounds" if kept["quick"] else "a full run"
     parts = [
         "# REHEARSAL, not a GPU's figures" if kept["rehearsal"] else "# What was measured",
         f"Written by `python -m benchmarks` on {machine.get('date', 'an unknown day')}: {rounds}.",
@@ -126,9 +121,8 @@ def _text(kept: Mapping, plots: Mapping[str, str] | None = None) -> str:
         f"**{REHEARSAL}**" if kept["rehearsal"] else _METHOD,
     ]
     for section in sections(kept):
-        if len(section.table) != 1:
-            parts += [f"## {section.title}", section.told, *([markdown(section.table)] if section.table else ())]
-            parts += [f"![{_PLOTS[name]}]({plots[name]})" for name in section.plots if name in plots]
+        parts += [f"## {section.title}", section.told, *([markdown(section.table)] if section.table else ())]
+        parts += [f"![{_PLOTS[name]}]({plots[name]})" for name in section.plots if name in plots]
     return "\n\n".join(parts) + "\n"
 
 

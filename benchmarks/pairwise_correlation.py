@@ -10,7 +10,7 @@ from torch import Tensor
 import sdfast
 from benchmarks.contest import Candidate, Case, Contest, Run, contend
 from benchmarks.device import Device
-from benchmarks.inputs import FeaturePairs, dtype_text, shape_text
+from benchmarks.inputs import FeaturePairs, dtype_text, pairwise_truth, shape_text
 from benchmarks.plan import Stage
 from benchmarks.targets import MM
 from sdfast.bench import largest_error
@@ -51,21 +51,10 @@ def numpy_corrcoef(feats_a: np.ndarray, feats_b: np.ndarray) -> np.ndarray:
     return np.corrcoef(feats_a, feats_b, rowvar=False)[: feats_a.shape[1], feats_a.shape[1] :]
 
 
-def truth_of(feats_a: Tensor, feats_b: Tensor) -> np.ndarray:
-    """Return the correlations in float64, 0 where a channel never varies."""
-    scaled = []
-    for feats in (feats_a, feats_b):
-        x = feats.double().cpu().numpy()
-        x = np.where(x.max(axis=0) > x.min(axis=0), x - x.mean(axis=0), 0)
-        norm = np.linalg.norm(x, axis=0)
-        scaled.append(x / np.where(norm > 0, norm, 1))
-    return scaled[0].T @ scaled[1]
-
-
 def _hold(shape: tuple[int, int], dtype: torch.dtype, run: Run) -> Contest:
     key = f"pairwise correlation, {dtype_text(dtype)}"
     pairs = FeaturePairs.draw(run.device, shape, dtype, seed=run.seed_of(key))
-    expected = truth_of(*pairs.sets[0])
+    expected = pairwise_truth(*pairs.sets[0])
     tolerance = min(PRODUCT[dtype], _TOLERANCE[run.device.kind])
 
     def candidate(calls, tolerance: float = _OF_RIVALS) -> Candidate:

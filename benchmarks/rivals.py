@@ -4,7 +4,7 @@ Of the former each takes `(feats_a, feats_b, channel_dim, pool)` and returns `(m
 """
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 import torch
@@ -25,38 +25,31 @@ COMPILED_F_DROPOUT, NAIVE = "compiled F.dropout", "naive composition"
 _OVERLAP = 0.37, 0.05  # what cubes drop at P = 0.5, as they overlap, and less at the edges
 
 
-def formulas_of(names: tuple[str, ...], device: Device, num_channels: int) -> dict[str, Callable]:
+def formulas_of(names: tuple[str, ...], device: Device) -> dict[str, Callable]:
     """Return those formulas of the names that are in torch; what is missing shows when it is called."""
-    makers = {
-        ONE_PASS: lambda: device.compiled(one_pass),
-        CENTRED: lambda: device.compiled(centred),
-        EAGER: lambda: centred,
-        TORCHMETRICS: lambda: TorchMetrics(num_channels, device.torch),
-    }
-    return {name: makers[name]() for name in names if name in makers}
+    compiled = {ONE_PASS: device.compiled(one_pass), CENTRED: device.compiled(centred)}
+    known = {**compiled, EAGER: centred, TORCHMETRICS: torchmetrics_pearson}
+    return {name: known[name] for name in names if name in known}
 
 
-class TorchMetrics:
+def torchmetrics_pearson(feats_a: Tensor, feats_b: Tensor, channel_dim: int = 1, pool: bool = True):
     """torchmetrics' PearsonCorrCoef, one output a channel, on samples as rows."""
-
-    def __init__(self, num_channels: int, device: torch.device | str = "cpu"):
-        self._settings, self._metric = (num_channels, device), None
-
-    def __call__(self, feats_a: Tensor, feats_b: Tensor, channel_dim: int = 1, pool: bool = True):
-        if self._metric is None:
-            from torchmetrics.regression import PearsonCorrCoef
-
-            num_channels, device = self._settings
-            self._metric = PearsonCorrCoef(num_outputs=num_channels).to(device)
-        self._metric.reset()
-        self._metric.update(*(self._rows(feats, channel_dim, pool) for feats in (feats_a, feats_b)))
-        corr = self._metric.compute()
-        return mutual_information(corr), corr
-
-    @staticmethod
-    def _rows(feats: Tensor, channel_dim: int, pool: bool) -> Tensor:
+    rows = []
+    for feats in (feats_a, feats_b):
         feats, dims, _ = samples(feats, channel_dim, pool)
-        return feats if len(dims) == 1 else feats.movedim(channel_dim, -1).flatten(0, -2)
+        rows.append(feats if len(dims) == 1 else feats.movedim(channel_dim, -1).flatten(0, -2))
+    metric = _metric(rows[0].shape[1], rows[0].device)
+    metric.reset()
+    metric.update(*rows)
+    corr = metric.compute()
+    return mutual_information(corr), corr
+
+
+@cache
+def _metric(num_channels: int, device: torch.device):
+    from torchmetrics.regression import PearsonCorrCoef
+
+    return PearsonCorrCoef(num_outputs=num_channels).to(device)
 
 
 def authors_numpy(feats_a: np.ndarray, feats_b: np.ndarray, channel_dim: int = 1, pool: bool = True):

@@ -17,14 +17,14 @@ from pathlib import Path
 import torch
 
 import sdfast
-from benchmarks import checks, comoments, costs, measure, pairwise_correlation, precision, static_dropout
+from benchmarks import checks, comoments, growth, measure, pairwise_correlation, static_dropout
 from benchmarks.contest import DeviceLost, Run
 from benchmarks.device import Device, open_device
 from benchmarks.logbook import Logbook
 from benchmarks.plan import Stage
 
 LOST = 17  # exit code: the device answers no more, and another process is to go on
-_MODULES = checks, precision, comoments, static_dropout, pairwise_correlation, measure, costs
+_MODULES = checks, comoments, static_dropout, pairwise_correlation, measure, growth
 _FEATURES_AT_ONCE = 12  # times its features that a stage takes of the memory at most
 
 

@@ -10,11 +10,10 @@ import torch
 from benchmarks import checks, inputs, pairwise_correlation, rivals
 from benchmarks.activations import BACKWARD, BOTH, FORWARD, IN_PLACE, Activations, Guidance, P
 from benchmarks.contest import Run
-from benchmarks.costs import peak_bytes
 from benchmarks.device import Device, Rehearsal
+from benchmarks.growth import one_pass_double, peak_bytes
 from benchmarks.inputs import FeaturePairs
 from benchmarks.logbook import Logbook
-from benchmarks.precision import far_from_zero, one_pass_double
 from benchmarks.static_dropout import bytes_kept
 from benchmarks.targets import COMPILED, F_DROPOUT
 from sdfast.backends import load
@@ -33,7 +32,7 @@ VIDEO = (20, 6, 3, 5)
 def test_peers_compute_the_same(shape, layout, channel_dim, pool):
     pairs = FeaturePairs.draw(CPU, shape, layout=layout, channel_dim=channel_dim)
     (expected,) = pairs.truth(pool)
-    for peer in (one_pass, centred, rivals.TorchMetrics(6)):
+    for peer in (one_pass, centred, rivals.torchmetrics_pearson):
         mi, corr = peer(*pairs.sets[0], channel_dim, pool)
         assert largest_error(corr, expected) < 1e-4
         np.testing.assert_allclose(mi, -0.5 * np.log1p(-expected * expected), atol=1e-3)
@@ -46,7 +45,7 @@ def test_peers_on_samples_compute_the_same():
     pytest.importorskip("sklearn")
     a, b = draw_pair((300, 5), torch.float32)
     expected = np.corrcoef(a.double(), b.double(), rowvar=False)[:5, 5:]
-    np.testing.assert_allclose(pairwise_correlation.truth_of(a, b), expected, atol=1e-12)
+    np.testing.assert_allclose(inputs.pairwise_truth(a, b), expected, atol=1e-12)
     for peer in (pairwise_correlation.corrcoef, pairwise_correlation.centred):
         assert largest_error(peer(a, b), expected) < 1e-5
     known, arrays = expected.diagonal(), (a.numpy(), b.numpy())
@@ -90,7 +89,8 @@ def run(tmp_path, monkeypatch):
 )
 def test_checks_find_what_is_wrong_and_only_that(name, answer, run, monkeypatch):
     """A backend that is changed is wrong in each check that it serves; unchanged it is right in all."""
-    served = {None: list(checks.MAKERS), "static_dropout": ["static_dropout"]}.get(name, list(checks.MAKERS)[:3])
+    by_moments = ["comoments", "channel_bias", "pairwise_correlation"]
+    served = {None: list(checks.MAKERS), "static_dropout": ["static_dropout"]}.get(name, by_moments)
     if name is not None:
         reference = load("reference")
         monkeypatch.setattr(reference, name, answer(getattr(reference, name)))
@@ -111,7 +111,7 @@ def test_an_answer_of_nan_is_wrong_and_one_that_fails_is_told(run):
 
 
 def test_features_far_from_zero_are_where_sums_in_float32_fail(run):
-    errors = [error for _, error in far_from_zero(torch.float32, run).variants]
+    errors = [error for _, error in checks.far_from_zero(torch.float32, run).variants]
     assert len(errors) == 15 and any((error.args[0] == 2e4).any() for error in errors)
     for error in errors:
         assert error.args[0].mean() > 9e3 and error() < 1e-6

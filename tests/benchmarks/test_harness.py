@@ -15,7 +15,7 @@ import torch
 
 from benchmarks import __main__ as command
 from benchmarks import build, compare, supervise
-from benchmarks.costs import exponent
+from benchmarks.growth import exponent
 from benchmarks.logbook import Logbook
 from benchmarks.outcome import MISSED, NOT_SHOWN, REACHED, gather, summary
 from benchmarks.page import terminal, write, write_page
@@ -163,6 +163,7 @@ def test_what_went_wrong_or_is_missing_decides_the_status(log):
         ("backend", {"name": "cuda", "fault": "expected one of cpu"}, NOT_SHOWN),
         ("left_out", {"stage": "co-moments", "note": "no time was left"}, NOT_SHOWN),
         ("died", {"stage": "co-moments", "candidate": None, "note": "was ended by SIGSEGV"}, NOT_SHOWN),
+        ("died", {"stage": "growth", "candidate": None, "note": "AssertionError: sdfast (2,3): error 1e-02"}, MISSED),
         ("row", {**log.of("row")[0], "status": "WRONG"}, MISSED),
         ("row", {**log.of("row")[0], "status": "failed"}, NOT_SHOWN),
         ("row", {**log.of("row")[0], "status": "WRONG", "ours": False}, REACHED),
@@ -199,7 +200,7 @@ def test_the_page_has_tables_and_small_plots_and_names_faster_peers(log, tmp_pat
     curve = {"candidate": "sdfast", "x": (1, 2, 4), "y": (3.0, 12.0, 48.0)}
     log.add("curve", case="co-moments", axis="N", unit="s", exponent=exponent(curve["x"], curve["y"]), **curve)
     log.add("curve", case="error", axis="mean/std", unit="", exponent=None, **curve)
-    page, *plots = write_page(gather(log), tmp_path)
+    page, *plots = write_page(gather(log), tmp_path / "RESULTS.md", tmp_path / "plots")
     assert [path.name for path in plots] == ["limits.png", "growth.png", "errors.png"]
     text = page.read_text()
     assert all(0 < path.stat().st_size < 100_000 and f"](plots/{path.name})" in text for path in plots)
@@ -207,7 +208,7 @@ def test_the_page_has_tables_and_small_plots_and_names_faster_peers(log, tmp_pat
     assert "quick peer | 0.50x" in behind and "slow peer" not in behind and "read probe" not in behind
     assert "missed: pooled, float32" in text and "| 2.00 |" in text and tenth.remark not in text
     log.judge(tenth, "(2,3)", Spread((0.7, 0.71)))
-    assert tenth.remark in write_page(gather(log), tmp_path)[0].read_text()
+    assert tenth.remark in write_page(gather(log), page)[0].read_text()
 
 
 def test_the_command_measures_in_both_ways_and_ends_with_the_status(tmp_path, capsys, monkeypatch):
