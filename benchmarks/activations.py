@@ -28,7 +28,7 @@ class Guidance:
     Args:
         static: the share of the positions where the mask is 1; None for neither mask nor channel weights.
         pieces: in how many places that is, at most.
-        grid: of the mask; None for that of the features.
+        grid: of the mask, T, H, W; None for that of the features, which tokens have not.
     """
 
     static: float | None = None
@@ -46,7 +46,6 @@ class Activations:
 
     Args:
         shape: (N, C, ...), or with the channels at `channel_dim`.
-        sizes: T, H, W of the positions where the shape has them as one dimension of tokens.
         way: what of the dropout is timed.
     """
 
@@ -57,7 +56,6 @@ class Activations:
         dtype: torch.dtype = torch.float32,
         guidance: Guidance = PLAIN,
         channel_dim: int = 1,
-        sizes: tuple[int, ...] | None = None,
         way: str = IN_PLACE,
         seed: int = 0,
     ):
@@ -70,10 +68,9 @@ class Activations:
         self.mask = self.weight = None
         if guidance.static is not None:
             positions = tuple(size for d, size in enumerate(shape) if d not in (0, channel_dim % len(shape)))
-            grid = guidance.grid or sizes or positions
             host = torch.Generator().manual_seed(seed)
-            mask = blobs(shape[0], grid, guidance.static, guidance.pieces, host).to(device.torch)
-            self.mask = mask.flatten(1) if sizes is not None else mask
+            mask = blobs(shape[0], guidance.grid or positions, guidance.static, guidance.pieces, host).to(device.torch)
+            self.mask = mask.flatten(1) if len(positions) == 1 else mask
             self.weight = torch.rand(shape[channel_dim], generator=generator, device=device.torch)
 
         self._how = {"mask": self.mask, "channel_weight": self.weight, "seed": self.seed, "channel_dim": channel_dim}

@@ -10,7 +10,7 @@ from torch import Tensor
 
 import sdfast
 from benchmarks.contest import Candidate, Case, Contest, Run, contend
-from benchmarks.device import Device
+from benchmarks.device import Device, read
 from benchmarks.inputs import RIVAL_TOLERANCE, FeaturePairs, dtype_text, shape_text
 from benchmarks.plan import Plan, Stage, stages_of
 from benchmarks.rivals import AUTHORS, ON_ARRAYS, SCIPY, SCIPY_DOUBLE, formulas_of, sklearn_information
@@ -29,7 +29,7 @@ _GRADIENT = 1e-6  # of the largest: rounded to float32 at the end
 
 @dataclass(frozen=True, kw_only=True)
 class Bias(Plan):
-    """One of `channel_bias`, on `most` sets of inputs; where they settle, their features are read before."""
+    """One of `channel_bias`, on `most` sets of inputs; where it settles, all find the same of them in the caches."""
 
     kind, tensors = "co-moments", 2
 
@@ -58,7 +58,10 @@ class Bias(Plan):
         for name in ON_ARRAYS.keys() & set(self.rivals):
             formula, double, correlation = ON_ARRAYS[name]
             rivals |= pairs.as_arrays(double).rivals({name: formula}, True, pairs.truth(True, correlation))
-        ours, settle = pairs.ours(sdfast.channel_bias, self.pool, expected), pairs.read if self.settle else None
+        ours, settle = (
+            pairs.ours(sdfast.channel_bias, self.pool, expected),
+            partial(read, pairs.sets[0]) if self.settle else None,
+        )
         limits = {} if self.by_host or self.warm else run.device.floor(pairs.sets)
         name = self.key, "channel_bias", pairs.shape, dtype_text(self.dtype)
         return Case(*name, ours, rivals, limits, pairs.moved, settle, by_host=self.by_host)
@@ -70,11 +73,13 @@ PLANS = (
     Bias(label="contiguous bfloat16", dtype=BFLOAT, rivals=_COMPILED),
     Bias(label="channels-last float32", rivals=_COMPILED, layout="channels_last"),
     Bias(label="rows float32", sample=ROWS, rivals=_ALL),
+    Bias(label="rows bfloat16", sample=ROWS, dtype=BFLOAT),
     Bias(label="contiguous float16", dtype=HALF, rivals=_COMPILED),
     Bias(label="channels-last bfloat16", dtype=BFLOAT, layout="channels_last"),
     Bias(label="labelled float32", num_factors=2),
     Bias(label="pooled float32", rivals=_ALL, pool=True),
     Bias(label="pooled bfloat16", dtype=BFLOAT, pool=True),
+    Bias(label="pooled channels-last float32", layout="channels_last", pool=True),
     Bias(label="many positions float32", sample=MANY),
     Bias(label="short float32", sample=SHORT),
     Bias(label="short bfloat16", dtype=BFLOAT, sample=SHORT),

@@ -136,20 +136,16 @@ class Contest:
         checked = [row for row in log.of("check") if row["dtype"] == case.dtype and row["status"] == WRONG]
         wrong = {row["candidate"] for row in checked if row["operation"] in _PARTS[case.operation]}
         for name, fault in device.ours.items():
+            why = f"absent: {fault}" if fault else f"{WRONG} in the checks" if name in wrong else banned.get(name)
             ours = replace(case.ours, calls=[device.forced(call, name) for call in case.ours.calls])
-            if fault is not None:
-                self.notes[name] = f"absent: {fault}"
-            elif name in wrong:
-                self.notes[name] = f"{WRONG} in the checks"
-            else:
-                self._check(name, ours, banned.get(name), poisoned)
+            self._check(name, ours, why, poisoned)
             if name in self.right and LAUNCHES in self.aims:
                 self._count_launches(name)
         for name, rival in case.rivals.items():
             if name in self.aims or not self.run.quick:
                 self._check(name, rival, banned.get(name), nullcontext)
 
-    def _check(self, name: str, candidate: Candidate, banned: str | None, memory: Callable) -> None:
+    def _check(self, name: str, candidate: Candidate, why: str | None, memory: Callable) -> None:
         def error() -> float:
             if self.case.settle is not None:
                 self.case.settle()
@@ -157,7 +153,7 @@ class Contest:
                 answer = candidate.calls[0]()
             return candidate.error(answer)
 
-        found, why = (None, banned) if banned else try_it(self.run, self.case.name, name, error)
+        found, why = (None, why) if why else try_it(self.run, self.case.name, name, error)
         if found is None:
             self.notes[name] = why
         elif found <= candidate.tolerance:

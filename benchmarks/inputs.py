@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.contest import Candidate
-from benchmarks.device import Call, Device, read
+from benchmarks.device import Call, Device
 from sdfast.backends import load
 from sdfast.bench import draw_pair, largest_error
 from tests import truth
@@ -79,10 +79,6 @@ class FeaturePairs:
     def moved(self) -> int:
         """Bytes that must be read: those of one set."""
         return sum(x.nbytes for x in self.sets[0])
-
-    def read(self) -> None:
-        """Read the first set, so that all candidates find the same of it in the caches of a CPU."""
-        read(self.sets[0])
 
     def as_arrays(self, double: bool = False) -> "FeaturePairs":
         """Return the same in NumPy, in the same memory or in float64."""

@@ -2,20 +2,21 @@
 
 import copy
 import time
-from collections.abc import Callable, Iterator, Sequence
-from functools import cache
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache, partial
+from operator import attrgetter
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 import sdfast
-from benchmarks.contest import Run
+from benchmarks.contest import Candidate, Case, Contest, Run, contend
 from benchmarks.device import OURS, Device
 from benchmarks.inputs import RIVAL_TOLERANCE
 from benchmarks.plan import Stage
 from benchmarks.targets import AIMS, ITSELF
-from sdfast.bench import MIN_ROUNDS, Rounds, Spread, centred, interleave, largest_error, sample
+from sdfast.bench import MIN_ROUNDS, Rounds, centred, largest_error, sample
 from sdfast.pairs import VideoPairs, demo_videos
 from tests import truth
 from tests.support.moments import true_moments
@@ -23,6 +24,8 @@ from tests.support.moments import true_moments
 PAIRS = 8  # in one forward pass
 SHORT_RUN = 2  # batches
 ROUNDS = 15
+_SHOWN = {"bare forward passes": ("mean bare", "measure"), "(noise: bare again / bare)": ("bare again", "bare")}
+_TOLERANCE = 1e-6
 
 
 def stages(device: Device) -> Iterator[Stage]:
@@ -101,37 +104,35 @@ def _over_bare(run: Run) -> None:
     expected = by_hand(copy.deepcopy(model.module), model.layers, [batch], in_numpy)
     reports = sdfast.measure(model.module, iter([batch]), model.layers, progress=False)
     error = max(largest_error(reports[name].corr, corr) for name, corr in expected.items())
-    if not error < 1e-6:
+    if not error < _TOLERANCE:
         return run.log.judge(target, case, None, f"WRONG: error {error:.0e}")
     in_turn = InTurn(model.module, batch, MIN_ROUNDS if run.quick else ROUNDS)
     sdfast.measure(model.module, iter(in_turn), model.layers, progress=False)
     rounds = Rounds({name: tuple(seconds) for name, seconds in in_turn.seconds.items()})
     run.log.judge(target, case, rounds.ratio("measure", "mean bare").map(lambda ratio: 100 * (ratio - 1)))
-    _add_ratio(run, case, "bare forward passes", rounds.ratio("mean bare", "measure"), error)
-    _add_ratio(run, case, "(noise: bare again / bare)", rounds.ratio("bare again", "bare"))
+    for name, pair in _SHOWN.items():
+        run.log.add_row(case, name, over={OURS: rounds.ratio(*pair).to_dict()}, note=f"error of measure {error:.0e}")
 
 
-def _add_ratio(run: Run, case: str, candidate: str, ratio: Spread, error: float | None = None) -> None:
-    run.log.add_row(case, candidate, over={OURS: ratio.to_dict()}, error=error)
-
-
-@torch.no_grad()
-def _short_run(run: Run) -> None:
+def _short_run(run: Run) -> Contest:
     """Compare all that a run does, set-up included, with what else one might do."""
     model, batch = _model_and_batch()
     module, clips, batches = copy.deepcopy(model.module), torch.cat(batch[:2]), [batch] * SHORT_RUN
-    expected, case = by_hand(module, model.layers, [batch], in_numpy), f"a run of {SHORT_RUN} batches, set-up included"
-    # A batch twice has the correlations of one. Channels that never vary are NaN by hand, which is no answer.
-    answers = by_hand(module, model.layers, batches, in_torch)
-    off = max(largest_error(np.nan_to_num(answers[name].numpy()), corr) for name, corr in expected.items())
-    calls = {
-        "measure": lambda: sdfast.measure(model.module, iter(batches), model.layers, progress=False),
-        "bare": lambda: [module(clips) for _ in range(SHORT_RUN)],
-        "by hand": lambda: by_hand(module, model.layers, batches, in_torch),
-    }
-    taken = interleave(calls, seconds=run.seconds)
-    _add_ratio(run, case, "bare forward passes", taken.ratio("bare", "measure"))
-    if off <= RIVAL_TOLERANCE:
-        _add_ratio(run, case, "hooks that store features", taken.ratio("by hand", "measure"), off)
-    else:
-        run.log.add_row(case, "hooks that store features", error=off, status="WRONG", note="WRONG")
+    with torch.no_grad():
+        expected = by_hand(module, model.layers, [batch], in_numpy)  # a batch twice has the correlations of one
+
+    def error(corr_of: Callable, found: Mapping) -> float:
+        return max(largest_error(corr_of(found[name]), corr) for name, corr in expected.items())
+
+    def candidate(call: Callable, corr_of: Callable, tolerance: float) -> Candidate:
+        return Candidate([call], partial(error, corr_of), tolerance)
+
+    def measured() -> Mapping:
+        return sdfast.measure(model.module, iter(batches), model.layers, progress=False)
+
+    stored = partial(by_hand, module, model.layers, batches, in_torch)  # channels that never vary are NaN there
+    ours = candidate(measured, attrgetter("corr"), _TOLERANCE)
+    rivals = {"hooks that store features": candidate(stored, torch.nan_to_num, RIVAL_TOLERANCE)}
+    limits = {"bare forward passes": [lambda: [module(clips) for _ in batches]]}
+    name = f"measure, {SHORT_RUN} batches", "channel_bias", "set-up included", "float32"
+    return contend(Case(*name, ours, rivals, limits), run)

@@ -1,7 +1,6 @@
 """What a run ends with: its JSON, a page of tables with plots, and lines for the terminal."""
 
 import json
-import math
 import platform
 from collections.abc import Mapping
 from pathlib import Path
@@ -90,7 +89,8 @@ def terminal(kept: Mapping) -> list[str]:
 
 def write(kept: Mapping, out: Path) -> None:
     """Write the JSON and, beside it, the page without plots."""
-    text = json.dumps(_finite(kept), indent=1, allow_nan=False) + "\n"
+    finite = json.loads(json.dumps(kept), parse_constant=str)  # JSON has no numbers for infinity and NaN
+    text = json.dumps(finite, indent=1, allow_nan=False) + "\n"
     write_atomically(out, lambda part: part.write_text(text, encoding="utf-8"))
     write_page(kept, out.with_suffix(".md"))
 
@@ -124,12 +124,3 @@ def _text(kept: Mapping, plots: Mapping[str, str]) -> str:
         parts += [f"## {section.title}", section.told, *([markdown(section.table)] if section.table else ())]
         parts += [f"![{_PLOTS[name]}]({plots[name]})" for name in section.plots if name in plots]
     return "\n\n".join(parts) + "\n"
-
-
-def _finite(value):
-    """Return JSON values with infinity and NaN as text, which JSON has no numbers for."""
-    if isinstance(value, dict):
-        return {key: _finite(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_finite(each) for each in value]
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

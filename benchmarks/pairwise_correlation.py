@@ -9,7 +9,7 @@ from torch import Tensor
 
 import sdfast
 from benchmarks.contest import Candidate, Case, Contest, Run, contend
-from benchmarks.device import Device
+from benchmarks.device import Device, read
 from benchmarks.inputs import FeaturePairs, dtype_text, pairwise_truth, shape_text
 from benchmarks.plan import Stage
 from benchmarks.targets import MM
@@ -68,7 +68,10 @@ def _hold(shape: tuple[int, int], dtype: torch.dtype, run: Run) -> Contest:
     if run.device.kind == "cpu":
         rivals["NumPy corrcoef"] = candidate(pairs.as_arrays().on(numpy_corrcoef))
     ours, limits = candidate(pairs.on(sdfast.pairwise_correlation), tolerance), {MM: pairs.on(_product)}
-    moved, settle = pairs.moved + expected.size * dtype.itemsize, pairs.read if run.device.kind == "cpu" else None
+    moved, settle = (
+        pairs.moved + expected.size * dtype.itemsize,
+        partial(read, pairs.sets[0]) if run.device.kind == "cpu" else None,
+    )
     name = key, "pairwise_correlation", pairs.shape, dtype_text(dtype)
     return contend(Case(*name, ours, rivals, limits, moved, settle), run)
 

@@ -47,12 +47,13 @@ class Dropout(Plan):
 
     def case(self, run: Run) -> Case:
         """Draw the features and return what is compared on them."""
-        guidance, tokens = self.guidance, self.sample == TOKENS
+        guidance, channel_dim = self.guidance, 1
+        if self.sample == TOKENS:
+            guidance, channel_dim = replace(guidance, grid=_SIZES), -1
         if run.device.rehearses and guidance.grid is not None:
             guidance = replace(guidance, grid=(2, 2, 2))
-        channel_dim, sizes = (-1, _SIZES) if tokens else (1, None)
         shape, seed = self.shape_on(run.device), run.seed_of(self.key)
-        feats = Activations(run.device, shape, self.dtype, guidance, channel_dim, sizes, self.way, seed)
+        feats = Activations(run.device, shape, self.dtype, guidance, channel_dim, self.way, seed)
         settle = feats.refill if self.way == IN_PLACE else None
         if self.way == BOTH and run.device.kind == "cpu":
             settle = partial(read, [feats.source])  # all find the same of them in the caches

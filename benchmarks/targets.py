@@ -91,7 +91,7 @@ _SHORT_RUNS = (
 _LESS = {"less": True}
 _FAR = "co-moments, far from zero float32"
 _ERROR = (_FAR, ITSELF, "largest error of the correlation at mean/std = 1e4, float32", 1e-6, 1e-9, _LESS)
-_FLOAT = "contiguous, float32, P >= 392: of the read probe"
+_DTYPES, _LONG = ("float32", "bfloat16", "float16"), ", P >= 392: of the read probe"
 _KEPT = "dropout: bytes kept for backward an element, besides the seed"
 _OVER_BARE = "measure on TransNetV2, three blocks: over bare forward passes"
 _OVER_DROPOUT = "dropout forward + backward: over F.dropout, warm allocator"
@@ -104,10 +104,8 @@ _MOVED += ["contiguous bfloat16", "contiguous float16", "channels-last bfloat16"
 # By kind of device and name of the case, in the order in which they are printed.
 AIMS: Mapping[str, Mapping[str, Aims]] = {
     "cpu": _table(
-        ("co-moments, contiguous float32", PROBE, _FLOAT, 0.90, 1.0),
-        ("co-moments, many positions float32", PROBE, _FLOAT, 0.90, 1.0),
-        ("co-moments, contiguous bfloat16", PROBE, _FLOAT.replace("float32", "bfloat16"), 0.90, 1.0),
-        ("co-moments, contiguous float16", PROBE, _FLOAT.replace("float32", "float16"), 0.90, 1.0),
+        *((f"co-moments, contiguous {each}", PROBE, f"contiguous, {each}{_LONG}", 0.90, 1.0) for each in _DTYPES),
+        ("co-moments, many positions float32", PROBE, f"contiguous, float32{_LONG}", 0.90, 1.0),
         ("co-moments, short float32", PROBE, "contiguous, float32, P = 49: of the read probe", 0.65, 0.85),
         ("co-moments, short bfloat16", PROBE, "contiguous, bfloat16, P = 49: of the read probe", 0.55, 0.80),
         ("co-moments, channels-last float32", PROBE, "channels-last, float32: of the read probe", 0.50, 0.80),
@@ -121,10 +119,11 @@ AIMS: Mapping[str, Mapping[str, Aims]] = {
         _ERROR,
         ("co-moments, each call", TIME, "a call on (2, 4), eager, no grad", 3.0, 2.0, {"unit": " us", **_LESS}),
         ("measure", ITSELF, _OVER_BARE, 3.0, 3.0, {"unit": " %", "widest": 5.0, **_LESS}),
-        ("dropout in place, plain float32", MUL, "dropout in place: of mul_", 0.80, 1.0),
-        ("dropout in place, plain bfloat16", MUL, "dropout in place: of mul_", 0.80, 1.0),
-        ("dropout in place, rescaled float32", MUL, "dropout in place, rescaled: of mul_", 0.80, 1.0),
-        ("dropout in place, rescaled bfloat16", MUL, "dropout in place, rescaled: of mul_", 0.80, 1.0),
+        *((f"dropout in place, plain {each}", MUL, "dropout in place: of mul_", 0.80, 1.0) for each in _DTYPES[:2]),
+        *(
+            (f"dropout in place, rescaled {each}", MUL, "dropout in place, rescaled: of mul_", 0.80, 1.0)
+            for each in _DTYPES[:2]
+        ),
         ("dropout forward, rescaled float32", MUL_OUT, "dropout forward, warm allocator: of mul(out=)", 0.90, 1.0),
         ("dropout backward, rescaled float32", MUL_OUT, "dropout backward, warm allocator: of mul(out=)", 0.90, 1.0),
         ("dropout in place, dense", MUL, "guided dropout in place, dense: of mul_", 0.80, 0.95),

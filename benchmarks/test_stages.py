@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from benchmarks.contest import Contest
-from benchmarks.device import in_turn
+from benchmarks.device import OURS, in_turn
 from sdfast.bench import MIN_ROUNDS
 
 RESULTS = Path(__file__).parent / "results"
@@ -36,7 +36,8 @@ def test_stage(worker, stage, request):
     contest = worker.go(stage)
     if isinstance(contest, Contest) and contest.rounds is not None:
         benchmark, case = request.getfixturevalue("benchmark"), contest.case
+        rounds = min(MIN_ROUNDS, 1 + int(1 / contest.rounds.of(OURS).median))  # a second or so
         with torch.set_grad_enabled(case.grad):
-            benchmark.pedantic(in_turn(case.ours.calls), setup=case.settle, rounds=MIN_ROUNDS, warmup_rounds=1)
-        over = {name: contest.rounds.ratio(name, "sdfast").to_dict() for name in contest.rounds.seconds}
+            benchmark.pedantic(in_turn(case.ours.calls), setup=case.settle, rounds=rounds)
+        over = {name: contest.rounds.ratio(name, OURS).to_dict() for name in contest.rounds.seconds}
         benchmark.extra_info.update(case=case.name, errors=contest.errors, times_ours=over)

@@ -1,6 +1,7 @@
 """Wrong answers are found, peers compute the same, and what they are judged by is the truth."""
 
 import math
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -127,11 +128,12 @@ GUIDANCES = {
     "by region": Guidance(0.5, granularity="region", rescale=False),
     "finer mask": Guidance(0.5, grid=(8, 20, 20)),
 }
-TOKENS = {"shape": (2, 400, 6), "channel_dim": -1, "sizes": (4, 10, 10)}
+TOKENS = {"shape": (2, 400, 6), "channel_dim": -1, "grid": (4, 10, 10)}
 
 
-def small(guidance="half", shape=(2, 6, 4, 10, 10), **settings):
-    return Activations(CPU, shape, guidance=GUIDANCES[guidance], seed=20240924, **settings)
+def small(name, shape=(2, 6, 4, 10, 10), grid=None, **settings):
+    guidance = replace(GUIDANCES[name], grid=GUIDANCES[name].grid or grid)
+    return Activations(CPU, shape, guidance=guidance, seed=20240924, **settings)
 
 
 @pytest.mark.parametrize("way", [IN_PLACE, FORWARD, BACKWARD, BOTH])
@@ -167,7 +169,7 @@ def test_a_wrong_bit_or_a_wrong_rate_is_wrong(name):
 def test_dropout_peers_drop_what_they_should(sizes, name, monkeypatch):
     monkeypatch.setattr(Device, "compiled", lambda self, formula: formula)
     torch.manual_seed(0)
-    shape = {"shape": (8, 3200, 6), "channel_dim": -1, "sizes": sizes} if sizes else {"shape": (8, 32, 8, 20, 20)}
+    shape = {"shape": (8, 3200, 6), "channel_dim": -1, "grid": sizes} if sizes else {"shape": (8, 32, 8, 20, 20)}
     feats = small(name, way=FORWARD, **shape)
     assert feats.rate == P if name == "plain" else 0 < feats.rate < P
     names = F_DROPOUT, rivals.F_DROPOUT3D, rivals.DROPBLOCK, rivals.NAIVE, COMPILED

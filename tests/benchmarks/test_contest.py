@@ -13,7 +13,7 @@ from benchmarks.device import OURS, Device, Gpu, Rehearsal, in_turn, poisoned
 from benchmarks.logbook import Logbook
 from benchmarks.targets import AIMS, COPY, MM, ONE_PASS
 from benchmarks.worker import stages_on
-from sdfast.bench import MIN_ROUNDS, Rounds, Spread, interleave, timing
+from sdfast.bench import MIN_ROUNDS, Spread, timing
 
 CPU = {key: next(iter(aims.values())) for key, aims in AIMS["cpu"].items()}
 POOLED, CALL, MEASURE, KEPT = (
@@ -69,16 +69,6 @@ def hold(run, key="co-moments, pooled float32", **settings):
 
 def verdicts(run):
     return {(each["target"].split(": ")[1], each["candidate"]): each["verdict"] for each in run.log.of("judged")}
-
-
-def test_candidates_are_timed_in_turn_and_ratios_taken_round_by_round():
-    calls = []
-    candidates = {name: partial(calls.append, name) for name in "AB"}
-    interleave(candidates, settle=lambda: calls.append("settle"))
-    turns = [name for name, _ in itertools.groupby(calls[calls.index("settle") :])]
-    assert turns == ["settle", "A", "settle", "B"] * MIN_ROUNDS
-    ratio = Rounds({"slow": (2.0, 30.0, 400.0), "fast": (1.0, 10.0, 100.0)}).ratio("slow", "fast")
-    assert ratio.values == (2.0, 3.0, 4.0) and ratio.median == 3.0
 
 
 @pytest.mark.parametrize(
