@@ -16,10 +16,10 @@ from torch import Tensor
 import sdfast
 from benchmarks.contest import WRONG, Run, try_it
 from benchmarks.device import Device, poisoned
-from benchmarks.inputs import dtype_text, pairwise_truth
+from benchmarks.inputs import pairwise_truth
 from benchmarks.plan import Stage
 from benchmarks.targets import AIMS, ITSELF, Target
-from sdfast.bench import Spread, draw_pair, largest_error
+from sdfast.bench import Spread, draw_pair, dtype_text, largest_error
 from sdfast.ops import GRANULARITIES, comoments
 from tests import truth
 from tests.support.dropout import grid_mask, true_dropout

@@ -1,5 +1,6 @@
 """channel_bias: layouts, dtypes, pooled, labelled, layers of real networks, and sizes from one call to gigabytes."""
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -11,12 +12,12 @@ from torch import Tensor
 import sdfast
 from benchmarks.contest import Candidate, Case, Contest, Run, contend
 from benchmarks.device import Device, read
-from benchmarks.inputs import RIVAL_TOLERANCE, FeaturePairs, dtype_text, shape_text
+from benchmarks.inputs import RIVAL_TOLERANCE, FeaturePairs
 from benchmarks.plan import Plan, Stage, stages_of
 from benchmarks.rivals import AUTHORS, ON_ARRAYS, SCIPY, SCIPY_DOUBLE, formulas_of, sklearn_information
 from benchmarks.targets import CENTRED, EAGER, ONE_PASS, TORCHMETRICS
 from sdfast.backends import load
-from sdfast.bench import centred, largest_error
+from sdfast.bench import centred, dtype_text, largest_error, shape_text
 
 FEATS, SHORT, MANY, ROWS = (256, 8, 7, 7), (512, 7, 7), (128, 16, 14, 14), (512,)  # of a sample, channels first
 FLOAT, BFLOAT, HALF, DOUBLE = torch.float32, torch.bfloat16, torch.float16, torch.float64
@@ -58,13 +59,10 @@ class Bias(Plan):
         for name in ON_ARRAYS.keys() & set(self.rivals):
             formula, double, correlation = ON_ARRAYS[name]
             rivals |= pairs.as_arrays(double).rivals({name: formula}, True, pairs.truth(True, correlation))
-        ours, settle = (
-            pairs.ours(sdfast.channel_bias, self.pool, expected),
-            partial(read, pairs.sets[0]) if self.settle else None,
-        )
-        limits = {} if self.by_host or self.warm else run.device.floor(pairs.sets)
-        name = self.key, "channel_bias", pairs.shape, dtype_text(self.dtype)
-        return Case(*name, ours, rivals, limits, pairs.moved, settle, by_host=self.by_host)
+        ours, limits = pairs.ours(sdfast.channel_bias, self.pool, expected), run.device.floor(pairs.sets)
+        limits, settle = {} if self.by_host or self.warm else limits, partial(read, pairs.sets[0])
+        how = {"settle": settle if self.settle else None, "by_host": self.by_host}
+        return Case(*pairs.names(self.key), ours, rivals, limits, pairs.moved, **how)
 
 
 # On every device; what has a target on none is only shown.
@@ -138,9 +136,8 @@ def _with_gradients(plan: Bias, pairs: FeaturePairs) -> Case:
     corr = (da * db).sum(dims) / ((da * da).sum(dims) * (db * db).sum(dims)).sqrt()
     expected = torch.autograd.grad(corr.sum(), (a, b))
     scale = float(max(g.abs().max() for g in expected))
-    for pair in pairs.sets:
-        for x in pair:
-            x.requires_grad_()
+    for x in itertools.chain(*pairs.sets):
+        x.requires_grad_()
 
     def candidate(corr: Callable[[Tensor, Tensor], Tensor], tolerance: float) -> Candidate:
         calls = pairs.on(lambda a, b: torch.autograd.grad(corr(a, b).sum(), (a, b)))
@@ -152,7 +149,7 @@ def _with_gradients(plan: Bias, pairs: FeaturePairs) -> Case:
     ours = candidate(lambda a, b: sdfast.channel_bias(a, b, pool=False).corr, _GRADIENT)
     rivals = {EAGER: candidate(lambda a, b: centred(a, b, 1, False)[1], RIVAL_TOLERANCE)}
     moved = 3 * pairs.moved  # read, read again, and gradients written
-    return Case(plan.key, "channel_bias", pairs.shape, dtype_text(plan.dtype), ours, rivals, moved=moved, grad=True)
+    return Case(*pairs.names(plan.key), ours, rivals, moved=moved, grad=True)
 
 
 def _information(run: Run) -> Contest:
@@ -162,7 +159,7 @@ def _information(run: Run) -> Contest:
     ours = Candidate(pairs.on(sdfast.channel_bias), lambda answer: largest_error(answer.mi, expected), 0.1)
     theirs = pairs.as_arrays().on(sklearn_information)  # shown, whatever it estimates
     rivals = {"scikit-learn": Candidate(theirs, lambda nats: largest_error(nats, expected), 10.0)}
-    return contend(Case("nats, normal samples", "channel_bias", pairs.shape, "float32", ours, rivals), run)
+    return contend(Case(*pairs.names("nats, normal samples"), ours, rivals), run)
 
 
 def _settings(dtype: torch.dtype, run: Run) -> Contest:
@@ -174,8 +171,7 @@ def _settings(dtype: torch.dtype, run: Run) -> Contest:
         call = partial(_with, cpu.set_isa, name, cpu.isa)
         rivals[f"instruction set {name}"] = pairs.ours(call, False, expected)
     ours, limits = pairs.ours(sdfast.channel_bias, False, expected), run.device.floor(pairs.sets)
-    key = f"settings, {dtype_text(dtype)}"
-    return contend(Case(key, "channel_bias", pairs.shape, dtype_text(dtype), ours, rivals, limits, pairs.moved), run)
+    return contend(Case(*pairs.names(f"settings, {dtype_text(dtype)}"), ours, rivals, limits, pairs.moved), run)
 
 
 def _with(change: Callable, value: object, now: Callable, *args, **settings):

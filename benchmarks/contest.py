@@ -26,7 +26,7 @@ _PARTS = {  # the checks that speak for an operation
 
 @dataclass(frozen=True)
 class Run:
-    """What a stage has of its run: `seconds` are those of all rounds of a contest."""
+    """What a stage has of its run; `seconds` are for all rounds of a contest."""
 
     device: Device
     log: Logbook
@@ -175,7 +175,7 @@ class Contest:
         for name, each in {**case.limits, **self.right}.items():
             log.add("trying", stage=case.name, candidate=name if name in self.right else None)
             runs[name], calls[name] = in_turn(each), 1
-            if device.replays and not case.by_host and not case.grad and case.moved < REPLAYED:
+            if device.kind == "cuda" and not case.by_host and not case.grad and case.moved < REPLAYED:
                 try:
                     runs[name], calls[name] = device.replay(each), len(each)
                 except RuntimeError as error:
@@ -185,26 +185,24 @@ class Contest:
         if device.rehearses:
             return run_all(list(runs.values()))
         clock = device.host_clock if case.by_host else device.clock
-        rounds = interleave(runs, settle=case.settle, clock=clock, seconds=self.run.seconds)
+        taken = interleave(runs, settle=case.settle, clock=clock, seconds=self.run.seconds).seconds
         device.synchronize()
-        taken = {name: tuple(s / calls[name] for s in seconds) for name, seconds in rounds.seconds.items()}
-        self.rounds = Rounds(taken)
+        self.rounds = Rounds({name: tuple(s / calls[name] for s in seconds) for name, seconds in taken.items()})
 
     def write(self) -> None:
         """Write a row a candidate; in a rehearsal none has a figure."""
         case, timed = self.case, self.rounds.seconds if self.rounds is not None else {}
         ours = [name for name in self.run.device.ours if name in timed]
         for name in dict.fromkeys([*timed, *case.limits, *self.run.device.ours, *self.errors, *self.notes]):
-            spread = self.rounds.of(name) if name in timed else None
-            over = {own: self.rounds.ratio(name, own) for own in ours if own != name and spread is not None}
+            seconds = self.rounds.of(name).to_dict() if name in timed else None
+            over = {own: self.rounds.ratio(name, own).to_dict() for own in ours if own != name and seconds}
             note = self.notes.get(name, "")
-            status = "timed" if spread is not None else "failed" if note else "rehearsed"
+            status = "timed" if seconds else "failed" if note else "rehearsed"
             status = next((word for word in ("absent", WRONG) if note.startswith(word)), status)
             what = {"operation": case.operation, "shape": case.shape, "dtype": case.dtype, "bytes": case.moved}
             what |= {"ours": name in self.run.device.ours, "status": status, "note": note}
             what |= {"error": self.errors.get(name), "launches": self.launched.get(name)}
-            what |= {"over": {own: ratio.to_dict() for own, ratio in over.items()}}
-            self.run.log.add_row(case.name, name, seconds=spread and spread.to_dict(), **what)
+            self.run.log.add_row(case.name, name, seconds=seconds, over=over, **what)
 
     def judge(self) -> None:
         """Note how each of ours meets the targets; what was neither measured nor wrong was not run."""
@@ -219,11 +217,10 @@ class Contest:
     def _figure(self, name: str, beside: str, target: Target) -> Spread | None:
         if beside == LAUNCHES:
             return Spread((float(len(self.launched[name])),)) if name in self.launched else None
-        if self.rounds is None or name not in self.rounds.seconds:
-            return None
-        if beside == TIME:
+        timed = self.rounds.seconds if self.rounds is not None else {}
+        if beside == TIME and name in timed:
             return self.rounds.of(name).map(lambda seconds: seconds * 1e6)
-        if beside not in self.rounds.seconds:
+        if not {name, beside} <= timed.keys():
             return None
         # Our time over theirs where less is wanted.
         return self.rounds.ratio(*((name, beside) if target.less else (beside, name)))

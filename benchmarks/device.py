@@ -36,7 +36,6 @@ class Device:
 
     kind = "cpu"  # whose cases and targets
     rehearses = False
-    replays = False  # small calls as graphs
     large = 205_520_896  # bytes of features that no cache holds: 256 of (256, 8, 7, 7) twice
     seconds = 3.0, 0.4  # of all rounds of a contest, and in a quick run
     memory = 1 << 34  # bytes that may be taken
@@ -92,12 +91,8 @@ class Device:
         """Compile a formula for the one shape that it will see; in a rehearsal torch only traces it."""
         return torch.compile(formula, fullgraph=True, dynamic=False, backend="eager" if self.rehearses else "inductor")
 
-    def readings(self) -> dict[str, str]:
-        """Return the state of the device as it is now; nothing is set."""
-        return {}
-
     def describe(self) -> dict[str, str]:
-        """Return what decides the figures, and how busy the machine is."""
+        """Return what decides the figures, and how busy the machine is now; nothing is set."""
         return {
             "cpu": _processor(),
             "cores": str(os.cpu_count()),
@@ -116,7 +111,7 @@ class Device:
 class Rehearsal(Device):
     """The CPU, at sizes of a few kilobytes and in Triton's interpreter; nothing is timed or judged."""
 
-    kind, rehearses, replays, memory = "cuda", True, True, 1 << 30
+    kind, rehearses, memory = "cuda", True, 1 << 30
 
     @cached_property
     def ours(self) -> dict[str, str | None]:
@@ -205,7 +200,9 @@ class Gpu(Rehearsal):
         return [name for name in names if name not in _OF_THE_PROFILER]
 
     def describe(self) -> dict[str, str]:
-        card = self._properties
+        card, index = self._properties, self.torch.index or 0
+        query = f"--query-gpu={','.join(_REPORTED)}", "--format=csv,noheader", f"--id={index}"
+        driver, *rest = (_told("nvidia-smi", *query) or "unknown: nvidia-smi does not answer").split(",")
         return {
             "card": card.name,
             "capability": f"{card.major}.{card.minor}",
@@ -213,14 +210,10 @@ class Gpu(Rehearsal):
             "memory": f"{card.total_memory / 1e9:.0f} GB",
             "L2 cache": f"{self.l2 / 1e6:.0f} MB",
             "cuda": str(torch.version.cuda or torch.version.hip),
-            **self.readings(),
+            "driver": driver,
+            **dict(zip(_REPORTED[1:], map(str.strip, rest), strict=False)),
             **super().describe(),
         }
-
-    def readings(self) -> dict[str, str]:
-        query = f"--query-gpu={','.join(_REPORTED)}", "--format=csv,noheader", f"--id={self.torch.index or 0}"
-        driver, *rest = (_told("nvidia-smi", *query) or "unknown: nvidia-smi does not answer").split(",")
-        return {"driver": driver, **dict(zip(_REPORTED[1:], map(str.strip, rest), strict=False))}
 
 
 def open_device(name: str, rehearse: bool) -> Device:

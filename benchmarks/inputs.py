@@ -11,23 +11,13 @@ from torch import Tensor
 from benchmarks.contest import Candidate
 from benchmarks.device import Call, Device
 from sdfast.backends import load
-from sdfast.bench import draw_pair, largest_error
+from sdfast.bench import draw_pair, dtype_text, largest_error, shape_text
 from tests import truth
 from tests.support.moments import true_moments
 from tests.support.tolerances import CORRELATION
 
 RIVAL_TOLERANCE = 1e-3  # of the correlation, absolute: rivals sum in float32
 _CHUNK = 1 << 22  # elements that are float64 at a time
-
-
-def shape_text(shape: tuple[int, ...]) -> str:
-    """Return a shape without spaces, for tables."""
-    return str(tuple(shape)).replace(", ", ",")
-
-
-def dtype_text(dtype: torch.dtype) -> str:
-    """Return torch.float32 as float32."""
-    return str(dtype).removeprefix("torch.")
 
 
 def pairwise_truth(feats_a: Tensor, feats_b: Tensor) -> np.ndarray:
@@ -75,6 +65,10 @@ class FeaturePairs:
     def shape(self) -> str:
         return shape_text(self.sets[0][0].shape)
 
+    def names(self, key: str, operation: str = "channel_bias") -> tuple[str, str, str, str]:
+        """Return what a case on them is called: key, operation, shape and dtype."""
+        return key, operation, self.shape, dtype_text(self.sets[0][0].dtype)
+
     @property
     def moved(self) -> int:
         """Bytes that must be read: those of one set."""
@@ -82,9 +76,8 @@ class FeaturePairs:
 
     def as_arrays(self, double: bool = False) -> "FeaturePairs":
         """Return the same in NumPy, in the same memory or in float64."""
-        return FeaturePairs(
-            [tuple((x.double() if double else x).numpy() for x in s) for s in self.sets], self.channel_dim
-        )
+        arrays = [tuple((x.double() if double else x).numpy() for x in pair) for pair in self.sets]
+        return FeaturePairs(arrays, self.channel_dim)
 
     def on(self, run: Callable[[Tensor, Tensor], object], *further: object) -> list[Call]:
         """Return a call on each set."""

@@ -13,11 +13,11 @@ _LARGE = 1_000_000_000  # bytes moved; less may be copied within a cache
 
 def gather(log: Logbook) -> dict:
     """Return all that is kept of a run, as JSON values, whether or not it has come to its end."""
-    judged, (settings,) = log.of("judged"), log.of("settings")
+    judged, (settings,), machines = log.of("judged"), log.of("settings"), log.of("machine") or [{}]
     kept = {
         **settings,
-        "machine": (log.of("machine") or [{}])[0],
-        "readings_after": (log.of("readings") or [{}])[-1],
+        "machine": machines[0],
+        "machine_after": machines[-1],
         "builds": log.of("build"),
         "backends": log.of("backend"),
         "checks": log.of("check"),
@@ -96,8 +96,8 @@ def _line(figure: Mapping) -> str:
 
 def faults(kept: Mapping) -> list[str]:
     """Return a line for each thing that is missing."""
-    lines = [f"build {each['name']}: {each['fault']}" for each in kept["builds"] if each["fault"]]
-    lines += [f"backend {each['name']}: {each['fault']}" for each in kept["backends"] if each["fault"]]
+    both = [("build", each) for each in kept["builds"]] + [("backend", each) for each in kept["backends"]]
+    lines = [f"{what} {each['name']}: {each['fault']}" for what, each in both if each["fault"]]
     lines += [f"left out: {each['stage']}: {each['note']}" for each in kept["left_out"]]
     died = ((" ".join(filter(None, (each.get("stage"), each.get("candidate")))), each) for each in kept["died"])
     return lines + [f"died: {name}: {each['note']}" for name, each in died]
@@ -114,13 +114,11 @@ def judged_table(kept: Mapping) -> Rows:
         found = [each for each in [*kept["judged"], *kept["judged_beside"]] if each["target"] == target.label]
         for each in found:
             values, verdict = each["measured"], each["verdict"] if each["selected"] else f"({each['verdict']})"
-            if values is None:
-                rows.append((target.label, each["shape"], *wanted, each["note"], "", "", "", verdict))
-                continue
-            ends = ("quartile_1", "quartile_3"), ("min", "max")
-            spread = [" to ".join(target.show(values[end]) for end in pair) for pair in ends]
-            spread = spread if values["rounds"] > 1 else ["", ""]
-            figures = target.show(values["median"]), *spread, str(values["rounds"])
+            figures = each["note"], "", "", ""
+            if values is not None:
+                ends = (("quartile_1", "quartile_3"), ("min", "max")) if values["rounds"] > 1 else ((), ())
+                spread = [" to ".join(target.show(values[end]) for end in pair) for pair in ends]
+                figures = target.show(values["median"]), *spread, str(values["rounds"])
             rows.append((target.label, each["shape"], *wanted, *figures, verdict))
         if not any(each["selected"] for each in found):
             rows.append((target.label, "", *wanted, "", "", "", "", "not run"))
@@ -133,18 +131,16 @@ def row_table(kept: Mapping) -> Rows:
         ("case", "candidate", "time", "GB/s", "its time / ours", "min to max", "rounds", "error", "launches", "")
     ]
     for row in kept["rows"]:
-        over, timed, error = row["over"], row["seconds"] or {}, row["error"]
-        figures = ("", "", "")
+        over, timed, figures = row["over"], row["seconds"] or {}, ("", "", "")
         if over:
-            several = len(over) > 1 or any(name != "sdfast" for name in over)
-            medians = [f"{ratio['median']:.2f}x{f' {name}' * several}" for name, ratio in over.items()]
+            medians = [f"{each['median']:.2f}x{f' {name}' * (name != 'sdfast')}" for name, each in over.items()]
             first = next(iter(over.values()))
             figures = ", ".join(medians), f"{first['min']:.2f} to {first['max']:.2f}", str(first["rounds"])
         time = f"{timed['median'] * 1e3:.3f} ms" if timed else ""
         speed = f"{row['bytes'] / timed['median'] / 1e9:.0f}" if timed and row["bytes"] else ""
         launches = "" if row["launches"] is None else str(len(row["launches"]))
         note = row["note"] or (row["status"] if row["status"] != "timed" else "")
-        rows.append((row["case"], row["candidate"], time, speed, *figures, error_text(error), launches, note))
+        rows.append((row["case"], row["candidate"], time, speed, *figures, error_text(row["error"]), launches, note))
     return rows
 
 

@@ -10,10 +10,10 @@ from torch import Tensor
 import sdfast
 from benchmarks.contest import Candidate, Case, Contest, Run, contend
 from benchmarks.device import Device, read
-from benchmarks.inputs import FeaturePairs, dtype_text, pairwise_truth, shape_text
+from benchmarks.inputs import FeaturePairs, pairwise_truth
 from benchmarks.plan import Stage
 from benchmarks.targets import MM
-from sdfast.bench import largest_error
+from sdfast.bench import centred_product, dtype_text, largest_error, shape_text
 from tests.support.tolerances import PRODUCT
 
 _SHAPES = {
@@ -33,12 +33,6 @@ def stages(device: Device) -> Iterator[Stage]:
         shape = _TINY if device.rehearses else shape
         name = f"pairwise correlation, {dtype_text(dtype)} {shape_text(shape)}"
         yield Stage(name, partial(_hold, shape, dtype), quick=device.kind == "cpu" and number < 2)
-
-
-def centred(feats_a: Tensor, feats_b: Tensor) -> Tensor:
-    """Centre and scale both, then multiply: the natural way to write it in torch."""
-    a, b = (x - x.mean(0) for x in (feats_a, feats_b))
-    return (a / a.norm(dim=0)).T @ (b / b.norm(dim=0))
 
 
 def corrcoef(feats_a: Tensor, feats_b: Tensor) -> Tensor:
@@ -62,18 +56,15 @@ def _hold(shape: tuple[int, int], dtype: torch.dtype, run: Run) -> Contest:
 
     rivals = {
         "torch.corrcoef": candidate(pairs.on(corrcoef)),
-        "eager": candidate(pairs.on(centred)),
-        "compiled": candidate(pairs.on(run.device.compiled(centred))),
+        "eager": candidate(pairs.on(centred_product)),
+        "compiled": candidate(pairs.on(run.device.compiled(centred_product))),
     }
     if run.device.kind == "cpu":
         rivals["NumPy corrcoef"] = candidate(pairs.as_arrays().on(numpy_corrcoef))
     ours, limits = candidate(pairs.on(sdfast.pairwise_correlation), tolerance), {MM: pairs.on(_product)}
-    moved, settle = (
-        pairs.moved + expected.size * dtype.itemsize,
-        partial(read, pairs.sets[0]) if run.device.kind == "cpu" else None,
-    )
-    name = key, "pairwise_correlation", pairs.shape, dtype_text(dtype)
-    return contend(Case(*name, ours, rivals, limits, moved, settle), run)
+    moved, settle = pairs.moved + expected.size * dtype.itemsize, partial(read, pairs.sets[0])
+    settle = settle if run.device.kind == "cpu" else None  # all find the same of them in the caches
+    return contend(Case(*pairs.names(key, "pairwise_correlation"), ours, rivals, limits, moved, settle), run)
 
 
 def _product(feats_a: Tensor, feats_b: Tensor) -> Tensor:

@@ -8,20 +8,18 @@ import torch
 
 from benchmarks.contest import Contest, Run, contend
 from benchmarks.device import Device
-from benchmarks.inputs import shape_text
 from benchmarks.targets import AIMS
+from sdfast.bench import shape_text
 
 
 @dataclass(frozen=True)
 class Stage:
-    """Something to measure, begun and ended as one.
+    """Something to measure, begun and ended as one, on features of `size` bytes; `hold` writes what it finds.
 
     Args:
-        hold: measures it and writes what it finds; a contest is returned, too.
         quick: it has a target or must be right, and is part of a quick run.
         warm: in a process that keeps freed memory. By default glibc gives large temporaries back and gets them anew,
             so that every call that makes a tensor pays for page faults.
-        size: bytes of its features.
     """
 
     name: str
@@ -36,10 +34,8 @@ class Plan:
     """What is compared on features of one shape and dtype: `case(run)` draws them.
 
     Args:
-        label: what it is called, behind its kind.
         sample: the shape of a sample; there are as many as make up `size` bytes, or what no cache holds.
         shape: instead, one of its own.
-        rivals: who is beside ours, by name.
     """
 
     kind: ClassVar[str]

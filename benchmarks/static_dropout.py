@@ -11,11 +11,10 @@ from torch.autograd.graph import saved_tensors_hooks
 from benchmarks.activations import BACKWARD, BOTH, FORWARD, IN_PLACE, PLAIN, Activations, Guidance
 from benchmarks.contest import Case, Run
 from benchmarks.device import Call, Device, read
-from benchmarks.inputs import dtype_text, shape_text
 from benchmarks.plan import Plan, Stage, stages_of
 from benchmarks.rivals import COMPILED_F_DROPOUT, DROPBLOCK, F_DROPOUT3D, NAIVE, dropout_rivals
 from benchmarks.targets import AIMS, COMPILED, COPY, F_DROPOUT, ITSELF, MUL, MUL_OUT
-from sdfast.bench import Spread
+from sdfast.bench import Spread, dtype_text, shape_text
 
 _FACTOR = 1.25  # any number; torch does not look at it
 _MOVES = {IN_PLACE: 2, FORWARD: 2, BACKWARD: 2, BOTH: 4}  # each read and each write of all features

@@ -90,7 +90,7 @@ class Worker:
                 return LOST
             except Exception:
                 traceback.print_exc()  # it is in the logbook, and the others go on
-        self.log.add("readings", **self.run.device.readings())
+        self.log.add("machine", **self.run.device.describe())
         return 0
 
 
