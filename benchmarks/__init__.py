@@ -2,8 +2,5 @@
 
 One file an operation, one harness for CPU and GPU. A stage draws features and holds a contest: each answer is checked,
 then those that are right are timed in turn, and each ratio is taken within one round. A process of its own measures and
-writes down at once what it finds; the command watches it, goes on behind what takes it down, and ends with tables and
-with whether every reach is met. `--device cuda` measures a GPU, `--rehearse` does so without one and judges nothing,
-`--quick` takes fewer rounds of what has a target, `--page` writes RESULTS.md, `--compare REV` times this tree against
-another revision.
+writes down at once what it finds; the command watches it, goes on behind what takes it down, and ends with tables.
 """

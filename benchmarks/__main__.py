@@ -63,9 +63,10 @@ def main(argv: list[str] | None = None) -> int:
     kept = gather(log)
     write(kept, out)
     print(*terminal(kept), f"kept in {out}", sep="\n")
-    which = "" if kind == "cpu" else f"-{kind}"
-    for path in write_page(kept, FOLDER / f"RESULTS{which}.md", FOLDER / f"plots{which}") if args.page else ():
-        print(f"wrote {path}")
+    if args.page:
+        which = "" if kind == "cpu" else f"-{kind}"
+        written = write_page(kept, FOLDER / f"RESULTS{which}.md", FOLDER / f"plots{which}")
+        print(*(f"wrote {path}" for path in written), sep="\n")
     return kept["status"]
 
 

@@ -72,7 +72,6 @@ class Activations:
             mask = blobs(shape[0], guidance.grid or positions, guidance.static, guidance.pieces, host).to(device.torch)
             self.mask = mask.flatten(1) if len(positions) == 1 else mask
             self.weight = torch.rand(shape[channel_dim], generator=generator, device=device.torch)
-
         self._how = {"mask": self.mask, "channel_weight": self.weight, "seed": self.seed, "channel_dim": channel_dim}
         self._how |= {"granularity": guidance.granularity, "rescale": guidance.rescale}
 

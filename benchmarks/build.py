@@ -51,14 +51,10 @@ def install(source: Path, site: Path, limit: float | None = None, **settings: st
     how = [f"--config-settings={name}={value}" for name, value in defined.items()]
     cuda = os.environ.get("CUDA_HOME", "/usr/local/cuda")
     paths = [str(Path(sys.executable).parent), os.environ.get("PATH", ""), f"{cuda}/bin"]
-    process = subprocess.Popen(
-        [*pip, "--no-build-isolation", *how, "--target", str(site), str(source)],
-        env={**os.environ, "PATH": os.pathsep.join(paths)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
+    command = [*pip, "--no-build-isolation", *how, "--target", str(site), str(source)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    environment = {**os.environ, "PATH": os.pathsep.join(paths)}
+    process = subprocess.Popen(command, env=environment, start_new_session=True, **pipes)
     try:
         told, _ = process.communicate(timeout=limit)
     except subprocess.TimeoutExpired:

@@ -33,7 +33,6 @@ class Bias(Plan):
     """One of `channel_bias`, on `most` sets of inputs; where it settles, all find the same of them in the caches."""
 
     kind, tensors = "co-moments", 2
-
     sample: tuple[int, ...] = FEATS
     layout: str = "contiguous"
     channel_dim: int = 1
@@ -56,7 +55,7 @@ class Bias(Plan):
             return _with_gradients(self, pairs)
         expected = pairs.truth(self.pool)
         rivals = pairs.rivals(formulas_of(self.rivals, run.device), self.pool, expected)
-        for name in ON_ARRAYS.keys() & set(self.rivals):
+        for name in filter(ON_ARRAYS.__contains__, self.rivals):
             formula, double, correlation = ON_ARRAYS[name]
             rivals |= pairs.as_arrays(double).rivals({name: formula}, True, pairs.truth(True, correlation))
         ours, limits = pairs.ours(sdfast.channel_bias, self.pool, expected), run.device.floor(pairs.sets)

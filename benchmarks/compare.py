@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from subprocess import PIPE
 
 import torch
 
@@ -33,14 +34,9 @@ class Tree:
         # Without site-packages' hooks (-S): an editable install would come before any path.
         paths = [site, Path(torch.__file__).parents[1], sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(map(str, paths)))}
-        script = Path(__file__).with_name("compare_worker.py")
-        self._process = subprocess.Popen(
-            [sys.executable, "-S", str(script), str(ROOT / "sdfast" / "bench"), str(site)],
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        script, pipes = Path(__file__).with_name("compare_worker.py"), dict.fromkeys(("stdin", "stdout"), PIPE)
+        command = [sys.executable, "-S", str(script), str(ROOT / "sdfast" / "bench"), str(site)]
+        self._process = subprocess.Popen(command, env=environment, text=True, **pipes)
 
     def ask(self, **question) -> dict:
         """Return the answer to a question; see `compare_worker` for both."""

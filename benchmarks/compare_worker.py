@@ -47,9 +47,8 @@ def use_bench_of(folder: Path) -> None:
     """Have `sdfast.bench` come from a folder, whatever the tree itself has by that name."""
     import sdfast
 
-    spec = importlib.util.spec_from_file_location(
-        "sdfast.bench", folder / "__init__.py", submodule_search_locations=[str(folder)]
-    )
+    inside = {"submodule_search_locations": [str(folder)]}
+    spec = importlib.util.spec_from_file_location("sdfast.bench", folder / "__init__.py", **inside)
     sys.modules["sdfast.bench"] = sdfast.bench = module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
 

@@ -17,11 +17,7 @@ from sdfast.bench import Rounds, Spread, interleave
 
 WRONG = "WRONG"
 REPLAYED = 500_000_000  # bytes moved; below it a launch takes time beside the kernel, and graphs are replayed
-_PARTS = {  # the checks that speak for an operation
-    "channel_bias": ("comoments", "channel_bias"),
-    "static_dropout": ("static_dropout",),
-    "pairwise_correlation": ("comoments", "pairwise_correlation"),
-}
+_OF_COMOMENTS = "channel_bias", "pairwise_correlation"  # what is composed of them
 
 
 @dataclass(frozen=True)
@@ -134,13 +130,18 @@ class Contest:
         case, device, log = self.case, self.run.device, self.run.log
         banned = log.banned(case.name)
         checked = [row for row in log.of("check") if row["dtype"] == case.dtype and row["status"] == WRONG]
-        wrong = {row["candidate"] for row in checked if row["operation"] in _PARTS[case.operation]}
+        parts = case.operation, "comoments" if case.operation in _OF_COMOMENTS else ""
+        wrong = {row["candidate"] for row in checked if row["operation"] in parts}
         for name, fault in device.ours.items():
             why = f"absent: {fault}" if fault else f"{WRONG} in the checks" if name in wrong else banned.get(name)
             ours = replace(case.ours, calls=[device.forced(call, name) for call in case.ours.calls])
             self._check(name, ours, why, poisoned)
-            if name in self.right and LAUNCHES in self.aims:
-                self._count_launches(name)
+            if name in self.right and LAUNCHES in self.aims and not device.rehearses:
+                found, why = try_it(self.run, case.name, name, partial(device.launches, self.right[name][0]))
+                if found:
+                    self.launched[name] = found
+                else:
+                    self.notes[name] = f"launches not counted: {why or 'the profiler has seen none'}"
         for name, rival in case.rivals.items():
             if name in self.aims or not self.run.quick:
                 self._check(name, rival, banned.get(name), nullcontext)
@@ -161,13 +162,6 @@ class Contest:
         else:  # NaN, too
             self.errors[name] = found
             self.notes[name] = f"{WRONG}: error {found:.0e}, at most {candidate.tolerance:.0e}"
-
-    def _count_launches(self, name: str) -> None:
-        found, why = try_it(self.run, self.case.name, name, partial(self.run.device.launches, self.right[name][0]))
-        if found:
-            self.launched[name] = found
-        elif not self.run.device.rehearses:
-            self.notes[name] = f"launches not counted: {why or 'the profiler has seen none'}"
 
     def time(self) -> None:
         """Time everyone who is right, and the limits; in a rehearsal only call them."""

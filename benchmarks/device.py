@@ -80,13 +80,6 @@ class Device:
         """Return the seconds of each of some calls in a row as the host sees them, launches and waiting included."""
         return sample(run, calls, self.synchronize)
 
-    def replay(self, calls: Sequence[Call]) -> Call:
-        """Return what makes all the calls at once."""
-        return partial(run_all, calls)
-
-    def launches(self, run: Call) -> list[str] | None:
-        """Return the names of all that a call has the device do, None where it launches nothing."""
-
     def compiled(self, formula: Callable) -> Callable:
         """Compile a formula for the one shape that it will see; in a rehearsal torch only traces it."""
         return torch.compile(formula, fullgraph=True, dynamic=False, backend="eager" if self.rehearses else "inductor")
@@ -125,6 +118,10 @@ class Rehearsal(Device):
         """Return what moves as many bytes as reading takes: one of the tensors is read, another is written."""
         scratch = torch.empty_like(sets[0][0])
         return {COPY: [partial(scratch.copy_, tensors[0]) for tensors in sets]}
+
+    def replay(self, calls: Sequence[Call]) -> Call:
+        """Return what makes all the calls at once."""
+        return partial(run_all, calls)
 
 
 class Gpu(Rehearsal):
@@ -188,6 +185,7 @@ class Gpu(Rehearsal):
         return graph.replay
 
     def launches(self, run: Call) -> list[str]:
+        """Return the names of all that a call has the device do."""
         from torch.autograd import DeviceType
         from torch.profiler import ProfilerActivity, profile
 
@@ -271,8 +269,8 @@ def _fault(backend: str) -> str | None:
 def _processor() -> str:
     listing = Path("/proc/cpuinfo")
     lines = listing.read_text(encoding="utf-8").splitlines() if listing.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return (names or [platform.processor() or platform.machine()])[0]
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
 
 
 def _told(*command: str) -> str | None:

@@ -6,20 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.outcome import (
-    Rows,
-    behind_table,
-    check_table,
-    columns,
-    curve_table,
-    faults,
-    judged_table,
-    machine_line,
-    markdown,
-    row_table,
-    sort_figures,
-    summary,
-)
+from benchmarks import outcome
 from benchmarks.targets import targets_of
 from sdfast.foundation import write_atomically
 
@@ -56,7 +43,7 @@ class Section(NamedTuple):
 
     title: str
     told: str
-    table: Rows = ()
+    table: outcome.Rows = ()
     plots: tuple[str, ...] = ()
 
 
@@ -64,17 +51,18 @@ def sections(kept: Mapping) -> list[Section]:
     """Return what there is to tell, the most important first; a table of nothing but a header is left out."""
     found = []
     if not kept["rehearsal"]:
-        missed = {figure["target"] for figure in sort_figures(kept)["missed"]}
+        missed = {figure["target"] for figure in outcome.sort_figures(kept)["missed"]}
         known = (target for target in targets_of(kept["kind"]) if target.remark and target.label in missed)
-        told = ["\n".join(f"- {line}" for line in summary(kept)), *(f"*{each.label}*: {each.remark}" for each in known)]
-        found.append(Section("Reach, aim, measured", "\n\n".join(told), judged_table(kept), ("limits.png",)))
+        lines = "\n".join(f"- {line}" for line in outcome.summary(kept))
+        told = [lines, *(f"*{each.label}*: {each.remark}" for each in known)]
+        found.append(Section("Reach, aim, measured", "\n\n".join(told), outcome.judged_table(kept), ("limits.png",)))
     found += [
-        Section("Where a peer is faster", _BEHIND, behind_table(kept)),
-        Section("Growth and precision", _GROWTH, curve_table(kept), ("growth.png", "errors.png")),
-        Section("Beside its peers", _BESIDE, row_table(kept)),
-        Section("Answers", "Of odd shapes, in every layout; the largest error.", check_table(kept)),
+        Section("Where a peer is faster", _BEHIND, outcome.behind_table(kept)),
+        Section("Growth and precision", _GROWTH, outcome.curve_table(kept), ("growth.png", "errors.png")),
+        Section("Beside its peers", _BESIDE, outcome.row_table(kept)),
+        Section("Answers", "Of odd shapes, in every layout; the largest error.", outcome.check_table(kept)),
     ]
-    if missing := faults(kept):
+    if missing := outcome.faults(kept):
         found.append(Section("What is missing", "\n".join(f"- {line}" for line in missing)))
     return [section for section in found if len(section.table) != 1]
 
@@ -83,8 +71,9 @@ def terminal(kept: Mapping) -> list[str]:
     """Return the lines that a run ends with, the most important last."""
     lines = []
     for section in reversed(sections(kept)):
-        lines += ["", section.title, *(columns(section.table) if section.table else ()), *section.told.split("\n")]
-    return [*lines, "", machine_line(kept), *([REHEARSAL] if kept["rehearsal"] else summary(kept)[:1])]
+        table = outcome.columns(section.table) if section.table else ()
+        lines += ["", section.title, *table, *section.told.split("\n")]
+    return [*lines, "", outcome.machine_line(kept), *([REHEARSAL] if kept["rehearsal"] else outcome.summary(kept)[:1])]
 
 
 def write(kept: Mapping, out: Path) -> None:
@@ -117,10 +106,10 @@ def _text(kept: Mapping, plots: Mapping[str, str]) -> str:
     parts = [
         "# REHEARSAL, not a GPU's figures" if kept["rehearsal"] else "# What was measured",
         f"Written by `python -m benchmarks` on {machine.get('date', 'an unknown day')}: {rounds}.",
-        markdown([("machine", f"{platform.system()} {platform.machine()}"), *machine.items()]),
+        outcome.markdown([("machine", f"{platform.system()} {platform.machine()}"), *machine.items()]),
         f"**{REHEARSAL}**" if kept["rehearsal"] else _METHOD,
     ]
     for section in sections(kept):
-        parts += [f"## {section.title}", section.told, *([markdown(section.table)] if section.table else ())]
+        parts += [f"## {section.title}", section.told, *([outcome.markdown(section.table)] if section.table else ())]
         parts += [f"![{_PLOTS[name]}]({plots[name]})" for name in section.plots if name in plots]
     return "\n\n".join(parts) + "\n"

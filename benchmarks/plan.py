@@ -40,7 +40,6 @@ class Plan:
 
     kind: ClassVar[str]
     tensors: ClassVar[int]  # that make up the size
-
     label: str
     dtype: torch.dtype = torch.float32
     sample: tuple[int, ...] = ()

@@ -10,7 +10,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from benchmarks.activations import BACKWARD, BOTH, FORWARD, IN_PLACE, PLAIN, Activations, Guidance
 from benchmarks.contest import Case, Run
-from benchmarks.device import Call, Device, read
+from benchmarks.device import Call, Device, read, run_all
 from benchmarks.plan import Plan, Stage, stages_of
 from benchmarks.rivals import COMPILED_F_DROPOUT, DROPBLOCK, F_DROPOUT3D, NAIVE, dropout_rivals
 from benchmarks.targets import AIMS, COMPILED, COPY, F_DROPOUT, ITSELF, MUL, MUL_OUT
@@ -20,8 +20,6 @@ _FACTOR = 1.25  # any number; torch does not look at it
 _MOVES = {IN_PLACE: 2, FORWARD: 2, BACKWARD: 2, BOTH: 4}  # each read and each write of all features
 _COMPOSED = NAIVE, COMPILED
 _ALL = F_DROPOUT, F_DROPOUT3D, DROPBLOCK, *_COMPOSED
-
-
 # Of a sample: two early layers of a network, a smaller one, and tokens with their T, H, W.
 EARLY, LATER, FEW, TOKENS, _SIZES = (64, 8, 56, 56), (128, 8, 28, 28), (64, 8, 14, 14), (1568, 384), (8, 14, 14)
 
@@ -31,7 +29,6 @@ class Dropout(Plan):
     """One of `static_dropout`; `way` is what of it is timed."""
 
     tensors = 1
-
     sample: tuple[int, ...] = EARLY
     way: str = IN_PLACE
     guidance: Guidance = PLAIN
@@ -66,17 +63,12 @@ def _limits(feats: Activations) -> dict[str, list[Call]]:
     out, times = torch.empty_like(feats.source), _MOVES[feats.way] // 2
     limits = {}
     if feats.device.kind == "cuda":
-        limits[COPY] = [partial(_copy, x, out, times) for x in feats.xs]
+        limits[COPY] = [partial(run_all, times * [partial(out.copy_, x)]) for x in feats.xs]
     if feats.way == IN_PLACE:
         limits[MUL] = [partial(x.mul_, _FACTOR) for x in feats.xs]
     elif feats.way != BOTH:
         limits[MUL_OUT] = [partial(torch.mul, x, _FACTOR, out=out) for x in feats.xs]
     return limits
-
-
-def _copy(x: Tensor, out: Tensor, times: int) -> None:
-    for _ in range(times):
-        out.copy_(x)
 
 
 _BFLOAT, _KEPT = torch.bfloat16, Guidance(rescale=False)

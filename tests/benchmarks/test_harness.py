@@ -50,12 +50,9 @@ def reach_all(log, but=None):
 
 
 def test_the_logbook_says_what_was_never_ended(log):
-    for event, fields, unfinished in (
-        ("begin", {}, ("one", None)),
-        ("trying", {"candidate": "cuda"}, ("one", "cuda")),
-        ("died", {"candidate": "cuda", "note": "gone"}, None),
-        ("begin", {}, ("one", None)),
-    ):
+    tried = {"candidate": "cuda"}
+    events = [("begin", {}), ("trying", tried), ("died", {**tried, "note": "gone"}), ("begin", {})]
+    for (event, fields), unfinished in zip(events, [("one", None), ("one", "cuda"), None, ("one", None)], strict=True):
         assert not log.is_done("one")
         log.add(event, stage="one", **fields)
         assert log.unfinished() == unfinished
@@ -74,9 +71,7 @@ from benchmarks.logbook import Logbook
 
 settings = json.loads(sys.argv[1])
 log = Logbook(Path(settings["logbook"]))
-for stage in ("bad", "slow", "good"):
-    if log.is_done(stage):
-        continue
+for stage in (stage for stage in ("bad", "slow", "good") if not log.is_done(stage)):
     if time.time() > settings["deadline"]:
         log.add("left_out", stage=stage)
         continue
