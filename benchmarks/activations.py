@@ -135,10 +135,7 @@ class Activations:
 
     @cached_property
     def known(self) -> Tensor:
-        """The truth of the first samples: what they draw does not depend on how many there are.
-
-        Of one sample in NumPy on the CPU; on a GPU of as many as the reference has the memory for.
-        """
+        """The truth of the first samples, whose draws depend on no others: of one, or of as many as a GPU can hold."""
         if self.source.is_cpu:
             mask, how = self.mask, (self.guidance.granularity, self.guidance.rescale, self.channel_dim)
             mask = None if mask is None else mask[:1]

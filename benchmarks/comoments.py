@@ -42,10 +42,6 @@ class Bias(Plan):
     by_host: bool = False
     grad: bool = False
     settle: bool = False
-    warm: bool = False
-
-    def is_warm(self, device: Device) -> bool:
-        return self.warm
 
     def case(self, run: Run) -> Case:
         """Draw the features and return what is compared on them."""

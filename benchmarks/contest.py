@@ -85,7 +85,7 @@ def contend(case: Case, run: Run) -> "Contest":
     A quick run leaves out the rivals that no target names.
     """
     contest = Contest(case, run)
-    with nullcontext() if case.grad else torch.no_grad():
+    with torch.set_grad_enabled(case.grad):
         contest.check()
         if contest.right.keys() & run.device.ours.keys():
             contest.time()
@@ -114,15 +114,14 @@ def try_it(run: Run, stage: str, candidate: str, call: Callable[[], object]) -> 
 
 
 class Contest:
-    """A comparison as it is held; `rounds` stays None where none of our answers was right, and nothing was timed."""
+    """A comparison as it is held; `rounds` stays None where none of our answers was right, and nothing was timed.
+
+    By candidate: how wrong its answer is, why it was not timed, what it launches, and the calls of who is right.
+    """
 
     def __init__(self, case: Case, run: Run):
-        self.case, self.run = case, run
-        self.aims = AIMS[run.device.kind].get(case.key, {})
-        self.errors: dict[str, float] = {}
-        self.notes: dict[str, str] = {}  # why a candidate was not timed
-        self.launched: dict[str, list[str]] = {}
-        self.right: dict[str, Sequence[Call]] = {}
+        self.case, self.run, self.aims = case, run, AIMS[run.device.kind].get(case.key, {})
+        self.errors, self.notes, self.launched, self.right = {}, {}, {}, {}
         self.rounds: Rounds | None = None
 
     def check(self) -> None:

@@ -50,7 +50,7 @@ class Device:
 
     def forced(self, run: Callable, name: str) -> Callable:
         """Return a call with one of ours."""
-        return run if name == OURS else partial(_with_backend, name, run)
+        return run if name == OURS else use_backend(name)(run)
 
     def synchronize(self) -> None:
         """Wait until the device has done what it was asked; raises what went wrong there."""
@@ -172,8 +172,7 @@ class Gpu(Rehearsal):
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
-            for _ in range(2):
-                calls[0]()
+            run_all(2 * calls[:1])
         torch.cuda.current_stream().wait_stream(stream)
         graph, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
         try:
@@ -214,11 +213,6 @@ class Gpu(Rehearsal):
         }
 
 
-def open_device(name: str, rehearse: bool) -> Device:
-    """Return the device of a name, such as "cpu" or "cuda:1"."""
-    return Rehearsal() if rehearse else Device() if name == "cpu" else Gpu(name)
-
-
 @contextmanager
 def poisoned() -> Iterator[None]:
     """Have torch.empty hand out NaN, or the largest integer, so that what a kernel does not write shows."""
@@ -251,11 +245,6 @@ def read(tensors: Sequence[Tensor]) -> None:
     probe = load("cpu").read_probe
     for x in tensors:
         probe(x.as_strided((x.numel(),), (1,)))
-
-
-def _with_backend(name: str, run: Callable, *args):
-    with use_backend(name):
-        return run(*args)
 
 
 def _fault(backend: str) -> str | None:

@@ -108,11 +108,8 @@ class FeaturePairs:
 
     def rivals(self, formulas: Mapping[str, Callable], pool: bool, expected: np.ndarray) -> dict[str, Candidate]:
         """Return the candidates of formulas `(feats_a, feats_b, channel_dim, pool)` -> `(mi, corr)`."""
-        error = partial(_error, expected[0])
-        return {
-            name: Candidate(self.on(formula, self.channel_dim, pool), error, RIVAL_TOLERANCE)
-            for name, formula in formulas.items()
-        }
+        calls = {name: self.on(formula, self.channel_dim, pool) for name, formula in formulas.items()}
+        return {name: Candidate(each, partial(_error, expected[0]), RIVAL_TOLERANCE) for name, each in calls.items()}
 
 
 def _error(expected: np.ndarray, answer: tuple) -> float:

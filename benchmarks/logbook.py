@@ -38,10 +38,8 @@ class Logbook:
         """Write how a spread of figures meets a target; None was wrong. Who is not selected decides nothing."""
         figure = {"target": target.label, "shape": shape, "reach": target.reach, "unit": target.unit.strip()}
         figure |= {"note": note, "candidate": candidate, "selected": selected}
-        if measured is None:
-            self.add("judged", **figure, measured=None, verdict="WRONG")
-        else:
-            self.add("judged", **figure, measured=measured.to_dict(), verdict=target.verdict(measured))
+        verdict = "WRONG" if measured is None else target.verdict(measured)
+        self.add("judged", **figure, measured=measured and measured.to_dict(), verdict=verdict)
 
     def of(self, event: str) -> list[dict]:
         """Return the events of a kind, without their kind."""
@@ -58,10 +56,9 @@ class Logbook:
 
     def unfinished(self) -> tuple[str, str | None] | None:
         """Return the stage that was begun and not ended, and who was being tried in it; None where there is none."""
-        found = None
-        for each in self.events:
+        for each in reversed(self.events):
+            if each["event"] in ("end", "died", "left_out"):
+                break
             if each["event"] in ("begin", "trying"):
-                found = each["stage"], each.get("candidate")
-            elif each["event"] in ("end", "died", "left_out"):
-                found = None
-        return found
+                return each["stage"], each.get("candidate")
+        return None

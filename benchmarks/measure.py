@@ -4,7 +4,6 @@ import copy
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, partial
-from operator import attrgetter
 
 import numpy as np
 import torch
@@ -88,8 +87,8 @@ def by_hand(
 
 
 def in_torch(a: Tensor, b: Tensor, factor: Tensor) -> Tensor:
-    """Correlate the pairs of each factor."""
-    return torch.stack([centred(a[factor == f], b[factor == f])[1] for f in (0, 1)])
+    """Correlate the pairs of each factor, 0 for channels that never vary."""
+    return torch.stack([centred(a[factor == f], b[factor == f])[1] for f in (0, 1)]).nan_to_num()
 
 
 def in_numpy(a: Tensor, b: Tensor, factor: Tensor) -> np.ndarray:
@@ -121,18 +120,14 @@ def _short_run(run: Run) -> Contest:
     with torch.no_grad():
         expected = by_hand(module, model.layers, [batch], in_numpy)  # a batch twice has the correlations of one
 
-    def error(corr_of: Callable, found: Mapping) -> float:
-        return max(largest_error(corr_of(found[name]), corr) for name, corr in expected.items())
+    def error(found: Mapping) -> float:
+        corrs = {name: getattr(each, "corr", each) for name, each in found.items()}
+        return max(largest_error(corrs[name], corr) for name, corr in expected.items())
 
-    def candidate(call: Callable, corr_of: Callable, tolerance: float) -> Candidate:
-        return Candidate([call], partial(error, corr_of), tolerance)
-
-    def measured() -> Mapping:
-        return sdfast.measure(model.module, iter(batches), model.layers, progress=False)
-
-    stored = partial(by_hand, module, model.layers, batches, in_torch)  # channels that never vary are NaN there
-    ours = candidate(measured, attrgetter("corr"), _TOLERANCE)
-    rivals = {"hooks that store features": candidate(stored, torch.nan_to_num, RIVAL_TOLERANCE)}
+    ours = [lambda: sdfast.measure(model.module, iter(batches), model.layers, progress=False)]
+    stored = [partial(by_hand, module, model.layers, batches, in_torch)]
+    ours, stored = Candidate(ours, error, _TOLERANCE), Candidate(stored, error, RIVAL_TOLERANCE)
+    rivals = {"hooks that store features": stored}
     limits = {"bare forward passes": [lambda: [module(clips) for _ in batches]]}
     name = f"measure, {SHORT_RUN} batches", "channel_bias", "set-up included", "float32"
     return contend(Case(*name, ours, rivals, limits), run)

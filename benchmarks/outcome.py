@@ -18,11 +18,7 @@ def gather(log: Logbook) -> dict:
         **settings,
         "machine": machines[0],
         "machine_after": machines[-1],
-        "builds": log.of("build"),
-        "backends": log.of("backend"),
-        "checks": log.of("check"),
-        "rows": log.of("row"),
-        "curves": log.of("curve"),
+        **{f"{event}s": log.of(event) for event in ("build", "backend", "check", "row", "curve")},
         "judged": [figure for figure in judged if figure["selected"]],
         "judged_beside": [figure for figure in judged if not figure["selected"]],
         "not_run": [],
@@ -156,10 +152,8 @@ def check_table(kept: Mapping) -> Rows:
     """Return a header and a row a check."""
     rows: Rows = [("check", "dtype", "of", "variants", "largest error", "allowed", "", "where")]
     for each in kept["checks"]:
-        note = each["where"] if each["error"] is not None else f"{each['where']} {each['note']}".strip()
-        cells = each["operation"], each["dtype"], each["candidate"], str(each["variants"])
-        allowed = f"{each['tolerance']:.0e}"
-        rows.append((*cells, error_text(each["error"]), allowed, each["status"], note))
+        cells = each["operation"], each["dtype"], each["candidate"], str(each["variants"]), error_text(each["error"])
+        rows.append((*cells, f"{each['tolerance']:.0e}", each["status"], f"{each['where']} {each['note']}".strip()))
     return rows
 
 

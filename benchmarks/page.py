@@ -15,21 +15,17 @@ REHEARSAL = (
     "that answers are right there. No GPU was used, nothing was judged, and there is no figure of a GPU here."
 )
 _METHOD = (
-    "Only ratios within one run count: candidates are timed in turn, each ratio is of one round, and shown are the "
-    "median, the middle half, the extremes and the number of rounds. Every answer is checked before it is timed, ours "
-    "into poisoned memory; `WRONG` is not timed. Where the middle half of the rounds does not agree a row is noise and "
-    "shows nothing. On a GPU times are of the device, between its events; below 0.5 GB moved, of replays of CUDA "
-    "graphs over rotated inputs, and a verdict in brackets is of the backend that does not serve by default."
+    "Only ratios within one run count: candidates are timed in turn, and each ratio is of one round. Every answer is "
+    "checked before it is timed, ours into poisoned memory; `WRONG` is not timed. Where the middle half of the rounds "
+    "does not agree a row is noise and shows nothing. On a GPU times are of the device, between its events; below "
+    "0.5 GB moved, of replays of CUDA graphs over rotated inputs; a verdict in brackets is of the backend that does "
+    "not serve by default."
 )
 _BEHIND = "Right answers in less time than ours, whatever they leave out (a wrong one is not timed)."
-_GROWTH = (
-    "An exponent is the slope of a straight line through the logarithms: 1 where twice the size takes twice the time, "
-    "less where a call has costs of its own."
-)
+_GROWTH = "An exponent is the slope of a line through the logarithms: 1 where twice the size takes twice the time."
 _BESIDE = (
     "Times are those of the candidate over ours: above 1, sdfast is faster. Bytes are those that must be read and "
-    "written, each once. Errors are absolute, against float64; of dropout, ours is the share of wrong elements, a "
-    "peer's is of the share that is dropped."
+    "written, each once. Errors are absolute, against float64; of dropout, of wrong elements or of the share dropped."
 )
 _PLOTS = {
     "limits.png": "Each operation as a fraction of its limit",

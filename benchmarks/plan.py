@@ -46,6 +46,7 @@ class Plan:
     size: int | None = None
     shape: tuple[int, ...] | None = None
     rivals: tuple[str, ...] = ()
+    warm: bool = False
 
     @property
     def key(self) -> str:
@@ -72,5 +73,5 @@ def stages_of(plans: Iterable[Plan], device: Device) -> Iterator[Stage]:
     for plan in plans:
         shape, judged = plan.shape_on(device), plan.key in AIMS[device.kind].keys() - keys
         size = plan.tensors * plan.dtype.itemsize * torch.Size(shape).numel()
-        yield Stage(f"{plan.key} {shape_text(shape)}", plan.hold, judged, plan.is_warm(device), size)
+        yield Stage(f"{plan.key} {shape_text(shape)}", plan.hold, judged, plan.warm and device.kind == "cpu", size)
         keys.add(plan.key)

@@ -37,10 +37,6 @@ class Dropout(Plan):
     def kind(self) -> str:
         return f"dropout {self.way}"
 
-    def is_warm(self, device: Device) -> bool:
-        """A result is a new tensor, and that of `mul(out=)` is not: page faults would be all that shows."""
-        return device.kind == "cpu" and self.way != IN_PLACE
-
     def case(self, run: Run) -> Case:
         """Draw the features and return what is compared on them."""
         guidance, channel_dim = self.guidance, 1
@@ -81,8 +77,9 @@ PLANS = (
     Dropout(label="plain bfloat16", guidance=_KEPT, dtype=_BFLOAT),
     Dropout(label="rescaled bfloat16", dtype=_BFLOAT, rivals=(F_DROPOUT,)),
     Dropout(label="guided float32", guidance=_COARSE, rivals=_COMPOSED),
-    Dropout(label="rescaled float32", way=FORWARD, rivals=(F_DROPOUT, COMPILED_F_DROPOUT)),
-    Dropout(label="rescaled float32", way=BACKWARD, rivals=(F_DROPOUT,)),
+    # A result is a new tensor, and that of `mul(out=)` is not: page faults would be all that shows.
+    Dropout(label="rescaled float32", way=FORWARD, rivals=(F_DROPOUT, COMPILED_F_DROPOUT), warm=True),
+    Dropout(label="rescaled float32", way=BACKWARD, rivals=(F_DROPOUT,), warm=True),
     Dropout(label="regions of a coarse mask", guidance=replace(_COARSE, static=0.5, granularity="region")),
 )
 ON_CPU = (
@@ -97,7 +94,7 @@ ON_CPU = (
     Dropout(label="half by a mask (16,112,112)", guidance=Guidance(0.5, grid=(16, 112, 112))),
     Dropout(label="a tenth in 8 pieces", guidance=Guidance(0.1, pieces=8)),
     *(  # batches of training
-        Dropout(label=label, way=BOTH, guidance=Guidance(static), rivals=_ALL, sample=sample, size=size)
+        Dropout(label=label, way=BOTH, guidance=Guidance(static), rivals=_ALL, sample=sample, size=size, warm=True)
         for sample, size in ((EARLY, 51_380_224), (LATER, 102_760_448), (TOKENS, 77_070_336))
         for label, static in (("unguided", None), ("guided", 0.5))
     ),
@@ -108,10 +105,7 @@ ON_GPU = (
     Dropout(label="of a size", size=256_000_000, rivals=(F_DROPOUT,)),
     Dropout(label="rescaled float32", way=BOTH, rivals=(F_DROPOUT,)),
     Dropout(label="rescaled bfloat16", way=BOTH, dtype=_BFLOAT, rivals=(F_DROPOUT,)),
-    *(
-        Dropout(label=f"guided, {share}", guidance=replace(_COARSE, static=_SHARES[share]))
-        for share in list(_SHARES)[1:]
-    ),
+    *(Dropout(label=f"guided, {each}", guidance=replace(_COARSE, static=_SHARES[each])) for each in list(_SHARES)[1:]),
     Dropout(label="regions", way=BOTH, guidance=replace(_COARSE, static=0.5, granularity="region"), rivals=(NAIVE,)),
 )
 
@@ -126,12 +120,7 @@ def stages(device: Device) -> Iterator[Stage]:
 def bytes_kept(run: Callable[[], Tensor], held: tuple[Tensor | None, ...]) -> int:
     """Return the bytes that autograd keeps for backward, without the memory of tensors that the caller holds."""
     kept = []
-
-    def keep(tensor: Tensor) -> Tensor:
-        kept.append(tensor)
-        return tensor
-
-    with saved_tensors_hooks(keep, lambda tensor: tensor):
+    with saved_tensors_hooks(lambda tensor: kept.append(tensor) or tensor, lambda tensor: tensor):
         output = run()
     assert output.requires_grad
     own = {tensor.untyped_storage().data_ptr() for tensor in held if tensor is not None}

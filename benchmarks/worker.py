@@ -19,7 +19,7 @@ import torch
 import sdfast
 from benchmarks import checks, comoments, growth, measure, pairwise_correlation, static_dropout
 from benchmarks.contest import DeviceLost, Run
-from benchmarks.device import Device, open_device
+from benchmarks.device import Device, Gpu, Rehearsal
 from benchmarks.logbook import Logbook
 from benchmarks.plan import Stage
 
@@ -41,7 +41,8 @@ class Worker:
 
     def __init__(self, settings: dict):
         self.asked = asked = argparse.Namespace(**settings)
-        device, self.log = open_device(asked.device, asked.rehearsal), Logbook(Path(asked.logbook))
+        device = Rehearsal() if asked.rehearsal else Device() if asked.kind == "cpu" else Gpu(asked.device)
+        self.log = Logbook(Path(asked.logbook))
         if not self.log.of("machine"):
             self.log.add("machine", **device.describe())
             if not Path(sdfast.__file__).is_relative_to(asked.where):

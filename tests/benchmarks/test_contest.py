@@ -13,12 +13,11 @@ from benchmarks.device import OURS, Device, Gpu, Rehearsal, in_turn, poisoned
 from benchmarks.logbook import Logbook
 from benchmarks.targets import AIMS, COPY, MM, ONE_PASS
 from benchmarks.worker import stages_on
+from sdfast.backends import table
 from sdfast.bench import MIN_ROUNDS, Spread, timing
 
-CPU = {key: next(iter(aims.values())) for key, aims in AIMS["cpu"].items()}
-POOLED, CALL, MEASURE, KEPT = (
-    CPU[key] for key in ("co-moments, pooled float32", "co-moments, each call", "measure", "dropout, kept for backward")
-)
+_JUDGED = "co-moments, pooled float32", "co-moments, each call", "measure", "dropout, kept for backward"
+POOLED, CALL, MEASURE, KEPT = (next(iter(AIMS["cpu"][key].values())) for key in _JUDGED)
 
 
 @pytest.fixture(autouse=True)
@@ -192,6 +191,11 @@ def gpu(monkeypatch):
 
 def asked():
     return [name for name, _, _ in torch.cuda.mock_calls]
+
+
+def test_judged_is_the_backend_that_serves(gpu, monkeypatch):
+    monkeypatch.setitem(table.TABLE["channel_bias"], "cuda", "cuda")
+    assert gpu.selected("channel_bias") == "cuda" and gpu.selected("static_dropout") == "triton"
 
 
 def test_sets_take_turns_beyond_the_caches(gpu):
