@@ -73,7 +73,7 @@ def compare(revision: str, only: str = "") -> int:
         for name, source in ((THIS, ROOT), (commit, tree)):
             print(f"building {name}", file=sys.stderr)
             site = Path(folder) / f"site-{len(trees)}"
-            if fault := install(source, site):
+            if fault := install(source, site, SDFAST_CUDA="OFF"):
                 raise RuntimeError(f"{name} cannot be built: {fault}")
             trees[name] = Tree(site)
             stack.callback(trees[name].close)

@@ -84,6 +84,7 @@ _FAR, _ERROR = "co-moments, far from zero float32", "largest error of the correl
 _DTYPES, _LONG = ("float32", "bfloat16", "float16"), ", P >= 392: of the read probe"
 _KEPT = "dropout: bytes kept for backward an element, besides the seed"
 _OVER_BARE = "measure on TransNetV2, three blocks: over bare forward passes"
+_OVER_MM = "pairwise correlation, float32: its time over torch.mm"
 _OVER_DROPOUT = "dropout forward + backward: over F.dropout, warm allocator"
 _TENTH = "guided dropout in place, a tenth static: of mul_"
 
@@ -120,14 +121,7 @@ AIMS: Mapping[str, Mapping[str, Aims]] = {
         ("dropout in place, a tenth static", MUL, _TENTH, 1.0, 2.0, {"remark": _SHORT_RUNS}),
         ("dropout forward and backward, unguided", F_DROPOUT, _OVER_DROPOUT, 12.0, 25.0),
         ("dropout, kept for backward", ITSELF, _KEPT, 0.0, 0.0, {"unit": " B", **_LESS}),
-        (
-            "pairwise correlation, float32",
-            MM,
-            "pairwise correlation, float32: its time over torch.mm",
-            1.15,
-            1.15,
-            _LESS,
-        ),
+        ("pairwise correlation, float32", MM, _OVER_MM, 1.15, 1.15, _LESS),
     ),
     "cuda": _table(
         *((f"co-moments, {name}", COPY, f"co-moments, {name}: of the copy bandwidth", 0.85, 0.93) for name in _MOVED),
