@@ -45,9 +45,8 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.compare is not None:
         return compare(args.compare, args.only)
-    kind = "cuda" if args.rehearse or args.device != "cpu" else "cpu"
-    name = "rehearsal" if args.rehearse else "latest" if kind == "cpu" else "latest-gpu"
-    out = args.out or FOLDER / "results" / f"{name}.json"
+    kind, which = ("cpu", "") if args.device == "cpu" and not args.rehearse else ("cuda", "-gpu")
+    out = args.out or FOLDER / "results" / f"{'rehearsal' if args.rehearse else f'latest{which}'}.json"
     if out.suffix == ".md":
         parser.error(f"--out: expected a name for the JSON, got {out}; the page beside it ends in .md")
     log = Logbook(out.with_suffix(".log"))
@@ -64,7 +63,6 @@ def main(argv: list[str] | None = None) -> int:
     write(kept, out)
     print(*terminal(kept), f"kept in {out}", sep="\n")
     if args.page:
-        which = "" if kind == "cpu" else f"-{kind}"
         written = write_page(kept, FOLDER / f"RESULTS{which}.md", FOLDER / f"plots{which}")
         print(*(f"wrote {path}" for path in written), sep="\n")
     return kept["status"]

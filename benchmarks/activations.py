@@ -42,12 +42,7 @@ PLAIN = Guidance()
 
 
 class Activations:
-    """Sets of features to write to that take turns, what guides their dropout, and the truth about the first set.
-
-    Args:
-        shape: (N, C, ...), or with the channels at `channel_dim`.
-        way: what of the dropout is timed.
-    """
+    """Sets of features (N, C, ...) to write to that take turns, what guides their dropout, and the truth about them."""
 
     def __init__(
         self,

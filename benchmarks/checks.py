@@ -1,7 +1,4 @@
-"""Answers of every kernel on fresh random features of odd shapes against NumPy, to the bars of the tests.
-
-What is handed to a kernel to write to is poisoned. Nothing here is timed.
-"""
+"""Answers of every kernel, into poisoned memory, on fresh features of odd shapes against NumPy; nothing is timed."""
 
 import itertools
 import math

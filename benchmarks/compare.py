@@ -56,10 +56,7 @@ class Tree:
 
 
 def compare(revision: str, only: str = "") -> int:
-    """Print how many times the seconds of this tree those of a revision are; return an exit code.
-
-    Timed are the operations that have a text in their name.
-    """
+    """Print how a revision fares at the operations that have a text in their name, and return an exit code."""
     asked = ["git", "-C", str(ROOT), "rev-parse", "--short", "--verify", f"{revision}^{{commit}}"]
     found = subprocess.run(asked, capture_output=True, text=True)
     if found.returncode:

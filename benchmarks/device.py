@@ -154,10 +154,7 @@ class Gpu(Rehearsal):
         return min(_MOST_SETS, max(1, -(-_CACHES * self.l2 // size)))
 
     def clock(self, run: Call, calls: int) -> float:
-        """Return the seconds of each of some calls in a row, between two events.
-
-        The device waits before the first event, so that the host is ahead of it and its own time does not count.
-        """
+        """Return the seconds of each of some calls between two events; the device waits for the host to be ahead."""
         begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         torch.cuda._sleep(_AHEAD)
         begin.record()

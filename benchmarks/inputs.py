@@ -61,13 +61,9 @@ class FeaturePairs:
             labels = torch.randint(num_factors, shape[:1], generator=generator, device=generator.device)
         return cls(sets, channel_dim, labels, num_factors)
 
-    @property
-    def shape(self) -> str:
-        return shape_text(self.sets[0][0].shape)
-
     def names(self, key: str, operation: str = "channel_bias") -> tuple[str, str, str, str]:
         """Return what a case on them is called: key, operation, shape and dtype."""
-        return key, operation, self.shape, dtype_text(self.sets[0][0].dtype)
+        return key, operation, shape_text(self.sets[0][0].shape), dtype_text(self.sets[0][0].dtype)
 
     @property
     def moved(self) -> int:

@@ -100,10 +100,7 @@ def faults(kept: Mapping) -> list[str]:
 
 
 def judged_table(kept: Mapping) -> Rows:
-    """Return a header and a row a figure, in the order of the targets; what was not run says so.
-
-    A verdict in brackets is of a backend that does not serve by default.
-    """
+    """Return a header and a row a figure, in the order of the targets; in brackets what decides nothing."""
     rows: Rows = [("case", "shape", "reach", "aim", "measured", "half of the rounds", "min to max", "rounds", "")]
     for target in targets_of(kept["kind"]):
         wanted = target.show(target.reach), target.show(target.aim)

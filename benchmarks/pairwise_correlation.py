@@ -20,8 +20,7 @@ _SHAPES = {
     "cpu": ((1000, 512), (4000, 1024), (2000, 2048)),
     "cuda": ((16384, 2048), (1000, 512)),  # all arithmetic, and all reading
 }
-_DOUBLE = (8192, 1024)
-_TINY = (40, 6)
+_DOUBLE, _TINY = (8192, 1024), (40, 6)
 _TOLERANCE = {"cpu": 1e-6, "cuda": 2e-6}
 _OF_RIVALS = 2e-5
 

@@ -1,7 +1,4 @@
-"""The opponents: other packages' correlation and mutual information of each channel, and other dropouts.
-
-Of the former each takes `(feats_a, feats_b, channel_dim, pool)` and returns `(mi, corr)`, both (C,).
-"""
+"""The opponents: dropouts, and formulas (feats_a, feats_b, channel_dim, pool) -> (mi, corr), both (C,), of others."""
 
 from collections.abc import Callable
 from functools import cache, partial
@@ -19,8 +16,7 @@ from experiments.debias.dropblock import DropBlock3d  # trained with there, and 
 from sdfast.bench import centred, mutual_information, one_pass, samples
 
 AUTHORS, SCIPY, SCIPY_DOUBLE = "NumPy, as the authors", "SciPy pearsonr", "SciPy pearsonr, float64"
-F_DROPOUT3D = "F.dropout3d"
-DROPBLOCK = "DropBlock 3-D, as torchvision"
+F_DROPOUT3D, DROPBLOCK = "F.dropout3d", "DropBlock 3-D, as torchvision"
 COMPILED_F_DROPOUT, NAIVE = "compiled F.dropout", "naive composition"
 _OVERLAP = 0.37, 0.05  # what cubes drop at P = 0.5, as they overlap, and less at the edges
 

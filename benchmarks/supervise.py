@@ -34,13 +34,12 @@ def measure(settings: Mapping, log: Logbook, folder: Path, environment: Mapping[
         log.reload()
         if why is None:
             return
-        found = log.unfinished()
-        if found is None:
+        stage, candidate = log.unfinished() or (None, None)
+        if stage is None:
             log.add("given_up", note=f"a process that measures {why}")
             if len(log.events) == before + 1:
                 return  # it does not even start
             continue
-        stage, candidate = found
         if log.events[-1]["event"] == "lost":
             why = f"has lost the device: {log.events[-1]['note']}"
         log.add("died", stage=stage, candidate=candidate, note=why)

@@ -22,14 +22,11 @@ from sdfast.bench import centred, centred_product, draw_pair, largest_error, one
 from tests import truth
 
 CPU = Device()
-VIDEO = (20, 6, 3, 5)
+PAIRS = ((40, 6), "contiguous", 1), ((20, 6, 3, 5), "channels_last", 1), ((20, 15, 6), "contiguous", -1)
 
 
 @pytest.mark.parametrize("pool", [True, False])
-@pytest.mark.parametrize(
-    ("shape", "layout", "channel_dim"),
-    [((40, 6), "contiguous", 1), (VIDEO, "channels_last", 1), ((20, 15, 6), "contiguous", -1)],
-)
+@pytest.mark.parametrize(("shape", "layout", "channel_dim"), PAIRS)
 def test_peers_compute_the_same(shape, layout, channel_dim, pool):
     pairs = FeaturePairs.draw(CPU, shape, layout=layout, channel_dim=channel_dim)
     (expected,) = pairs.truth(pool)
