@@ -40,20 +40,9 @@ set_source_files_properties(
   csrc/cuda/static_dropout_rows.cu csrc/cuda/static_dropout_columns.cu PROPERTIES COMPILE_OPTIONS -fmad=false
 )
 
+file(GLOB SDFAST_CUDA_SOURCES CONFIGURE_DEPENDS csrc/bind/*_cuda.cpp csrc/core/*.cpp csrc/cuda/*.cpp)
 pybind11_add_module(
-  _cuda
-  csrc/bind/comoments_cuda.cpp
-  csrc/bind/module_cuda.cpp
-  csrc/bind/pairwise_correlation_cuda.cpp
-  csrc/bind/static_dropout_cuda.cpp
-  csrc/bind/tasks.cpp
-  csrc/bind/tensors.cpp
-  csrc/core/layout.cpp
-  csrc/cuda/comoments.cpp
-  csrc/cuda/pairwise_correlation.cpp
-  csrc/cuda/runtime.cpp
-  csrc/cuda/static_dropout.cpp
-  $<TARGET_OBJECTS:cuda_kernels>
+  _cuda csrc/bind/tasks.cpp csrc/bind/tensors.cpp ${SDFAST_CUDA_SOURCES} $<TARGET_OBJECTS:cuda_kernels>
 )
 sdfast_options(_cuda)
 target_link_libraries(_cuda PRIVATE CUDA::cudart_static)

@@ -12,6 +12,15 @@ def channel_bias(
     pool: bool,
     pearson: bool,
 ) -> tuple[Tensor, Tensor, Tensor]: ...
+def update_comoments(
+    moments: Tensor,
+    feats_a: Tensor,
+    feats_b: Tensor,
+    factor: Tensor | None,
+    source: Tensor | None,
+    channel_dim: int,
+    pool: bool,
+) -> Tensor: ...
 def static_dropout(
     x: Tensor,
     out: Tensor,

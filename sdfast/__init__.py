@@ -10,7 +10,7 @@ from sdfast.dropout import StaticDropout, insert_static_dropout, keep_static_mas
 from sdfast.measurement import measure
 from sdfast.models import VideoModel, load_model
 from sdfast.ops import pairwise_correlation
-from sdfast.report import BiasReport
+from sdfast.report import BiasReport, compare, load_reports
 from sdfast.statistics import ChannelBias, CoMoments, channel_bias
 
 __all__ = [
@@ -22,9 +22,11 @@ __all__ = [
     "StaticDropout",
     "VideoModel",
     "channel_bias",
+    "compare",
     "insert_static_dropout",
     "keep_static_mask",
     "load_model",
+    "load_reports",
     "masks",
     "measure",
     "pairwise_correlation",

@@ -66,6 +66,7 @@ def test_sdist_holds_what_a_build_needs_and_nothing_built(sdist):
     assert not [name for name in names if re.search(r"\.so$|__pycache__|^build/|^\.venv|^sdfast-report", name)]
 
 
+@pytest.mark.slow
 def test_wheel_holds_the_package_its_kernels_and_its_extension(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     assert {"sdfast/__init__.py", "sdfast/kernels/__init__.py", "sdfast/_C.pyi", "sdfast/py.typed"} <= set(names)
@@ -74,6 +75,7 @@ def test_wheel_holds_the_package_its_kernels_and_its_extension(wheel):
     assert {name.split("/")[0].split("-")[0] for name in names} == {"sdfast"}
 
 
+@pytest.mark.slow
 def test_extension_links_nothing_of_torch(unpacked):
     listed = run("readelf", "--dynamic", "--wide", next(unpacked.glob("sdfast/_C.*.so")))
     linked = set(re.findall(r"NEEDED.*\[(.+?)\.so", listed))
@@ -91,6 +93,7 @@ def test_extension_links_nothing_of_torch(unpacked):
     assert not re.search(r"R(UN)?PATH", listed)
 
 
+@pytest.mark.slow
 def test_wheel_works_on_its_own(unpacked, tmp_path):
     """Without site-packages' hooks, so that an editable install cannot stand in for it."""
     paths = [unpacked, Path(torch.__file__).parents[1], Path(numpy.__file__).parents[1], sysconfig.get_path("purelib")]

@@ -58,6 +58,7 @@ def test_linked_files_exist():
     assert not [link for link in links if not (ROOT / link).is_file()]
 
 
+@pytest.mark.slow
 def test_python_examples_run_in_order(workplace, monkeypatch):
     monkeypatch.chdir(workplace)
     namespace = {"__name__": "readme"}
@@ -74,7 +75,13 @@ def test_python_examples_run_in_order(workplace, monkeypatch):
     assert (workplace / "channels.csv").is_file()
 
 
-@pytest.mark.parametrize("command", SDFAST, ids=lambda command: command.replace(" ", "_"))
+@pytest.mark.parametrize(
+    "command",
+    [
+        pytest.param(command, marks=() if command == "sdfast info" else pytest.mark.slow, id=command.replace(" ", "_"))
+        for command in SDFAST
+    ],
+)
 def test_commands_run(command, workplace):
     program, *arguments = shlex.split(command)
     modules = {"sdfast": "sdfast", "torchrun": "torch.distributed.run"}

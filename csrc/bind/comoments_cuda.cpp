@@ -57,15 +57,14 @@ py::tuple channel_bias(py::handle feats_a, py::handle feats_b, py::handle factor
     return py::make_tuple(std::move(mi.tensor), std::move(corr.tensor), std::move(count.tensor));
 }
 
-}  // namespace
-
-void bind_comoments_cuda(py::module_& m) {
+const Binding binding([](py::module_& m) {
     m.def("comoments", &comoments, py::arg("feats_a"), py::arg("feats_b"), py::arg("factor"), py::arg("num_factors"),
           py::arg("channel_dim"), py::arg("pool"),
           "Return (6, F, C) float64: count, mean_a, mean_b, m2_a, m2_b, c_ab. Labels of no factor are passed over.");
     m.def("channel_bias", &channel_bias, py::arg("feats_a"), py::arg("feats_b"), py::arg("factor"),
           py::arg("num_factors"), py::arg("channel_dim"), py::arg("pool"), py::arg("pearson"),
           "Return (mi, corr, count) of each channel, finished by the last kernel of the co-moments.");
-}
+});
 
+}  // namespace
 }  // namespace sdfast

@@ -11,7 +11,5 @@ PYBIND11_MODULE(_C, m) {
     } catch (const std::exception& error) {
         throw pybind11::import_error(error.what());
     }
-    sdfast::bind_comoments(m);
-    sdfast::bind_static_dropout(m);
-    sdfast::bind_isa(m);
+    sdfast::Binding::add_all(m);
 }

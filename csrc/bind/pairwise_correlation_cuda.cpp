@@ -32,11 +32,10 @@ py::object pairwise_correlation(py::handle a, py::handle b) {
     return write(plan, empty<float>(shape, device), device);
 }
 
-}  // namespace
-
-void bind_pairwise_correlation_cuda(py::module_& m) {
+const Binding binding([](py::module_& m) {
     m.def("pairwise_correlation", &pairwise_correlation, py::arg("a"), py::arg("b"),
           "Return (C_a, C_b): the correlation of each column of a (S, C_a) with each of b (S, C_b).");
-}
+});
 
+}  // namespace
 }  // namespace sdfast

@@ -14,8 +14,7 @@ void run(const StaticDropoutTask& task, std::initializer_list<py::handle>) {
     cpu::static_dropout(task, threads);
 }
 
+const Binding binding([](py::module_& m) { def_static_dropout(m, run); });
+
 }  // namespace
-
-void bind_static_dropout(py::module_& m) { def_static_dropout(m, run); }
-
 }  // namespace sdfast

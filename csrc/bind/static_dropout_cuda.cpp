@@ -11,8 +11,7 @@ void run(const StaticDropoutTask& task, std::initializer_list<py::handle> tensor
     cuda::static_dropout(cuda::plan_static_dropout(task, cuda::processors()), current_stream(device));
 }
 
+const Binding binding([](py::module_& m) { def_static_dropout(m, run); });
+
 }  // namespace
-
-void bind_static_dropout_cuda(py::module_& m) { def_static_dropout(m, run); }
-
 }  // namespace sdfast

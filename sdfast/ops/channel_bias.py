@@ -1,15 +1,25 @@
 """Mutual information, correlation and number of samples from the kernel that sums them up."""
 
-from functools import partial
+from torch import Tensor
 
-from sdfast.backends import run
+from sdfast.backends import is_direct, run
 from sdfast.ops.comoments import check_arguments
 
 
-def _check_arguments(*args) -> None:
+def channel_bias(
+    feats_a: Tensor,
+    feats_b: Tensor,
+    factor: Tensor | None,
+    num_factors: int,
+    channel_dim: int,
+    pool: bool,
+    is_pearson: bool,
+) -> tuple[Tensor, Tensor, Tensor] | None:
+    """Return mi, corr and count of each factor and channel, or None where they have to follow from the co-moments."""
+    if is_direct(feats_a, feats_b, factor):
+        return run("channel_bias", _check, (feats_a, feats_b, factor, num_factors, channel_dim, pool, is_pearson))
+    return None
+
+
+def _check(*args) -> None:
     check_arguments(*args[:-1])
-
-
-# Called with a tuple: the arguments of `comoments`, and whether Pearson's correlation is meant. Returns mi, corr and
-# count of each factor and channel, or None where the backend has no such kernel and they follow from the co-moments.
-channel_bias = partial(run, "channel_bias", _check_arguments)

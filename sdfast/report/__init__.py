@@ -3,9 +3,12 @@
 from typing import TYPE_CHECKING
 
 from sdfast.report.bias_report import BiasReport
-from sdfast.report.reading import LABELS, SHARES, check_reading
-from sdfast.report.saving import REPORT_JSON, RESULTS, save_reports
-from sdfast.report.tables import format_table, plain
+from sdfast.report.certainty import LABELS
+from sdfast.report.difference import Difference, compare, format_differences
+from sdfast.report.reading import SHARES, check_reading
+from sdfast.report.saving import REPORT_JSON, RESULTS, load_reports, save_reports
+from sdfast.report.tables import format_table, to_latex, to_markdown
+from sdfast.report.values import plain
 
 if TYPE_CHECKING:
     from sdfast.report.metric import BiasMetric
@@ -17,10 +20,16 @@ __all__ = [
     "SHARES",
     "BiasMetric",
     "BiasReport",
+    "Difference",
     "check_reading",
+    "compare",
+    "format_differences",
     "format_table",
+    "load_reports",
     "plain",
     "save_reports",
+    "to_latex",
+    "to_markdown",
 ]
 
 

@@ -1,41 +1,51 @@
 """What was found in one layer, ready to read, to save and to plot."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from sdfast.foundation import require, write_atomically
-from sdfast.report import tables
-from sdfast.report.reading import Reading
+from sdfast.report import tables, values
+from sdfast.report.certainty import Certainty
+from sdfast.report.sums import read_reports
+from sdfast.statistics import merge
 
 if TYPE_CHECKING:
     import matplotlib.figure
+    import pandas
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class BiasReport(Reading):
+class BiasReport(Certainty):
     """Read the co-moments of one layer as static and dynamic information.
 
     Args:
-        moments: (6, 2, C), co-moments of the dynamic and the static pairs, as `CoMoments` gathers them.
-            Kept as a float64 copy on the CPU.
+        moments: (6, 2, C), co-moments of the dynamic and the static pairs, as `CoMoments` gathers them, or
+            (6, G, 2, C), the same by groups of sources, as `GroupedCoMoments` does: these say how sure the report is.
+            Kept as a float64 copy on the CPU, without the groups.
         kind: "pearson", or "intraclass" as the authors' code computes it.
         threshold: a channel encodes a factor when its correlation exceeds this.
         name: the name of the layer.
+        sources: how many sources, videos for example, the pairs were cut from. Default: as many as groups have pairs.
+        level: the confidence of intervals and classes, between 0 and 1.
+        groups: (6, G, 2, C) or None; where `moments` has the groups they are kept here.
 
     Raises:
         ValueError: an argument has another shape or value.
 
-    Source: Kowal et al., TPAMI 2024.
+    Source: Kowal et al., TPAMI 2024; for the intervals Kott, Journal of Official Statistics 17 (2001).
 
     >>> import torch, sdfast
-    >>> x = torch.linspace(-1, 1, 8)
+    >>> from sdfast.statistics import GroupedCoMoments
+    >>> x = torch.linspace(-1, 1, 24)
     >>> a, b = torch.stack([x, x, x], 1), torch.stack([x, x.square(), 0 * x], 1)
-    >>> state = sdfast.CoMoments(num_channels=3)
-    >>> state.update(a, b, torch.tensor([0, 1, 1, 0, 0, 1, 1, 0]))
-    >>> report = sdfast.BiasReport(state.moments)
+    >>> state = GroupedCoMoments(num_channels=3)
+    >>> state.update(a, b, torch.arange(24) // 2 % 2, source=torch.arange(24) // 4)
+    >>> report = sdfast.BiasReport(state.moments, sources=state.num_sources)
     >>> report.labels
-    ['joint', 'residual', 'residual']
+    ['joint', 'undetermined', 'residual']
     """
 
     def __repr__(self) -> str:
@@ -52,11 +62,80 @@ class BiasReport(Reading):
 
         NaN becomes None and infinity the string "inf", as JSON has neither.
         """
-        return tables.to_dict(self)
+        return values.to_dict(self)
 
     def to_csv(self, path: str | os.PathLike) -> None:
-        """Write one line a channel: layer, label, dead, correlation, mutual information, number of pairs."""
-        write_atomically(path, lambda part: tables.write_csv(part, [self]))
+        """Write one line a channel: class, correlation and mutual information with intervals, number of pairs."""
+        write_atomically(path, lambda part: values.write_csv(part, [self]))
+
+    def to_frame(self) -> "pandas.DataFrame":
+        """Return one row a channel, with the columns that `to_csv` writes.
+
+        Raises:
+            ImportError: pandas is missing.
+        """
+        return values.to_frame([self])
+
+    def to_markdown(self) -> str:
+        """Return the layer as a table in Markdown; see `sdfast.report.to_markdown`."""
+        return tables.to_markdown({self.name: self})
+
+    def to_latex(self) -> str:
+        """Return the layer as a tabular of LaTeX, which needs booktabs; see `sdfast.report.to_latex`."""
+        return tables.to_latex({self.name: self})
+
+    def scalars(self) -> dict[str, float]:
+        """Return scores, shares and classes as a flat dict of floats for a logger; keys begin with the layer's name.
+
+        >>> moments = torch.tensor([9.0, 0, 0, 9, 9, 8]).view(6, 1, 1).repeat(1, 2, 3)
+        >>> BiasReport(moments, name="layer4").scalars()["layer4/percent/static"]
+        32.1
+        """
+        return values.scalars(self)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike, layer: str | None = None) -> "BiasReport":
+        """Return the report of a layer as it was when it was saved.
+
+        Args:
+            path: the folder that `sdfast measure` or `save_reports` wrote to, or the report.json in it.
+            layer: the name of the layer; needed where there are several.
+
+        Raises:
+            FileNotFoundError: there is no report.json.
+            ValueError: there is no such layer, a file is damaged, or report.json and report.npz are of two runs.
+        """
+        found = read_reports(path, cls)
+        if layer is None and len(found) == 1:
+            (layer,) = found
+        if layer not in found:
+            raise ValueError(f"layer: expected one of {', '.join(map(repr, found))} of {path}, got {layer!r}")
+        return found[layer]
+
+    def merge(self, other: "BiasReport", sources: int | None = None) -> "BiasReport":
+        """Return the report over the pairs of both, which must have none in common.
+
+        Args:
+            other: the report of the same layer over other pairs. Their sources must be other ones, too, or numbered
+                alike: otherwise pairs of one source are taken as independent.
+            sources: how many sources the pairs of both were cut from. Default: the sum, as of different ones.
+
+        Raises:
+            ValueError: other is of another layer, kind, threshold, level, number of channels or of groups.
+
+        Source: `sdfast.statistics.merge`.
+        """
+        shapes = [x.moments.shape if x.groups is None else x.groups.shape for x in (self, other)]
+        for what, mine, theirs in (
+            *((key, getattr(self, key), getattr(other, key)) for key in ("name", "kind", "threshold", "level")),
+            ("co-moments of shape", *map(tuple, shapes)),
+        ):
+            if mine != theirs:
+                raise ValueError(f"other: expected {what} {mine!r} like this report, got {theirs!r}")
+        mine, theirs = (x.moments if x.groups is None else x.groups for x in (self, other))
+        if sources is None and None not in (self.sources, other.sources):
+            sources = self.sources + other.sources
+        return replace(self, moments=merge(torch.stack([mine, theirs])), groups=None, sources=sources)
 
     def plot(self, path: str | os.PathLike | None = None) -> "matplotlib.figure.Figure":
         """Draw the channels' correlations, coloured by class.

@@ -5,12 +5,13 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 from torchmetrics import Metric
 
 from sdfast.report.bias_report import BiasReport
 from sdfast.report.reading import check_reading
-from sdfast.statistics import FACTORS, add_batch, empty_moments, merge
+from sdfast.statistics import FACTORS, GROUPS, GroupedCoMoments, merge
 
 if TYPE_CHECKING:
     import matplotlib.figure
@@ -20,11 +21,13 @@ class BiasMetric(Metric):
     """Accumulate feature pairs of one layer; `compute` returns a `BiasReport`.
 
     A metric like any other of torchmetrics: `forward` returns the report of the batch, states are merged over
-    processes, and it works in a `MetricCollection`. The state is O(channels), whatever the number of pairs, and
-    stays float64 when the model it is part of changes its dtype.
+    processes, and it works in a `MetricCollection`. The state is O(groups x channels), whatever the number of
+    pairs, and stays float64 when the model it is part of changes its dtype.
 
     Args:
         num_channels: how many channels C the features have.
+        groups: how many groups the sources of pairs are kept apart in, for intervals. The state takes 96 bytes a
+            group and channel.
         kind: "pearson", or "intraclass" as the authors' code computes it.
         threshold: a channel encodes a factor when its correlation exceeds this.
         channel_dim: the dimension of the channels in the features.
@@ -38,21 +41,24 @@ class BiasMetric(Metric):
 
     >>> import torch, sdfast
     >>> x = torch.linspace(-1, 1, 8)
-    >>> factor = torch.tensor([0, 1, 1, 0, 0, 1, 1, 0])
+    >>> factor, source = torch.tensor([0, 1, 1, 0, 0, 1, 1, 0]), torch.arange(8) // 2
     >>> metric = sdfast.BiasMetric(num_channels=2)
-    >>> metric.update(torch.stack([x, x], 1), torch.stack([x, x.abs()], 1), factor)
+    >>> metric.update(torch.stack([x, x], 1), torch.stack([x, x.abs()], 1), factor, source)
     >>> metric.compute()
-    BiasReport(2 channels: 1 joint, 0 dynamic, 0 static, 1 residual)
+    BiasReport(2 channels: 1 joint, 0 dynamic, 0 static, 0 residual, 1 undetermined)
     """
 
     full_state_update = False
     is_differentiable = False
 
     moments: Tensor
+    numbered: Tensor
+    unnumbered: Tensor
 
     def __init__(
         self,
         num_channels: int,
+        groups: int = GROUPS,
         *,
         kind: str = "pearson",
         threshold: float = 0.5,
@@ -64,25 +70,43 @@ class BiasMetric(Metric):
         check_reading(kind, threshold)
         self.num_channels, self.kind, self.threshold = num_channels, kind, threshold
         self.channel_dim, self.pool = channel_dim, pool
-        self.add_state("moments", empty_moments(num_channels, len(FACTORS)), dist_reduce_fx=merge)
+        state = GroupedCoMoments(num_channels, len(FACTORS), groups)
+        self.add_state("moments", state.moments, dist_reduce_fx=merge)
+        self.add_state("numbered", state.numbered, dist_reduce_fx="max")
+        self.add_state("unnumbered", torch.tensor(state.unnumbered), dist_reduce_fx="sum")
 
-    def update(self, feats_a: Tensor, feats_b: Tensor, factor: Tensor) -> None:
+    def update(self, feats_a: Tensor, feats_b: Tensor, factor: Tensor, source: Tensor | None = None) -> None:
         """Add a batch of pairs.
 
         Args:
             feats_a: features of the first clips, with the batch along dimension 0 and channels along `channel_dim`.
             feats_b: features of the second clips; like feats_a.
             factor: what each pair shares, (N,) int64: 0 dynamic, 1 static.
+            source: the number of the video, or other source, that each pair was cut from, (N,) integers from 0 on.
+                Default: every pair is a source of its own.
         """
-        self.moments = add_batch(self.moments, feats_a, feats_b, factor, self.channel_dim, self.pool)
+        state = self._state
+        state.update(feats_a, feats_b, factor, source, channel_dim=self.channel_dim, pool=self.pool)
+        self.moments, self.numbered, self.unnumbered = state.moments, state.numbered, state.unnumbered
 
     def compute(self) -> BiasReport:
         """Return the report over all pairs, of all processes."""
-        return BiasReport(self.moments, self.kind, self.threshold)
+        return BiasReport(self.moments, self.kind, self.threshold, sources=int(self._state.num_sources))
+
+    @property
+    def _state(self) -> GroupedCoMoments:
+        """The state of this metric as the accumulator that knows what to do with it; both share their tensors."""
+        state = object.__new__(GroupedCoMoments)
+        state.moments, state.numbered, state.unnumbered = self.moments, self.numbered, self.unnumbered
+        return state
 
     def plot(self, path: str | os.PathLike | None = None) -> "matplotlib.figure.Figure":
         """Draw the report; see `BiasReport.plot`."""
         return self.compute().plot(path)
+
+    def _forward_reduce_state_update(self, *args: Any, **kwargs: Any) -> Any:
+        # Twice a batch is less than merging its groups into all there are, and pairs without a source are counted on.
+        return self._forward_full_state_update(*args, **kwargs)
 
     def _wrap_compute(self, compute: Callable) -> Callable:
         cached = super()._wrap_compute(lambda: _Opaque(compute()))
@@ -99,28 +123,36 @@ class BiasMetric(Metric):
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         """Load as a module loads a buffer: where this metric is, and of its size only."""
-        moments, own = state_dict.get(f"{prefix}moments", self.moments), self.moments
-        if moments.shape != own.shape:
-            *_, errors = args
-            errors.append(f"size mismatch for {prefix}moments: expected {tuple(own.shape)}, got {tuple(moments.shape)}")
+        own = {name: getattr(self, name) for name in self._defaults}
+        given = {name: state_dict.get(prefix + name, mine).shape for name, mine in own.items()}
+        *_, errors = args
+        wrong = [
+            f"size mismatch for {prefix}{name}: expected {tuple(mine.shape)}, got {tuple(given[name])}"
+            for name, mine in own.items()
+            if given[name] != mine.shape
+        ]
+        errors.extend(wrong)
+        if wrong:
             return
         super()._load_from_state_dict(state_dict, prefix, *args)
-        self.moments = self.moments.to(own.device)
+        for name, mine in own.items():
+            setattr(self, name, getattr(self, name).to(mine.device))
         self._computed = None
 
     def _apply(self, fn: Callable, exclude_state: tuple[str, ...] = ()) -> "BiasMetric":
         """Follow the module to its device, but not to its dtype: halves cannot even count to 10,000."""
 
-        def keep_float64(state: Tensor) -> Tensor:
+        def keep_dtype(state: Tensor) -> Tensor:
             moved = fn(state)
             return moved if moved.dtype == state.dtype else state.to(moved.device)
 
         # The last forward's report stays where it is; torchmetrics would try to move it, and refuses frozen ones.
         report, self._forward_cache = self._forward_cache, None
-        super()._apply(fn, (*exclude_state, "moments"))
+        super()._apply(fn, (*exclude_state, *self._defaults))
         self._forward_cache = report
-        self.moments = keep_float64(self.moments)
-        self._defaults["moments"] = keep_float64(self._defaults["moments"])
+        for name, default in self._defaults.items():
+            setattr(self, name, keep_dtype(getattr(self, name)))
+            self._defaults[name] = keep_dtype(default)
         return self
 
 

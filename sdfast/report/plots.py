@@ -2,23 +2,35 @@
 
 import math
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.patheffects import withStroke
 
-from sdfast.report.reading import LABELS, Reading
+from sdfast.report.certainty import LABELS, Certainty
 from sdfast.statistics import FACTORS
 
 # Apart in hue for every kind of colour vision, and in lightness for print; the scatter adds a marker each.
-COLORS = {"joint": "#46307f", "dynamic": "#e0662a", "static": "#3388c4", "residual": "#cfd4da"}
-MARKERS = {"joint": "D", "dynamic": "^", "static": "s", "residual": "o"}
+COLORS = {
+    "joint": "#46307f",
+    "dynamic": "#e0662a",
+    "static": "#3388c4",
+    "residual": "#e1e5ea",
+    "undetermined": "#e0bc2c",
+}
+MARKERS = {"joint": "D", "dynamic": "^", "static": "s", "residual": "o", "undetermined": "X"}
 INK, PALE, FAINT = "#2b2f36", "#9aa1ab", "#e6e8eb"
 DASHES = (0, (4, 3))
+LEGIBLE = 40  # with more channels their whiskers are a thicket: then one cross shows what is usual
+SCORES = (-0.5, 1.5)  # as far as whiskers of scores are followed
 
 
-def layers_figure(reports: Mapping[str, Reading]) -> Figure:
+def layers_figure(reports: Mapping[str, Certainty]) -> Figure:
     """Draw a row for each layer: the classes its channels fall into, and its dynamic and static score."""
     figure = Figure(figsize=(10, 1.3 + 0.38 * len(reports)), dpi=150, layout="constrained")
     figure.get_layout_engine().set(w_pad=0.1, h_pad=0.06)
@@ -33,27 +45,29 @@ def layers_figure(reports: Mapping[str, Reading]) -> Figure:
     score.set_xlim(min(low, 0), max(high, 1.03))
     score.axvline(0, color=PALE, linewidth=0.8)
     score.axvline(1, color=PALE, linewidth=0.8, linestyle=DASHES, zorder=0)
-    for axes, title in ((classes, "channels of each class, %"), (score, "layer score (residual: 1)")):
+    levels = {f"{100 * report.level:g} %" for report in reports.values() if report.groups is not None}
+    surety = f", {' or '.join(sorted(levels))} intervals" if levels else ""
+    for axes, title in ((classes, "channels of each class, %"), (score, f"layer score (residual: 1){surety}")):
         axes.set_xlabel(title, fontsize=9, color=INK)
         _plain_frame(axes)
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
-    _legend(figure, dict.fromkeys(LABELS, "s"))
+    _legend(figure, [Patch(label=label, **_filling(label)) for label in LABELS], handleheight=1, handlelength=1)
     return figure
 
 
-def channels_figure(reports: Mapping[str, Reading]) -> Figure:
+def channels_figure(reports: Mapping[str, Certainty]) -> Figure:
     """Draw a panel for each layer: its channels by static and dynamic correlation, coloured by class."""
     number = len(reports)
     columns = min(number, 3 if number <= 9 else 4 if number <= 16 else 6)
     rows = math.ceil(number / columns)
     side = 3.6 if columns <= 3 else 2.6
-    figure = Figure(figsize=(max(side * columns, 4.4) + 0.4, side * rows + 0.9), dpi=150, layout="constrained")
+    figure = Figure(figsize=(max(side * columns, 4.8) + 0.4, side * rows + 0.9), dpi=150, layout="constrained")
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
     lowest = min(-0.2, *(np.nanmin(report.corr.numpy(), initial=0) for report in reports.values()))
     limits, ticks = (lowest - 0.05, 1.05), np.arange(-2, 3) / 2
     for axes, title, report in zip(panels, _short(reports, 12 * side), reports.values(), strict=False):
-        _draw_channels(axes, report)
+        _draw_channels(axes, report, lowest)
         axes.set_title(title, fontsize=9, color=INK)
         # Limits last: ticks outside would widen them.
         axes.set(xticks=ticks, yticks=ticks, xlim=limits, ylim=limits, aspect="equal")
@@ -62,32 +76,47 @@ def channels_figure(reports: Mapping[str, Reading]) -> Figure:
         axes.set_axis_off()
     for axes in panels[number - columns : number]:
         axes.tick_params(labelbottom=True)  # also above an empty panel
-    figure.supxlabel("static correlation", fontsize=10, color=INK)
+    crosses = "\ncross: median interval of a channel" if any(map(_crowded, reports.values())) else ""
+    figure.supxlabel(f"static correlation{crosses}", fontsize=10, color=INK)
     figure.supylabel("dynamic correlation", fontsize=10, color=INK)
-    _legend(figure, MARKERS)
+    look = {"linestyle": "", "markersize": 7}
+    _legend(figure, [Line2D([], [], marker=MARKERS[x], color=COLORS[x], label=x, **look) for x in LABELS])
     return figure
 
 
-def _draw_classes(axes: Axes, row: int, report: Reading) -> None:
+def _draw_classes(axes: Axes, row: int, report: Certainty) -> None:
     start = 0.0
     for label, number in report.classes.items():
         width = 100 * number / report.num_channels
-        axes.barh(row, width, left=start, height=0.7, color=COLORS[label], edgecolor="white", linewidth=0.8)
+        axes.barh(row, width, left=start, height=0.7, **_filling(label))
         if width >= 7:
-            ink = INK if label == "residual" else "white"
-            axes.text(start + width / 2, row, f"{width:.0f}", color=ink, fontsize=8, ha="center", va="center")
+            ink = INK if label in ("residual", "undetermined") else "white"
+            look = {"color": ink, "fontsize": 8, "ha": "center", "va": "center"}
+            if label == "undetermined":
+                look["bbox"] = {"color": "white", "pad": 1.5}
+            axes.text(start + width / 2, row, f"{width:.0f}", **look)
         start += width
 
 
-def _draw_scores(axes: Axes, row: int, report: Reading) -> None:
-    for factor, score, above in zip(FACTORS, report.layer_score.tolist()[: len(FACTORS)], (-0.18, 0.18), strict=True):
+def _filling(label: str) -> dict[str, Any]:
+    """Return how a bar of a class looks: what is open is hatched, or it would be louder than what is known."""
+    if label == "undetermined":
+        return {"facecolor": "white", "edgecolor": COLORS[label], "hatch": "/////", "linewidth": 0.8}
+    return {"facecolor": COLORS[label], "edgecolor": "white", "linewidth": 0.8}
+
+
+def _draw_scores(axes: Axes, row: int, report: Certainty) -> None:
+    ends = report.layer_interval().clamp(*SCORES).T.tolist()[: len(FACTORS)]
+    scores = report.layer_score.tolist()[: len(FACTORS)]
+    for factor, score, whisker, above in zip(FACTORS, scores, ends, (-0.18, 0.18), strict=True):
         if math.isnan(score):
             axes.text(0.02, row + above, f"{factor}: undefined", color=PALE, fontsize=7, va="center_baseline")
-        else:
-            axes.barh(row + above, score, height=0.34, color=COLORS[factor], edgecolor="white", linewidth=0.5)
+            continue
+        axes.barh(row + above, score, height=0.34, color=COLORS[factor], edgecolor="white", linewidth=0.5)
+        axes.plot(whisker, [row + above] * 2, color=INK, linewidth=1, marker="|", markersize=4, solid_capstyle="butt")
 
 
-def _draw_channels(axes: Axes, report: Reading) -> None:
+def _draw_channels(axes: Axes, report: Certainty, lowest: float) -> None:
     for line in (axes.axhline, axes.axvline):
         line(0, color=FAINT, linewidth=0.8, zorder=0)
         line(report.threshold, color=PALE, linewidth=0.8, linestyle=DASHES, zorder=1)
@@ -98,18 +127,53 @@ def _draw_channels(axes: Axes, report: Reading) -> None:
         chosen = (labels == label) & shown
         edge = PALE if label == "residual" else "white"
         look = {"marker": MARKERS[label], "color": COLORS[label], "edgecolors": edge, "linewidths": 0.4}
-        axes.scatter(static[chosen], dynamic[chosen], s=size, alpha=0.85, clip_on=False, zorder=2, **look)
-    if not shown.any():
+        axes.scatter(static[chosen], dynamic[chosen], s=size, alpha=0.85, clip_on=False, zorder=3, **look)
+    if shown.any():
+        _draw_intervals(axes, report, shown, lowest)
+    else:
         look = {"color": PALE, "fontsize": 9, "ha": "center", "bbox": {"color": "white"}}
         axes.text(0.5, 0.3, "undefined", transform=axes.transAxes, **look)
 
 
-def _legend(figure: Figure, markers: Mapping[str, str]) -> None:
-    handles = [
-        Line2D([], [], marker=marker, linestyle="", markersize=7, color=COLORS[label], label=label)
-        for label, marker in markers.items()
-    ]
-    space = {"handletextpad": 0.2, "columnspacing": 1.4}
+def _draw_intervals(axes: Axes, report: Certainty, shown: np.ndarray, lowest: float) -> None:
+    """Draw the channels' intervals as whiskers, or, where these would hide each other, one cross of median size."""
+    dynamic, static = report.corr.numpy()
+    (dynamic_low, static_low), (dynamic_high, static_high) = report.interval().numpy()
+    if not _crowded(report):
+        labels = np.array(report.labels)
+        for label in LABELS:
+            chosen = (labels == label) & shown
+            color = PALE if label == "residual" else COLORS[label]
+            for x, y in (([static_low, static_high], [dynamic] * 2), ([static] * 2, [dynamic_low, dynamic_high])):
+                strokes = (np.stack([*ends, dynamic + np.nan], axis=1)[chosen].ravel() for ends in (x, y))
+                axes.plot(*strokes, color=color, linewidth=0.8, alpha=0.6, zorder=2)
+        return
+    halves = ((high - low)[shown] / 2 for low, high in ((static_low, static_high), (dynamic_low, dynamic_high)))
+    across, up = (np.median(half[np.isfinite(half)]) if np.isfinite(half).any() else np.nan for half in halves)
+    x, y = _free_place(static[shown], dynamic[shown], across, up, lowest)
+    halo = [withStroke(linewidth=3.5, foreground="white")]
+    ends = [x - across, x + across, np.nan, x, x], [y, y, np.nan, y - up, y + up]
+    axes.plot(*ends, color=INK, linewidth=1.2, zorder=4, path_effects=halo)
+
+
+def _free_place(x: np.ndarray, y: np.ndarray, across: float, up: float, lowest: float) -> tuple[float, float]:
+    """Return the centre of a cross of these half-widths that covers the fewest points, first in the upper left."""
+    rows, columns = np.linspace(1 - up, lowest + up, 24), np.linspace(lowest + across, 1 - across, 24)
+    places = [(column, row) for row in rows for column in columns]
+    dx, dy = np.abs(np.array(places)[:, :, None] - np.stack([x, y])).transpose(1, 0, 2)
+    near = 0.04
+    covered = ((dx < near) & (dy < up + near)) | ((dy < near) & (dx < across + near))
+    return places[int(covered.sum(1).argmin())]
+
+
+def _crowded(report: Certainty) -> bool:
+    """Tell whether whiskers for each channel would be a thicket."""
+    known = report.interval().isfinite().all(0).any(0)
+    return int(known.sum()) > LEGIBLE
+
+
+def _legend(figure: Figure, handles: list[Artist], **space: float) -> None:
+    space = {"handletextpad": 0.4, "columnspacing": 1.4, **space}
     place = {"loc": "outside upper center", "ncols": len(handles), "frameon": False}
     figure.legend(handles=handles, fontsize=9, labelcolor=INK, **place, **space)
 

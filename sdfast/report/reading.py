@@ -1,16 +1,16 @@
-"""What the co-moments of a layer say: correlations, classes, scores and shares."""
+"""What the co-moments of a layer say: correlations, mutual information, scores and shares."""
 
-from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from sdfast.foundation import check_integer
 from sdfast.report.weights import static_weight
-from sdfast.statistics import FACTORS, Estimator, estimator_of, fisher_interval, mutual_information, variance
+from sdfast.statistics import FACTORS, Estimator, estimator_of, merge, mutual_information, variance
 
 SHARES = (*FACTORS, "residual")
-LABELS = ("joint", *SHARES)
 
 
 def check_reading(kind: str, threshold: float) -> None:
@@ -28,12 +28,33 @@ class Reading:
     kind: str = "pearson"
     threshold: float = 0.5
     name: str = ""
+    sources: int | None = None
+    level: float = 0.95
+    groups: Tensor | None = None
 
     def __post_init__(self) -> None:
-        if self.moments.ndim != 3 or self.moments.shape[:2] != (6, len(FACTORS)) or self.moments.shape[2] == 0:
-            raise ValueError(f"moments: expected shape (6, {len(FACTORS)}, C), got {tuple(self.moments.shape)}")
+        moments, groups = (None if x is None else _snapshot(x) for x in (self.moments, self.groups))
+        if groups is None and moments.ndim == 4:
+            _check_shape("moments", moments, "(6, G, 2, C)")
+            moments, groups = merge(moments.movedim(1, 0)), moments
+        _check_shape("moments", moments, "(6, 2, C)")
         check_reading(self.kind, self.threshold)
-        object.__setattr__(self, "moments", self.moments.detach().to("cpu", torch.float64, copy=True))
+        if not 0 < self.level < 1:
+            raise ValueError(f"level: expected a probability between 0 and 1, got {self.level!r}")
+        if self.sources is not None:
+            check_integer("sources", self.sources, 0)
+        if groups is not None:
+            _check_shape("groups", groups, "(6, G, 2, C)")
+            if not torch.equal(groups[0].sum(0), moments[0]):
+                raise ValueError("groups: expected co-moments of the same pairs as those of moments, got others")
+            object.__setattr__(self, "groups", groups)
+            if self.sources is None:
+                object.__setattr__(self, "sources", self.num_groups)
+        object.__setattr__(self, "moments", moments)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave what follows from the fields out of copies and pickles."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @property
     def _estimator(self) -> Estimator:
@@ -43,6 +64,11 @@ class Reading:
     def num_channels(self) -> int:
         """How many channels the layer has."""
         return self.moments.shape[2]
+
+    @property
+    def num_groups(self) -> int:
+        """How many groups of sources have pairs; 0 without groups."""
+        return 0 if self.groups is None else int((self.groups[0, :, :, 0] > 0).any(1).sum())
 
     @property
     def count(self) -> Tensor:
@@ -76,16 +102,6 @@ class Reading:
         return ~self.moments.isfinite().all(dim=1).all(dim=0) | self.corr.isnan().any(0)
 
     @property
-    def labels(self) -> list[str]:
-        """Class of each channel, C strings: which correlations exceed the threshold.
-
-        Dead and undefined channels are residual: every channel is in exactly one class.
-        """
-        dynamic, static = (self.corr > self.threshold) & ~self.dead & ~self.undefined
-        names = ("residual", "dynamic", "static", "joint")
-        return [names[i] for i in (dynamic.long() + 2 * static.long()).tolist()]
-
-    @property
     def layer_score(self) -> Tensor:
         """Score of dynamic, static and residual (always 1) over the whole layer, (3,)."""
         return self._estimator.layer_score(self.moments)
@@ -99,20 +115,6 @@ class Reading:
     def percent(self) -> Tensor:
         """The same in percent, (3,), to one decimal."""
         return self._estimator.percentages(self.layer_score, self.num_channels)
-
-    def interval(self, level: float = 0.95) -> Tensor:
-        """Return the confidence interval of the correlations, (2, 2, C): lower and upper end first.
-
-        Fisher's z interval, for independent pairs: clips of one video, or positions counted as samples, are not
-        independent, and then the truth is wider.
-
-        Args:
-            level: the confidence, between 0 and 1.
-
-        Raises:
-            ValueError: level is not a probability.
-        """
-        return fisher_interval(self.moments, self._estimator, level)
 
     def static_weight(self, how: str = "rank") -> Tensor:
         """Return how much more static than dynamic each channel is, for StaticDropout: (C,) float32 in [0, 1].
@@ -133,8 +135,12 @@ class Reading:
         """
         return static_weight(self.corr, ~self.dead & ~self.undefined, how).float()
 
-    @property
-    def classes(self) -> dict[str, int]:
-        """How many channels each class has."""
-        found = Counter(self.labels)
-        return {label: found[label] for label in LABELS}
+
+def _snapshot(moments: Tensor) -> Tensor:
+    return moments.detach().to("cpu", torch.float64, copy=True)
+
+
+def _check_shape(name: str, moments: Tensor, shape: str) -> None:
+    rows, *groups, factors, channels = moments.shape if moments.ndim == shape.count(",") + 1 else (0, 0, 0)
+    if (rows, factors) != (6, len(FACTORS)) or 0 in (*groups, channels):
+        raise ValueError(f"{name}: expected shape {shape}, got {tuple(moments.shape)}")

@@ -1,113 +1,137 @@
-"""Reports as text, plain values and comma-separated lines."""
+"""Reports as text: one in words, several in tables for the terminal, for Markdown and for LaTeX."""
 
-import csv
 import math
-from collections.abc import Iterable, Mapping
-from pathlib import Path
-from typing import Any
+import re
+from collections.abc import Mapping
 
-from sdfast.report.reading import LABELS, SHARES, Reading
+from torch import Tensor
+
+from sdfast.report.certainty import LABELS, Certainty
+from sdfast.report.notes import UNDEFINED_NOTE, counted, how_sure, notes, undefined_notes
+from sdfast.report.reading import SHARES
+from sdfast.report.values import named
 from sdfast.statistics import FACTORS
 
-FLOOR_NOTE = "shares come from a softmax: no information at all reads 21.2 / 21.2 / 57.6 %"
-POOLING_NOTE = "pooling forgets the order of frames: a frame-local model reads static 1 by construction"
-UNDEFINED_NOTE = "undefined (NaN, Inf or fewer than two pairs), left out of the scores"
-COLUMNS = (
-    "layer",
-    "channel",
-    "label",
-    "dead",
-    *(f"{what}_{factor}" for what in ("corr", "mi", "count") for factor in FACTORS),
-)
+SCORE, PERCENT = "{:.3f}", "{:.1f}"  # a layer's score, and its shares
 
 
-def summary(report: Reading) -> str:
+def summary(report: Certainty) -> str:
     """Return the text of `BiasReport.summary`."""
-    classes = {label: f"{n} ({100 * n / report.num_channels:.1f} %)" for label, n in report.classes.items()}
+    *determined, (_, unsure) = report.classes.items()
+    scores = sure(report.layer_score, report.layer_interval(), SCORE)[: len(FACTORS)]
+    score = dict(zip(SHARES, [*scores, "1"], strict=True))  # that of the residual is 1 by definition
+    share = dict(zip(SHARES, sure(report.percent, report.share_interval(), PERCENT), strict=True))
+    held = f"their {100 * report.level:g} % intervals hold {report.threshold:g}"
     lines = {
-        f"classes at corr > {report.threshold:g}": _join(classes),
-        "layer score": _join(_named(SHARES, report.layer_score, "{:.3f}")),
-        "share of the layer": _join(_named(SHARES, report.percent, "{:.1f} %")),
+        f"classes at corr > {report.threshold:g}": _join({x: _part(n, report) for x, n in determined}),
+        "undetermined": f"{_part(unsure, report)}, {held}{' or are not known' * _some_unknown(report)}",
+        "layer score": _join(score),
+        "share of the layer": _join({name: f"{text} %" for name, text in share.items()}),
         "among the residual": f"{int(report.dead.sum())} dead (never vary), "
         f"{int(report.undefined.sum())} {UNDEFINED_NOTE}",
-        "MI by chance": _join(_named(FACTORS, report.mi_floor, "{:.2g} nats")),
+        "MI by chance": _join({x: f"{floor:.2g} nats" for x, floor in named(FACTORS, report.mi_floor).items()}),
     }
     dynamic, static = report.count.tolist()
-    head = f"{report.name or 'layer'}: {report.num_channels} channels, {dynamic} dynamic + {static} static pairs"
+    origin = "" if report.sources is None else f" of {counted(report.sources, 'source')}"
+    pairs = f"{dynamic} dynamic + {static} static pairs{origin}"
+    head = f"{report.name or 'layer'}: {report.num_channels} channels, {pairs}, {report.kind}"
     width = max(map(len, lines))
     body = [f"  {title:{width}}  {text}" for title, text in lines.items()]
-    return "\n".join([f"{head}, {report.kind}", *body, f"  {FLOOR_NOTE};", f"  {POOLING_NOTE}"])
+    return "\n".join([head, *body, *(f"  {line}" for line in notes([report]))])
 
 
-def to_dict(report: Reading) -> dict[str, Any]:
-    """Return the values of `BiasReport.to_dict`."""
-    channels = {"label": report.labels, "dead": report.dead.tolist()}
-    for what, rows in (("corr", report.corr), ("mi", report.mi)):
-        channels |= {f"{what}_{factor}": row.tolist() for factor, row in zip(FACTORS, rows, strict=True)}
-    return plain(
-        {
-            "name": report.name,
-            "kind": report.kind,
-            "threshold": report.threshold,
-            "num_channels": report.num_channels,
-            "count": _named(FACTORS, report.count),
-            "classes": report.classes,
-            "dead": int(report.dead.sum()),
-            "undefined": int(report.undefined.sum()),
-            "layer_score": _named(SHARES, report.layer_score),
-            "dims": _named(SHARES, report.dims),
-            "percent": _named(SHARES, report.percent),
-            "mi_floor": _named(FACTORS, report.mi_floor),
-            "channels": channels,
-        }
-    )
-
-
-def plain(value: Any) -> Any:
-    """Return a value as JSON can hold it: NaN as None, infinity as "inf", what it does not know as a string."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None if math.isnan(value) else str(value)
-    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
-
-
-def write_csv(path: Path, reports: Iterable[Reading]) -> None:
-    """Write one line a channel; NaN as "nan", infinity as "inf"."""
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        lines = csv.writer(file)
-        lines.writerow(COLUMNS)
-        for report in reports:
-            columns = report.labels, report.dead.int().tolist(), *report.corr.tolist(), *report.mi.tolist()
-            rows = enumerate(zip(*columns, strict=True))
-            lines.writerows([report.name, channel, *row, *report.count.tolist()] for channel, row in rows)
-
-
-def format_table(reports: Mapping[str, Reading]) -> str:
-    """Return a table for the terminal, one line a layer."""
-    rows = [["layer", "pairs", "channels", *LABELS, "dead", "score dyn/stat", "share % dyn/stat/res"]]
-    notes = [FLOOR_NOTE, POOLING_NOTE]
+def format_table(reports: Mapping[str, Certainty]) -> str:
+    """Return tables for the terminal, one line a layer: classes of channels, then scores and shares."""
+    classes = [["layer", "pairs", "sources", "channels", *LABELS, "dead"]]
+    shares = [["layer", *(f"score {factor}" for factor in FACTORS), *(f"{share} %" for share in SHARES)]]
     for name, report in reports.items():
-        sizes = int(report.count.sum()), report.num_channels, *report.classes.values(), int(report.dead.sum())
-        score = " / ".join(f"{x:.3f}" for x in report.layer_score.tolist()[: len(FACTORS)])
-        percent = " / ".join(f"{x:4.1f}" for x in report.percent.tolist())
-        rows.append([name, *map(str, sizes), score, percent])
-        if undefined := int(report.undefined.sum()):
-            notes.append(f"{name}: {undefined} of {report.num_channels} channels {UNDEFINED_NOTE}")
+        sources = "-" if report.sources is None else str(report.sources)
+        sizes = report.num_channels, *report.classes.values(), int(report.dead.sum())
+        classes.append([name, str(int(report.count.sum())), sources, *map(str, sizes)])
+        shares.append([name, *_scores_and_shares(report)])
+    return "\n".join([*aligned(classes), "", *aligned(shares), "", *notes(reports.values()), *undefined_notes(reports)])
+
+
+def to_markdown(reports: Mapping[str, Certainty]) -> str:
+    """Return a table in Markdown, one line a layer: scores and shares with their intervals, and classes.
+
+    A line below it says what the intervals are.
+
+    >>> import torch, sdfast
+    >>> moments = torch.tensor([9.0, 0, 0, 9, 9, 8]).view(6, 1, 1).repeat(1, 2, 3)
+    >>> print(to_markdown({"layer4": sdfast.BiasReport(moments)}).splitlines()[2][:59])
+    | layer4 | 3 | - | 0.889 | 0.889 | 32.1 | 32.1 | 35.8 | 3 |
+    """
+    rows = [[cell.replace("|", r"\|") for cell in row] for row in _published(reports)]
+    rows.insert(1, [":--", *["--:"] * (len(rows[0]) - 1)])
+    return "\n".join([*(f"| {' | '.join(row)} |" for row in rows), "", *_explained(reports)])
+
+
+def to_latex(reports: Mapping[str, Certainty]) -> str:
+    r"""Return the same table as a tabular of LaTeX, after a comment on the intervals; it needs the package booktabs.
+
+    >>> import torch, sdfast
+    >>> moments = torch.tensor([9.0, 0, 0, 9, 9, 8]).view(6, 1, 1).repeat(1, 2, 3)
+    >>> print(to_latex({"layer_4": sdfast.BiasReport(moments)}).splitlines()[5][:28])
+    layer\_4 & 3 & - & 0.889 & 0
+    """
+    rows = [[_escaped(cell) for cell in row] for row in _published(reports)]
+    head, *lines = [" & ".join(row) + r" \\" for row in rows]
+    begin = rf"\begin{{tabular}}{{l{'r' * head.count('&')}}}"
+    comments = [f"% {line}" for line in _explained(reports)]
+    return "\n".join([*comments, begin, r"\toprule", head, r"\midrule", *lines, r"\bottomrule", r"\end{tabular}"])
+
+
+def _published(reports: Mapping[str, Certainty]) -> list[list[str]]:
+    """Return the cells of the table that papers print, its head first."""
+    head = ["layer", "channels", "sources", *(f"score {x}" for x in FACTORS), *(f"{x} %" for x in SHARES), *LABELS]
+    rows = [head]
+    for name, report in reports.items():
+        sources = "-" if report.sources is None else str(report.sources)
+        classes = [str(number) for number in report.classes.values()]
+        rows.append([name, str(report.num_channels), sources, *_scores_and_shares(report), *classes])
+    return rows
+
+
+def _explained(reports: Mapping[str, Certainty]) -> list[str]:
+    return list(dict.fromkeys(map(how_sure, reports.values())))
+
+
+def _scores_and_shares(report: Certainty) -> list[str]:
+    scores = sure(report.layer_score, report.layer_interval(), SCORE)[: len(FACTORS)]
+    return [*scores, *sure(report.percent, report.share_interval(), PERCENT)]
+
+
+def sure(values: Tensor, interval: Tensor, form: str) -> list[str]:
+    """Return values as "34.7 ± 2.1", with half the width of their intervals where these are known."""
+    low, high = interval
+    pairs = zip(values.tolist(), ((high - low) / 2).tolist(), strict=True)
+    return [form.format(x) + ("" if math.isnan(half) else f" ± {form.format(half)}") for x, half in pairs]
+
+
+def aligned(rows: list[list[str]]) -> list[str]:
+    """Return cells as lines with a rule under the head: the first column to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         "  ".join([name.ljust(widths[0]), *(x.rjust(w) for x, w in zip(cells, widths[1:], strict=True))])
         for name, *cells in rows
     ]
-    lines.insert(1, "-" * len(lines[0]))
-    return "\n".join([*lines, *notes])
+    return [lines[0], "-" * len(lines[0]), *lines[1:]]
 
 
-def _named(names: tuple[str, ...], values, form: str = "") -> dict[str, Any]:
-    values = values.tolist()
-    return dict(zip(names, [form.format(x) for x in values] if form else values, strict=True))
+def _escaped(text: str) -> str:
+    """Return text that LaTeX prints as it is, with ± as mathematics."""
+    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$"}
+    return re.sub(r"[\\~^±&%$#_{}]", lambda found: special.get(found[0], "\\" + found[0]), text)
+
+
+def _part(number: int, report: Certainty) -> str:
+    return f"{number} ({100 * number / report.num_channels:.1f} %)"
+
+
+def _some_unknown(report: Certainty) -> bool:
+    """Tell whether some channel has correlations, but no interval of one."""
+    return bool((report.interval().isnan().any(0) & ~report.undefined & ~report.dead).any())
 
 
 def _join(values: Mapping[str, str]) -> str:

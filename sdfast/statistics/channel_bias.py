@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from sdfast import ops
-from sdfast.backends import is_direct
 from sdfast.statistics.estimators import ESTIMATORS, estimator_of, mutual_information
 
 
@@ -19,6 +18,7 @@ class ChannelBias(NamedTuple):
     count: Tensor
 
 
+_at_once = ops.channel_bias
 _new = ChannelBias._make
 
 
@@ -66,11 +66,9 @@ def channel_bias(
     estimator = ESTIMATORS.get(kind) or estimator_of(kind)
     if factor is None:
         num_factors = 1
-    if is_direct(feats_a, feats_b, factor):
-        args = (feats_a, feats_b, factor, num_factors, channel_dim, pool, estimator.is_pearson)
-        found = ops.channel_bias(args)
-        if found is not None:
-            return _new(found)
+    found = _at_once(feats_a, feats_b, factor, num_factors, channel_dim, pool, estimator.is_pearson)
+    if found is not None:
+        return _new(found)
     if isinstance(feats_a, np.ndarray):
         return _from_numpy(feats_a, feats_b, factor, num_factors, channel_dim, pool, kind)
     moments = ops.comoments(feats_a, feats_b, factor, num_factors, channel_dim, pool)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from sdfast.foundation import check_integer
-from sdfast.ops import check_factor_values, check_features
+from sdfast.ops import check_features, check_update, update_comoments
 from sdfast.statistics.state import add_batch, empty_moments, merge
 
 GROUPS = 64
@@ -96,23 +96,17 @@ class GroupedCoMoments:
             TypeError: sources are not integers.
         """
         check_features("feats_a", feats_a, channel_dim)
-        _, groups, num_factors, _ = self.moments.shape
-        if factor is None and num_factors > 1:
-            raise ValueError(f"factor: expected one label from 0 to {num_factors - 1} a pair, got None")
-        pairs = feats_a.shape[0]
+        pairs, groups = feats_a.shape[0], len(self.numbered)
         if source is None:
-            group = (torch.arange(pairs, device=feats_a.device) + self.unnumbered) % groups
+            # Where the count is a tensor, as a metric keeps it, its value is not waited for.
+            numbers = torch.arange(pairs, device=feats_a.device) + self.unnumbered
         else:
-            _check_labels("source", source, feats_a)
-            if source.is_cpu and source.amin() < 0:
-                raise ValueError(f"source: expected numbers from 0 on, got {int(source.amin())}")
-            source = source.long()
-            group = source % groups
-        add_to_groups(self.moments, feats_a, feats_b, factor, group, channel_dim, pool)
+            numbers = _as_numbers(source)
+        add_to_groups(self.moments, feats_a, feats_b, factor, numbers, channel_dim, pool)
         if source is None:
             self.unnumbered += pairs
         else:
-            self.numbered.scatter_reduce_(0, group, source // groups + 1, "amax")
+            self.numbered.scatter_reduce_(0, numbers % groups, numbers // groups + 1, "amax")
 
     def merge(self, other: "GroupedCoMoments") -> None:
         """Add the pairs of another state of the same size, whose sources are numbered as these are.
@@ -183,43 +177,44 @@ def add_to_groups(
     feats_a: Tensor,
     feats_b: Tensor,
     factor: Tensor | None,
-    group: Tensor,
+    source: Tensor,
     channel_dim: int = 1,
     pool: bool = True,
 ) -> None:
-    """Add a batch of pairs to grouped co-moments (6, G, F, C) in place; `group` is (N,) int64. Waits for no GPU.
+    """Add pairs to grouped co-moments (6, G, F, C) in place; `source` is (N,) int64. Waits for no GPU.
 
     Raises:
         ValueError: the features, labels or devices do not fit. Nothing has been added then.
+        TypeError: a dtype does not fit.
     """
+    args = (moments, feats_a, feats_b, factor, source, channel_dim, pool)
+    if update_comoments(*args) is not None:
+        return
+    check_update(*args)
     _, groups, num_factors, _ = moments.shape
-    rows = group
-    if factor is not None:
-        _check_labels("factor", factor, feats_a)
-        if factor.is_cpu:
-            check_factor_values(factor, num_factors)
-        # On a GPU pairs of no factor have no part in anything: kernels leave out labels that they do not know.
-        known = (factor >= 0) & (factor < num_factors)
-        rows = torch.where(known, group * num_factors + factor, -1)
+    rows = source % groups * num_factors
+    if factor is not None and factor.is_cpu:
+        rows = rows + factor
+    elif factor is not None:  # pairs of no factor have no part in anything: kernels leave out labels they do not know
+        rows = torch.where((factor >= 0) & (factor < num_factors), rows + factor, -1)
     flat = moments.view(6, groups * num_factors, -1)
-    if rows.is_cpu:
-        # Only the rows that occur are touched: a batch is of few sources, and merging all would cost many updates.
-        touched, rows = rows.unique(return_inverse=True)
-        flat[:, touched] = add_batch(flat[:, touched], feats_a, feats_b, rows, channel_dim, pool)
-    else:
-        flat.copy_(add_batch(flat, feats_a, feats_b, rows, channel_dim, pool))
+    if not rows.is_cpu:
+        add_batch(flat, feats_a, feats_b, rows, channel_dim, pool)
+        return
+    # Only the rows that occur are touched: a batch is of few sources, and merging all would cost many updates.
+    touched, rows = rows.unique(return_inverse=True)
+    part = flat[:, touched]
+    add_batch(part, feats_a, feats_b, rows, channel_dim, pool)
+    flat[:, touched] = part
 
 
-def _check_labels(name: str, labels: Tensor, feats_a: Tensor) -> None:
-    """Raise unless there is one integer a pair, where the features are."""
-    if not isinstance(labels, Tensor):
-        raise TypeError(f"{name}: expected an integer torch.Tensor, got {type(labels).__name__}")
-    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
-        raise TypeError(f"{name}: expected an integer dtype, got {labels.dtype}")
-    if labels.shape != feats_a.shape[:1]:
-        raise ValueError(f"{name}: expected shape ({feats_a.shape[0]},), one number a pair, got {tuple(labels.shape)}")
-    if labels.device != feats_a.device:
-        raise ValueError(f"{name}: expected device {feats_a.device} like feats_a, got {labels.device}")
+def _as_numbers(source: Tensor) -> Tensor:
+    """Return numbers of sources as int64."""
+    if not isinstance(source, Tensor):
+        raise TypeError(f"source: expected an integer torch.Tensor, got {type(source).__name__}")
+    if source.is_floating_point() or source.is_complex() or source.dtype == torch.bool:
+        raise TypeError(f"source: expected an integer dtype, got {source.dtype}")
+    return source.long()
 
 
 def _check_shape(name: str, moments: Tensor, own: Tensor) -> None:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from sdfast.foundation import check_integer
-from sdfast.ops import comoments
+from sdfast.ops import check_update, comoments, update_comoments
 
 
 def merge(stacked: Tensor) -> Tensor:
@@ -138,7 +138,7 @@ class CoMoments:
         Raises:
             ValueError: the features have not `num_channels` channels, or several factors have no labels.
         """
-        self.moments = add_batch(self.moments, feats_a, feats_b, factor, channel_dim, pool)
+        add_batch(self.moments, feats_a, feats_b, factor, channel_dim, pool)
 
     def merge(self, other: "CoMoments") -> None:
         """Add the pairs of another state of the same size.
@@ -200,19 +200,13 @@ def empty_moments(num_channels: int, num_factors: int, device: torch.device | st
     return torch.zeros((6, num_factors, num_channels), dtype=torch.float64, device=device)
 
 
-@torch.no_grad()
 def add_batch(
     moments: Tensor, feats_a: Tensor, feats_b: Tensor, factor: Tensor | None, channel_dim: int, pool: bool
-) -> Tensor:
-    """Return co-moments (6, F, C) with a batch of pairs added. Never waits for the device."""
-    _, num_factors, num_channels = moments.shape
-    if factor is None and num_factors > 1:
-        raise ValueError(f"factor: expected one label from 0 to {num_factors - 1} a pair, got None")
-    batch = comoments(feats_a, feats_b, factor, num_factors, channel_dim, pool)
-    if batch.shape[2] != num_channels:
-        raise ValueError(
-            f"feats_a: expected {num_channels} channels along dimension {channel_dim}, got {tuple(feats_a.shape)}"
-        )
-    if batch.device != moments.device:
-        raise ValueError(f"feats_a: expected device {moments.device} like the state, got {feats_a.device}")
-    return merge(torch.stack([moments, batch]))
+) -> None:
+    """Add a batch of pairs to co-moments (6, F, C), in place. Never waits for the device."""
+    if update_comoments(moments, feats_a, feats_b, factor, None, channel_dim, pool) is not None:
+        return
+    check_update(moments, feats_a, feats_b, factor, None, channel_dim, pool, values=False)
+    with torch.no_grad():
+        batch = comoments(feats_a, feats_b, factor, moments.shape[1], channel_dim, pool)
+        moments.copy_(merge(torch.stack([moments, batch])))

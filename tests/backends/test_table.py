@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ import sdfast
 from sdfast.backends import table as backends
 
 
-def run(code, **env):
+def in_a_process(code, **env):
     command, environment = [sys.executable, "-c", code], {**os.environ, **env}
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
 
@@ -27,7 +28,8 @@ def test_forced_backend_nests_and_ends():
 
 
 def test_each_operation_has_a_backend_on_each_device():
-    assert set(backends.TABLE) == {"comoments", "channel_bias", "pairwise_correlation", "static_dropout"}
+    operations = {"comoments", "channel_bias", "pairwise_correlation", "static_dropout", "update_comoments"}
+    assert set(backends.TABLE) == operations
     for served in backends.TABLE.values():
         assert set(served) == {"cpu", "cuda"} and set(served.values()) <= set(backends.names())
     assert backends.chosen("static_dropout", "cuda") == "triton"
@@ -66,7 +68,7 @@ def test_gpus_of_amd_are_served_by_triton(monkeypatch):
 
 def test_missing_cuda_kernels_say_how_to_get_them():
     code = "import sys, sdfast\nsys.modules['sdfast._cuda'] = None\nwith sdfast.use_backend('cuda'):\n    pass"
-    result = run(code)
+    result = in_a_process(code)
     assert result.returncode != 0 and "from source with a CUDA toolkit and SDFAST_CUDA=ON" in result.stderr
 
 
@@ -80,7 +82,7 @@ def test_unknown_backend_is_an_error():
 
 def test_environment_forces_a_backend():
     code = "import sdfast.backends as b; print(b.chosen('comoments', 'cpu'))"
-    assert run(code, SDFAST_BACKEND="reference").stdout.strip() == "reference"
+    assert in_a_process(code, SDFAST_BACKEND="reference").stdout.strip() == "reference"
 
 
 def test_a_missing_extension_is_an_error_and_never_a_slow_path():
@@ -89,7 +91,7 @@ def test_a_missing_extension_is_an_error_and_never_a_slow_path():
         "sys.modules['sdfast._C'] = None\n"
         "sdfast.channel_bias(torch.randn(3, 2), torch.randn(3, 2))"
     )
-    result = run(code)
+    result = in_a_process(code)
     assert result.returncode != 0 and "reinstall sdfast" in result.stderr
 
 
@@ -101,9 +103,91 @@ def test_a_device_without_kernels_is_an_error():
 
 @pytest.mark.parametrize("isa", backends.load("cpu").available_isas())
 def test_environment_forces_an_instruction_set(isa):
-    assert run("import sdfast.backends as b; print(b.load('cpu').isa())", SDFAST_ISA=isa).stdout.strip() == isa
+    assert in_a_process("import sdfast.backends as b; print(b.load('cpu').isa())", SDFAST_ISA=isa).stdout.strip() == isa
 
 
 def test_unknown_instruction_set_is_an_error():
-    result = run("import sdfast.backends as b; b.load('cpu')", SDFAST_ISA="mmx")
+    result = in_a_process("import sdfast.backends as b; b.load('cpu')", SDFAST_ISA="mmx")
     assert result.returncode != 0 and "cannot be loaded: SDFAST_ISA: expected one of" in result.stderr
+
+
+@pytest.fixture
+def route(monkeypatch):
+    """Return a function that takes the route to a kernel made up; what happened is in `route.calls`, in order."""
+    x = torch.ones(3, 2)
+
+    def take(backend, kernel, check=lambda *_: None):
+        def noted(name, function):
+            def call(*args):
+                take.calls.append(name)
+                assert args == (x, 7), "each is handed all arguments"
+                return function(*args)
+
+            return call
+
+        take.calls = []
+        kernels = SimpleNamespace() if kernel is None else SimpleNamespace(comoments=noted("kernel", kernel))
+        monkeypatch.setattr(backends, "load", lambda name: kernels)
+        backends._cpu_kernel.cache_clear()  # which keeps what was loaded
+        with backends.as_forced(backend):
+            return backends.run("comoments", noted("check", check), (x, 7))
+
+    yield take
+    backends._cpu_kernel.cache_clear()
+
+
+def raising(error):
+    def function(*_):
+        raise error
+
+    return function
+
+
+def test_a_kernel_of_the_cpu_that_takes_its_arguments_is_asked_alone(route):
+    assert route("cpu", lambda x, n: n + 1, check=raising(AssertionError())) == 8
+    assert route.calls == ["kernel"]
+
+
+@pytest.mark.parametrize("refusal", [TypeError("incompatible function arguments"), ValueError("arguments refused")])
+def test_what_a_kernel_of_the_cpu_refuses_the_check_explains(route, refusal):
+    with pytest.raises(ValueError, match="x: expected something else"):
+        route("cpu", raising(refusal), check=raising(ValueError("x: expected something else")))
+    assert route.calls == ["kernel", "check"]
+
+
+@pytest.mark.parametrize("refusal", [TypeError("incompatible function arguments"), ValueError("arguments refused")])
+def test_a_refusal_that_the_check_cannot_explain_stays(route, refusal):
+    with pytest.raises(type(refusal), match=str(refusal)):
+        route("cpu", raising(refusal))
+    assert route.calls == ["kernel", "check"]
+
+
+def test_a_failure_that_is_no_refusal_stays_as_it_is(route):
+    with pytest.raises(MemoryError):
+        route("cpu", raising(MemoryError()), check=raising(AssertionError()))
+    assert route.calls == ["kernel"]
+
+
+def test_other_backends_see_only_what_the_check_lets_through(route):
+    assert route("reference", lambda x, n: n + 1) == 8 and route.calls == ["check", "kernel"]
+    with pytest.raises(ValueError, match="no"):
+        route("reference", lambda x, n: n, check=raising(ValueError("no")))
+    assert route.calls == ["check"]
+    with pytest.raises(ValueError, match="its own"):
+        route("reference", raising(ValueError("its own")))
+    assert route.calls == ["check", "kernel"]
+
+
+@pytest.mark.parametrize("backend", ["cpu", "reference"])
+def test_what_a_backend_has_not_is_left_to_be_composed(route, backend):
+    assert route(backend, None, check=raising(AssertionError())) is None and route.calls == []
+
+
+def test_operations_are_composed_where_a_backend_has_them_not():
+    a, b = torch.randn(2, 9, 4, generator=torch.Generator().manual_seed(0))
+    assert backends.run("pairwise_correlation", lambda *_: None, (a, b)) is None
+    assert not hasattr(backends.load("reference"), "channel_bias")
+    expected = sdfast.channel_bias(a, b).corr
+    with sdfast.use_backend("reference"):
+        torch.testing.assert_close(sdfast.channel_bias(a, b).corr, expected)
+        assert sdfast.pairwise_correlation(a, b).shape == (4, 4)

@@ -10,6 +10,8 @@ from tests.support.dropout import SEED, true_dropout
 from tests.support.moments import assert_moments, true_moments
 from tests.support.tolerances import MOMENTS
 
+pytestmark = pytest.mark.slow  # the emulator is built first
+
 # Strides that 32 bits do not hold, as a number of elements and as one of bytes.
 FAR, FARTHER = 2**30 + 32, 2**31 + 2**20 + 16
 

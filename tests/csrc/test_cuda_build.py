@@ -11,6 +11,8 @@ import torch
 
 from tests.support.cuda_modes import CSRC, KERNELS, ROOT, compile_all
 
+pytestmark = pytest.mark.slow  # nvcc compiles every kernel for three generations
+
 TARGETS = ("80", "90", "100")
 # Kernels that read features 16 bytes at a time, and the fewest such loads: several in flight of each tensor.
 VECTORS = {

@@ -7,12 +7,13 @@ import pytest
 import torch
 
 from sdfast.statistics import KINDS, estimator_of, mutual_information
-from tests import truth as reference
+from tests import truth
 from tests.support.cuda_modes import MODES, emulated, ready
 from tests.support.features import LAYOUTS, contiguous, feature_pair, large_mean, transposed
-from tests.support.moments import assert_moments
-from tests.support.moments import true_moments as truth
+from tests.support.moments import assert_moments, true_moments
 from tests.support.tolerances import CORRELATION, MOMENTS
+
+pytestmark = pytest.mark.slow  # the emulator is built first
 
 # C = 1, 63, 250; N = 1, 2; runs shorter than a vector, of several, of no whole number of vectors, of many blocks.
 SHAPES = [
@@ -48,7 +49,7 @@ def test_all_layouts_agree_with_numpy(kernels, shape, dtype):
     """With one processor and with so many that each block has little to do."""
     a, b, labels = feature_pair(shape, dtype)
     for pool, factor in itertools.product((True, False), (None, labels)):
-        expected = truth(a, b, factor, pool=pool)
+        expected = true_moments(a, b, factor, pool=pool)
         for i, layout in enumerate(LAYOUTS):
             kernels.use((1, 40)[i % 2], order=i)
             assert_moments(run(kernels, layout(a), layout(b), factor, pool=pool), expected, MOMENTS[dtype])
@@ -57,7 +58,7 @@ def test_all_layouts_agree_with_numpy(kernels, shape, dtype):
 def test_layouts_may_differ(kernels):
     a, b, labels = feature_pair((5, 4, 4, 4), torch.float32)
     for pool in (True, False):
-        expected = truth(a, b, labels, pool=pool)
+        expected = true_moments(a, b, labels, pool=pool)
         for layout_a, layout_b in itertools.permutations(LAYOUTS, 2):
             assert_moments(run(kernels, layout_a(a), layout_b(b), labels, pool=pool), expected, 1e-12)
 
@@ -69,7 +70,7 @@ def test_vectors_are_loaded_only_where_they_are_aligned(kernels, dtype):
     for layout, pool in itertools.product(LAYOUTS[:2], (True, False)):
         for view in (lambda x: x[..., 1:], lambda x: x[:, 1:], lambda x: x[:, :9, :32], lambda x: x[:, 3:11, 8:24]):
             x, y = view(layout(a)), view(layout(b))
-            assert_moments(run(kernels, x, y, labels, pool=pool), truth(x, y, labels, pool=pool), MOMENTS[dtype])
+            assert_moments(run(kernels, x, y, labels, pool=pool), true_moments(x, y, labels, pool=pool), MOMENTS[dtype])
 
 
 def test_as_many_dimensions_as_there_may_be():
@@ -77,14 +78,14 @@ def test_as_many_dimensions_as_there_may_be():
     memory = [torch.randn(500, generator=torch.Generator().manual_seed(i)) for i in range(2)]
     a, b = (x.as_strided((2,) * 16, (61, 1, 53, 47, 43, 41, 37, 31, 29, 23, 19, 17, 13, 11, 7, 3)) for x in memory)
     for pool in (True, False):
-        assert_moments(run(emulated(), a, b, pool=pool), truth(a, b, pool=pool), 1e-12)
+        assert_moments(run(emulated(), a, b, pool=pool), true_moments(a, b, pool=pool), 1e-12)
 
 
 @pytest.mark.parametrize("pool", [True, False])
 def test_channel_dim_and_many_factors(kernels, pool):
     a, b, _ = feature_pair((15, 6, 10), torch.float32)
     labels = torch.arange(30)[::2] % 5
-    expected = truth(a, b, labels, num_factors=7, channel_dim=2, pool=pool)
+    expected = true_moments(a, b, labels, num_factors=7, channel_dim=2, pool=pool)
     assert_moments(run(kernels, a, b, labels, 7, -1, pool), expected, 1e-12)
 
 
@@ -93,7 +94,7 @@ def test_labels_of_no_factor_are_passed_over(kernels):
     labels = torch.tensor([0, 1, -1, 0, 2, 1, 2**40, 0])
     known = (labels >= 0) & (labels < 2)
     for pool in (True, False):
-        expected = truth(a[known], b[known], labels[known], pool=pool)
+        expected = true_moments(a[known], b[known], labels[known], pool=pool)
         assert_moments(run(kernels, a, b, labels, pool=pool), expected, 1e-12)
 
 
@@ -101,14 +102,14 @@ def test_labels_of_no_factor_are_passed_over(kernels):
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
 def test_large_means_lose_nothing(kernels, dtype, outlier_first):
     a, b = large_mean(dtype, outlier_first)
-    expected = reference.correlation(truth(a, b))
+    expected = truth.correlation(true_moments(a, b))
     for layout in (contiguous, transposed):
         for processors in (1, 40):
             kernels.use(processors)
-            corr = reference.correlation(run(kernels, layout(a), layout(b)).numpy())
+            corr = truth.correlation(run(kernels, layout(a), layout(b)).numpy())
             np.testing.assert_allclose(corr, expected, rtol=0, atol=1e-9)
             rows = [layout(x.T.contiguous()[None]) for x in (a, b)]
-            corr = reference.correlation(run(kernels, *rows, pool=False).numpy())
+            corr = truth.correlation(run(kernels, *rows, pool=False).numpy())
             np.testing.assert_allclose(corr, expected, rtol=0, atol=1e-9)
 
 
@@ -117,8 +118,8 @@ def test_an_outlier_first_does_not_spoil_halves(kernels, dtype):
     a, b, _ = feature_pair((20000, 8), dtype, seed=2)
     a[0], b[0] = 400, -400
     for layout in (contiguous, transposed):
-        corr = reference.correlation(run(kernels, layout(a), layout(b), pool=False).numpy())
-        np.testing.assert_allclose(corr, reference.correlation(truth(a, b)), rtol=0, atol=CORRELATION[dtype])
+        corr = truth.correlation(run(kernels, layout(a), layout(b), pool=False).numpy())
+        np.testing.assert_allclose(corr, truth.correlation(true_moments(a, b)), rtol=0, atol=CORRELATION[dtype])
 
 
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
@@ -131,7 +132,7 @@ def test_a_bad_value_stays_in_its_channel_and_factor(kernels, bad):
             spoilt = a.clone()
             spoilt[(1, 2, *(3,) * (a.ndim - 2))] = bad
             moments = run(kernels, layout(spoilt), layout(b), labels, pool=pool)
-            assert moments[3, 1, 2].isnan() and np.isnan(reference.correlation(moments.numpy())[1, 2])
+            assert moments[3, 1, 2].isnan() and np.isnan(truth.correlation(moments.numpy())[1, 2])
             moments[:, 1, 2] = clean[:, 1, 2]
             torch.testing.assert_close(moments, clean, rtol=1e-12, atol=1e-12)
 
@@ -211,7 +212,7 @@ def test_few_long_rows_are_shared_out_among_many_blocks():
     for layout, processors in itertools.product((contiguous, transposed), (1, 132)):
         module.set_processors(processors)
         results.append(module.comoments(layout(a), layout(b), None, 1, 1, True))
-        assert_moments(results[-1], truth(a, b), 1e-12)
+        assert_moments(results[-1], true_moments(a, b), 1e-12)
     assert not torch.equal(results[0], results[1]), "a split sum rounds differently"
 
 

@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from tests import truth
 from tests.support.cuda_modes import MODES, emulated, ready
 from tests.support.features import contiguous, strided, transposed
 from tests.support.tolerances import PRODUCT
+
+pytestmark = pytest.mark.slow  # the emulator is built first
 
 # Less than a vector, than a tile; whole tiles; several tiles and splits of the samples.
 SHAPES = [(2, 1, 1), (9, 3, 5), (300, 8, 4), (40, 128, 64), (17, 130, 6), (1500, 5, 132)]
@@ -28,17 +31,11 @@ def sample_matrices(samples, channels_a, channels_b, dtype):
     return (3 * a + 2).to(dtype), b.to(dtype)
 
 
-def truth(a, b):
-    """Return np.corrcoef's block of a against b."""
-    corr = np.corrcoef(a.double().numpy(), b.double().numpy(), rowvar=False)
-    return corr[: a.shape[1], a.shape[1] :]
-
-
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_equals_numpy_in_every_layout(kernels, shape, dtype):
     a, b = sample_matrices(*shape, dtype)
-    expected = truth(a, b)
+    expected = truth.pairwise_correlation(a, b)
     for i, (layout_a, layout_b) in enumerate(itertools.product((contiguous, transposed, strided), repeat=2)):
         kernels.use((1, 40)[i % 2], order=i)
         matrix = kernels.pairwise_correlation(layout_a(a), layout_b(b))
@@ -49,7 +46,9 @@ def test_equals_numpy_in_every_layout(kernels, shape, dtype):
 def test_large_means_lose_nothing(kernels):
     a, b = sample_matrices(700, 6, 5, torch.float32)
     a, b = a + 1e4, b - 1e4
-    np.testing.assert_allclose(kernels.pairwise_correlation(a, b).numpy(), truth(a, b), rtol=0, atol=2e-6)
+    np.testing.assert_allclose(
+        kernels.pairwise_correlation(a, b).numpy(), truth.pairwise_correlation(a, b), rtol=0, atol=2e-6
+    )
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -62,7 +61,7 @@ def test_dead_channels_are_zero_and_spoilt_ones_spoil_their_own(kernels, dtype):
     assert matrix[3].isnan().all() and matrix[:, 4].isnan().all()
     assert (matrix[1, whole_b] == 0).all() and (matrix[whole_a, 2] == 0).all()
     alive_a, alive_b = torch.tensor([0, 2, 4]), torch.tensor([0, 1, 3, 5])
-    expected = truth(a[:, alive_a], b[:, alive_b])
+    expected = truth.pairwise_correlation(a[:, alive_a], b[:, alive_b])
     np.testing.assert_allclose(matrix[alive_a][:, alive_b].numpy(), expected, rtol=0, atol=PRODUCT[dtype])
 
 
@@ -83,7 +82,7 @@ def test_more_samples_than_a_float32_sums_well_come_in_several_launches(shape):
     module.set_processors(1)
     before = module.launches()
     matrix = module.pairwise_correlation(a, b)
-    np.testing.assert_allclose(matrix.numpy(), truth(a, b), rtol=0, atol=PRODUCT[torch.float32])
+    np.testing.assert_allclose(matrix.numpy(), truth.pairwise_correlation(a, b), rtol=0, atol=PRODUCT[torch.float32])
     few = module.launches()
     module.pairwise_correlation(a[:4000], b[:4000])
     assert few - before > module.launches() - few

@@ -8,9 +8,10 @@ import torch
 from sdfast.backends import table as backends
 from sdfast.ops.static_dropout import GRANULARITIES
 from tests.support.cuda_modes import MODES, emulated, ready
-from tests.support.dropout import DTYPES, SEED, features, grid_mask
-from tests.support.dropout import true_dropout as truth
+from tests.support.dropout import DTYPES, SEED, features, grid_mask, true_dropout
 from tests.support.features import LAYOUTS, strided
+
+pytestmark = pytest.mark.slow  # the emulator is built first
 
 _C = backends.load("cpu")
 # No positions, with and without whole vectors; one position; runs of no whole number of draws, of vectors, of groups;
@@ -62,7 +63,7 @@ def test_all_layouts_equal_numpy_bit_by_bit(kernels, shape, granularity):
     cases = itertools.product(DTYPES, MASKS, (None, weights(shape)))
     for i, (dtype, kind, weight) in enumerate(cases):
         x, mask, rescale = features(shape, dtype), None if kind is None else grid_mask(shape, kind), i % 3 != 0
-        expected = truth(x, SEED, 0.7, mask, weight, GRANULARITIES[granularity], rescale)
+        expected = true_dropout(x, SEED, 0.7, mask, weight, GRANULARITIES[granularity], rescale)
         kernels.use((1, 40)[i // 2 % 2], order=i)
         for k, layout in enumerate(LAYOUTS):
             laid = layout(x.clone())
@@ -88,7 +89,7 @@ def test_channels_may_be_last(kernels, shape):
     x, weight = features(shape), weights(shape, -1)
     for granularity, kind in itertools.product((0, 1, 2), (None, "coarse", "fine")):
         mask = None if kind is None else grid_mask(shape, kind, channel_dim=-1)
-        expected = truth(x, SEED, 0.5, mask, weight, GRANULARITIES[granularity], True, channel_dim=-1)
+        expected = true_dropout(x, SEED, 0.5, mask, weight, GRANULARITIES[granularity], True, channel_dim=-1)
         args = (torch.tensor(SEED), 0.5, mask, weight, granularity, True, -1)
         assert torch.equal(apply(kernels, x, torch.full_like(x, torch.nan), *args), expected)
 
@@ -98,7 +99,7 @@ def test_seeds_and_probabilities_of_any_size(kernels, seed):
     x = features((2, 2, 40))
     for p, layout in itertools.product((0.0, 1e-5, 0.3, 1.0), LAYOUTS):
         out = apply(kernels, layout(x), torch.empty_like(x), torch.tensor(seed), p, None, None, 0, True, 1)
-        assert torch.equal(out, truth(x, seed, p, rescale=True))
+        assert torch.equal(out, true_dropout(x, seed, p, rescale=True))
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -107,13 +108,13 @@ def test_what_was_not_finite_is_zero_where_it_is_dropped_and_stays_where_not(ker
     x[0, 0], x[1, 1], x[2, 2, ::2] = torch.nan, torch.inf, -torch.inf
     for rescale, layout in itertools.product((False, True), LAYOUTS):
         args = (torch.tensor(SEED), 0.5, None, None, 0, rescale, 1)
-        y, expected = apply(kernels, layout(x), torch.empty_like(x), *args), truth(x, SEED, 0.5, rescale=rescale)
+        y, expected = apply(kernels, layout(x), torch.empty_like(x), *args), true_dropout(x, SEED, 0.5, rescale=rescale)
         assert torch.equal(y.nan_to_num(12345.0), expected.nan_to_num(12345.0))
 
 
 def test_layouts_of_input_and_output_may_differ_and_gaps_stay():
     x = features((3, 16, 5, 8))
-    expected = truth(x, SEED, 0.5, rescale=True)
+    expected = true_dropout(x, SEED, 0.5, rescale=True)
     args = (torch.tensor(SEED), 0.5, None, None, 0, True, 1)
     for layout_x, layout_out in itertools.product(LAYOUTS, LAYOUTS):
         out = layout_out(torch.zeros_like(x))
@@ -129,7 +130,7 @@ def test_entries_without_positions_share_blocks():
     before, out, weight = module.blocks(), torch.full_like(x, torch.nan), weights(x.shape)
     module.static_dropout(x, out, torch.tensor(SEED), 0.5, None, weight, 0, True, 1)
     assert module.blocks() - before <= 16
-    assert torch.equal(out, truth(x, SEED, 0.5, None, weight, "element", True))
+    assert torch.equal(out, true_dropout(x, SEED, 0.5, None, weight, "element", True))
 
 
 def test_more_blocks_than_a_grid_has_are_refused():

@@ -26,6 +26,8 @@ from tests.support.cpu_kernels import (
 from tests.support.cuda_modes import CSRC, ROOT, compile_all
 from tests.support.features import transposed
 
+pytestmark = pytest.mark.slow  # everything is built, and run under an emulator
+
 DTYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16]
 MASK_DTYPES = [*DTYPES, torch.uint8, torch.bool]
 

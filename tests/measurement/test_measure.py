@@ -8,7 +8,7 @@ from torch import nn
 import sdfast
 from sdfast.measurement.capture import split_batch
 from sdfast.models.layers import match_layers
-from tests import truth as reference
+from tests import truth
 from tests.support.measuring import NUM_PAIRS, Points, make_pairs, measure
 
 
@@ -17,7 +17,7 @@ def expected(run, pairs=None):
     pairs = make_pairs() if pairs is None else pairs
     with torch.no_grad():
         a, b = (run(torch.stack([pair[i] for pair in pairs])).numpy() for i in (0, 1))
-    return reference.comoments(a, b, np.array([pair[2] for pair in pairs]))
+    return truth.comoments(a, b, np.array([pair[2] for pair in pairs]))
 
 
 def assert_moments(report, wanted):

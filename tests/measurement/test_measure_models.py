@@ -11,7 +11,7 @@ from sdfast.commands import main
 from sdfast.models import load_model
 from sdfast.pairs.video import demo_videos
 from sdfast.pairs.video_pairs import VideoPairs
-from tests import truth as reference
+from tests import truth
 
 NUM_PAIRS, HIDDEN = 8, 16
 ARCHITECTURES = {"VideoMAEConfig": "encoder.layer", "TimesformerConfig": "encoder.layer", "VivitConfig": "layers"}
@@ -80,8 +80,8 @@ def test_hugging_face_report_is_that_of_the_hidden_states(architecture, video_fo
             model.module(torch.stack([pair[i] for pair in pairs]), output_hidden_states=True).hidden_states[1]
             for i in (0, 1)
         )
-    moments = reference.comoments(first.numpy(), second.numpy(), [pair[2] for pair in pairs], channel_dim=-1)
-    dynamic, static = reference.correlation(moments)
+    moments = truth.comoments(first.numpy(), second.numpy(), [pair[2] for pair in pairs], channel_dim=-1)
+    dynamic, static = truth.correlation(moments)
     np.testing.assert_allclose(found["corr_dynamic"], dynamic, atol=1e-4)
     np.testing.assert_allclose(found["corr_static"], static, atol=1e-4)
 

@@ -202,6 +202,8 @@ REFUSED = [
     (dict(x=X[0, 0, 0]), ValueError, r"x: expected shape \(N, C\)"),
     (dict(channel_dim=0), ValueError, "channel_dim: expected a dimension of x other than the batch"),
     (dict(channel_dim=4), ValueError, "channel_dim: .* got 4"),
+    (dict(channel_dim=5), ValueError, "channel_dim: .* got 5"),
+    (dict(channel_dim=-5), ValueError, "channel_dim: .* got -5"),
     (dict(seed=torch.tensor(1.0)), ValueError, r"seed: expected an int64 tensor of shape \(\) on cpu"),
     (dict(seed=torch.tensor([1, 2])), ValueError, "seed: expected an int64 tensor"),
 ]

@@ -16,7 +16,7 @@ from tests import truth
 from tests.support.moments import with_corr
 
 FACTORS = ("dynamic", "static")
-LABELS = {"joint", "dynamic", "static", "residual"}
+LABELS = {"joint", "dynamic", "static", "residual", "undetermined"}
 
 
 def measured(num_channels=8, number=60, seed=0, noise=1.0):
@@ -28,10 +28,11 @@ def measured(num_channels=8, number=60, seed=0, noise=1.0):
 
 def test_classes_follow_the_threshold():
     moments = with_corr([0.9, 0.9, 0.1, 0.1, 0.5, -0.9], [0.9, 0.1, 0.9, 0.1, 0.5, -0.9])
-    assert BiasReport(moments).labels == ["joint", "dynamic", "static", "residual", "residual", "residual"]
-    assert BiasReport(moments, threshold=0.4).labels[4] == "joint"
+    assert BiasReport(moments).point_labels == ["joint", "dynamic", "static", "residual", "residual", "residual"]
+    assert BiasReport(moments).labels == ["joint", "dynamic", "static", "residual", "undetermined", "residual"]
+    assert BiasReport(moments, threshold=0.3).labels[4] == BiasReport(moments, threshold=0.4).point_labels[4] == "joint"
     assert BiasReport(moments, threshold=0.95).labels == ["residual"] * 6
-    assert BiasReport(moments).classes == {"joint": 1, "dynamic": 1, "static": 1, "residual": 3}
+    assert BiasReport(moments).classes == {"joint": 1, "dynamic": 1, "static": 1, "residual": 2, "undetermined": 1}
 
 
 def test_every_channel_is_in_one_class():
@@ -53,10 +54,11 @@ def test_dead_channels_are_residual_and_counted():
     feats = np.concatenate([constant, a, only_dynamic], axis=1)
     report = BiasReport(torch.from_numpy(truth.comoments(feats, feats, factor)))
     assert report.dead.tolist() == [True, False, False]
-    assert report.labels == ["residual", "joint", "dynamic"]
+    assert report.labels == ["residual", "joint", "undetermined"], "10 static pairs that never vary say little"
+    assert report.point_labels == ["residual", "joint", "dynamic"]
     assert report.corr[:, 0].tolist() == [0, 0] and report.mi[:, 0].tolist() == [0, 0]
     assert report.to_dict()["dead"] == 1
-    assert BiasReport(report.moments, threshold=-0.5).labels == ["residual", "joint", "joint"]
+    assert BiasReport(report.moments, threshold=-0.5).point_labels == ["residual", "joint", "joint"]
 
 
 def test_channel_constant_in_each_clip_but_different_is_not_dead():
@@ -201,7 +203,8 @@ def test_report_is_a_snapshot():
     assert report.labels == ["dynamic"]
     with pytest.raises(dataclasses.FrozenInstanceError):
         report.threshold = 0.1
-    assert dataclasses.replace(report, threshold=0.05).labels == ["joint"]
+    assert dataclasses.replace(report, threshold=0.05).labels == ["undetermined"]
+    assert dataclasses.replace(report, threshold=-0.15).labels == ["joint"]
     copied = pickle.loads(pickle.dumps(report))
     assert copied.to_dict() == report.to_dict()
 
@@ -227,7 +230,9 @@ def test_csv_has_a_line_a_channel(tmp_path):
     with open(tmp_path / "channels.csv", newline="") as file:
         lines = list(csv.DictReader(file))
     columns = "layer channel label dead corr_dynamic corr_static mi_dynamic mi_static count_dynamic count_static"
-    assert list(lines[0]) == columns.split()
+    ends = "corr_low_dynamic corr_high_dynamic corr_low_static corr_high_static"
+    rest = "mi_corrected_dynamic mi_corrected_static dominated"
+    assert list(lines[0]) == " ".join([columns, ends, rest]).split()
     assert [line["channel"] for line in lines] == list("01234")
     assert {line["layer"] for line in lines} == {"a, b"}
     assert [line["label"] for line in lines] == report.labels
@@ -245,7 +250,7 @@ def test_save_reports_writes_everything(tmp_path):
     save_reports(reports, folder, settings)
     save_reports(reports, folder, settings)  # and over itself
     files = {path.name for path in folder.iterdir()}
-    assert files == {"report.json", "channels.csv", "layers.png", "channels.png"}, "and nothing half-made"
+    assert files == {"report.json", "report.npz", "channels.csv", "layers.png", "channels.png"}, "and nothing half-made"
     saved = json.loads((folder / "report.json").read_text(), parse_constant=pytest.fail)
     assert saved["sdfast"] == sdfast.__version__
     assert saved["settings"] == {
@@ -267,7 +272,7 @@ def test_without_matplotlib_there_are_no_pictures(tmp_path, monkeypatch, capsys)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     report = BiasReport(torch.from_numpy(measured(4)))
     save_reports({"one": report}, tmp_path, {})
-    assert {path.name for path in tmp_path.iterdir()} == {"report.json", "channels.csv"}
+    assert {path.name for path in tmp_path.iterdir()} == {"report.json", "report.npz", "channels.csv"}
     (line,) = capsys.readouterr().out.splitlines()
     assert "pip install 'sdfast[plot]'" in line
     with pytest.raises(ImportError, match=r"matplotlib is missing.*: pip install 'sdfast\[plot\]'"):
@@ -280,16 +285,18 @@ def test_table_has_a_line_a_layer():
     broken[5, 0, :2] = torch.nan
     reports["broken"] = BiasReport(broken)
     lines = format_table(reports).splitlines()
-    head, rule, *rows = lines[:6]
-    assert set(rule) == {"-"} and len({len(line) for line in lines[:6]}) == 1
-    assert [row.split()[0] for row in rows] == list(reports)
-    for row, report in zip(rows, reports.values(), strict=True):
-        sizes = [60, 16, *report.classes.values(), 0]
-        assert row.split()[1:8] == [str(x) for x in sizes]
-        assert all(f"{x:.1f}" in row for x in report.percent.tolist())
-    assert head.split()[:8] == ["layer", "pairs", "channels", "joint", "dynamic", "static", "residual", "dead"]
-    assert len(head) <= 110
-    assert any(line.startswith("broken: 2 of 16 channels undefined") for line in lines[6:])
+    classes, shares, notes = lines[:6], lines[7:13], lines[14:]
+    for head, rule, *rows in (classes, shares):
+        assert set(rule) == {"-"} and len({len(head), len(rule), *map(len, rows)}) == 1
+        assert [row.split()[0] for row in rows] == list(reports)
+        assert len(head) <= 120
+    for row, report in zip(classes[2:], reports.values(), strict=True):
+        assert row.split()[1:] == [str(x) for x in (60, "-", 16, *report.classes.values(), 0)]
+    for row, report in zip(shares[2:], reports.values(), strict=True):
+        assert row.split()[3:] == [f"{x:.1f}" for x in report.percent.tolist()]
+    assert classes[0].split() == ["layer", "pairs", "sources", "channels", *report.classes, "dead"]
+    assert any(line.startswith("broken: 2 of 16 channels undefined") for line in notes)
+    assert lines[6] == lines[13] == ""
 
 
 def test_errors_name_the_argument():

@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from torch._subclasses import FakeTensorMode
+from torch._subclasses import FakeTensor, FakeTensorMode
 from torch._subclasses.fake_tensor import DataDependentOutputException
 from torchmetrics import MetricCollection, PearsonCorrCoef
 
@@ -141,8 +141,11 @@ def test_a_state_is_loaded_as_a_module_loads_a_buffer():
     for x in (metric, wider):
         x.persistent(True)
     metric.update(*batch())
-    with pytest.raises(RuntimeError, match=r"size mismatch for moments: expected \(6, 2, 6\), got \(6, 2, 7\)"):
+    with pytest.raises(RuntimeError, match=r"size mismatch for moments: expected \(6, 64, 2, 6\), got \(6, 64, 2, 7\)"):
         metric.load_state_dict(wider.state_dict(), strict=False)
+    before_groups = {"moments": metric.compute().moments}  # as this class once kept them
+    with pytest.raises(RuntimeError, match=r"size mismatch for moments: expected \(6, 64, 2, 6\), got \(6, 2, 6\)"):
+        metric.load_state_dict(before_groups, strict=False)
     assert_measured(metric.compute(), batch())
     away = BiasMetric(CHANNELS).to("meta")
     away.load_state_dict(metric.state_dict())
@@ -196,16 +199,22 @@ def test_state_moves_with_the_device():
     assert metric.moments.device.type == "meta" and metric.moments.dtype == torch.float64
 
 
-def test_update_never_waits_for_the_device():
-    # A fake tensor has no values: reading one, as a host sync would, raises.
+@pytest.mark.parametrize("numbered", [True, False])
+def test_update_never_waits_for_the_device(numbered, monkeypatch):
+    # A fake tensor has no values: reading one, as a host sync would, raises. On the CPU values may be read.
+    monkeypatch.setattr(FakeTensor, "is_cpu", False)
     metric = BiasMetric(CHANNELS)
-    with FakeTensorMode() as mode:
-        metric.moments = mode.from_tensor(metric.moments)
+    with FakeTensorMode():
+        for name in ("moments", "numbered", "unnumbered"):
+            like = metric._defaults[name]
+            setattr(metric, name, torch.zeros(like.shape, dtype=like.dtype))
         a, b = torch.randn(2, 8, CHANNELS, 4)
-        metric.update(a, b, torch.zeros(8, dtype=torch.int64))
-        assert metric.moments.shape == (6, 2, CHANNELS)
-        with pytest.raises(DataDependentOutputException):
-            metric.moments[0, 0, 0].item()
+        factor = torch.zeros(8, dtype=torch.int64)
+        metric.update(a, b, factor, source=factor if numbered else None)
+        assert metric.moments.shape == (6, 64, 2, CHANNELS)
+        for state in (metric.moments[0, 0, 0, 0], metric.numbered[0], metric.unnumbered):
+            with pytest.raises(DataDependentOutputException):
+                state.item()
 
 
 def test_features_with_grad_leave_no_graph():
@@ -222,6 +231,35 @@ def test_compute_before_update_warns_and_is_undefined():
         report = metric.compute()
     assert report.corr.isnan().all() and report.count.tolist() == [0, 0]
     assert "undefined" in report.summary()
+
+
+@pytest.mark.parametrize("feed", ["update", "forward"])
+def test_pairs_without_a_source_are_sources_in_the_order_they_come(feed):
+    metric, at_once = BiasMetric(CHANNELS, groups=16), BiasMetric(CHANNELS, groups=16)
+    batches = [batch(7, seed=i) for i in range(4)]
+    for part in batches:
+        getattr(metric, feed)(*part)
+    at_once.update(*joined(*batches))
+    torch.testing.assert_close(metric.moments, at_once.moments, rtol=1e-12, atol=1e-12)
+    assert metric.compute().num_sources == 28
+    metric.reset()
+    assert metric.numbered.count_nonzero() == metric.unnumbered == 0
+
+
+@pytest.mark.parametrize("feed", ["update", "forward"])
+def test_sources_are_counted_once(feed):
+    metric, other = BiasMetric(CHANNELS, groups=4), BiasMetric(CHANNELS, groups=4)
+    a, b, factor = batch(20)
+    source = torch.arange(20) // 3
+    for part in torch.arange(20).split(6):
+        getattr(metric, feed)(a[part], b[part], factor[part], source[part])
+    assert metric.compute().num_sources == 7
+    getattr(other, feed)(a, b, factor, source)
+    torch.testing.assert_close(other.moments, metric.moments, rtol=1e-12, atol=1e-12)
+    metric.merge_state(other)
+    assert metric.compute().num_sources == 7 and metric.compute().count.tolist() == [20, 20]
+    with pytest.raises(ValueError, match=r"source: expected shape \(20,\)"):
+        metric.update(a, b, factor, source[1:])
 
 
 def test_plot_draws_the_report(tmp_path):

@@ -11,6 +11,7 @@ import torch
 
 from sdfast.report import LABELS
 from sdfast.report.bias_report import BiasReport
+from tests.support.grouped import clustered_pairs, grouped_truth
 
 matplotlib = pytest.importorskip("matplotlib")
 from sdfast.report import plots  # noqa: E402
@@ -23,6 +24,15 @@ def report(num_channels=20, seed=0, number=50):
     moments[3:5] = number
     moments[5] = number * (2 * torch.rand(2, num_channels, generator=generator, dtype=torch.float64) - 1)
     return BiasReport(moments)
+
+
+def grouped(num_channels=20, videos=30):
+    return BiasReport(torch.from_numpy(grouped_truth(*clustered_pairs(videos=videos, pairs=6, channels=num_channels))))
+
+
+def strokes(axes):
+    """Return the lines of a panel that are neither its axes nor its threshold, as arrays (2, points)."""
+    return [np.array(line.get_data()) for line in axes.lines if len(line.get_xdata()) > 2]
 
 
 def broken():
@@ -80,6 +90,59 @@ def test_layers_show_all_channels_and_both_scores():
         np.testing.assert_allclose([bar.get_width() for bar in bars], each.layer_score[:2])
     low, high = scores.get_xlim()
     assert all(low <= x <= high for each in reports.values() for x in each.layer_score.tolist())
+
+
+def test_scores_have_whiskers():
+    reports = {"one": grouped(), "two": report()}
+    _, scores = plots.layers_figure(reports).axes
+    drawn = [line.get_data() for line in scores.lines if line.get_marker() == "|"]
+    ends = np.stack([np.asarray(x) for x, _ in drawn])
+    np.testing.assert_allclose(ends[:2], reports["one"].layer_interval().T[:2])
+    assert np.isnan(ends[2:]).all(), "without sources there are none"
+    heights = [y[0] for _, y in drawn]
+    bars = [bar.get_y() + bar.get_height() / 2 for bar in scores.patches]
+    np.testing.assert_allclose(heights, bars)
+    assert "95 % intervals" in scores.get_xlabel()
+    assert "interval" not in plots.layers_figure({"two": report()}).axes[1].get_xlabel()
+
+
+def test_what_is_open_is_hatched():
+    each = grouped(60)
+    classes, _ = plots.layers_figure({"one": each}).axes
+    hatched = [bar.get_width() for bar in classes.patches if bar.get_hatch()]
+    np.testing.assert_allclose(hatched, [100 * each.classes["undetermined"] / 60])
+
+
+def test_channels_have_whiskers():
+    each = grouped()
+    (axes,) = plots.channels_figure({"one": each}).axes
+    (dynamic, static), (low, high) = each.corr.numpy(), each.interval().numpy()
+    drawn = np.concatenate(strokes(axes), axis=1).round(9)
+    across = [np.stack([end, dynamic]) for end in (low[1], high[1])]
+    up = [np.stack([static, end]) for end in (low[0], high[0])]
+    expected = np.concatenate([*across, *up], axis=1).round(9)
+    assert sorted(map(tuple, drawn[:, ~np.isnan(drawn[0])].T)) == sorted(map(tuple, expected.T))
+
+
+def test_many_channels_have_one_cross_of_median_size():
+    each = grouped(300)
+    figure = plots.channels_figure({"one": each})
+    (axes,), (low, high) = figure.axes, each.interval().numpy()
+    (cross,) = strokes(axes)
+    sizes = np.nanmax(cross, axis=1) - np.nanmin(cross, axis=1)
+    np.testing.assert_allclose(sizes, np.median(high - low, axis=1)[::-1])
+    limits = axes.get_xlim()
+    assert (limits[0] <= np.nanmin(cross)) and (np.nanmax(cross) <= limits[1])
+    assert "cross: median interval" in figure.get_supxlabel()
+    assert "cross" not in plots.channels_figure({"one": grouped()}).get_supxlabel()
+    alone = plots.channels_figure({"one": grouped(300, videos=1)})
+    assert "cross" not in alone.get_supxlabel(), "of one source nothing is known"
+
+
+def test_the_cross_lies_where_there_are_no_points():
+    x, y = (grid.ravel() for grid in np.meshgrid(np.linspace(-0.2, 1, 60), np.linspace(0.2, 1, 60)))
+    column, row = plots._free_place(x, y, across=0.1, up=0.08, lowest=-0.2)
+    assert row + 0.08 < 0.2 and row - 0.08 >= -0.2 and -0.1 <= column <= 0.9
 
 
 def test_channels_show_every_defined_channel_in_its_colour():

@@ -50,9 +50,7 @@ void find_emulated_torch() {
 
 PYBIND11_MODULE(emulated_cuda, m) {
     sdfast::find_emulated_torch();
-    sdfast::bind_comoments_cuda(m);
-    sdfast::bind_pairwise_correlation_cuda(m);
-    sdfast::bind_static_dropout_cuda(m);
+    sdfast::Binding::add_all(m);
     m.def("set_processors", [](int count) { sdfast::cuda::emulated_processors = count; });
     m.def("set_order", [](std::uint64_t seed) { sdfast::cuda::order_seed = seed; });
     m.def("current_gpu", [] { return sdfast::cuda::current_gpu; });

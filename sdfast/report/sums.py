@@ -1,0 +1,88 @@
+"""The sums behind reports in a binary file, and the report.json beside it that says whose they are."""
+
+import hashlib
+import json
+import os
+import zipfile
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+
+from sdfast.foundation import write_atomically
+from sdfast.report.notes import counted
+from sdfast.report.reading import Reading
+
+Made = TypeVar("Made", bound=Reading)
+REPORT_JSON, REPORT_NPZ = "report.json", "report.npz"
+
+
+def write_sums(folder: Path, reports: Iterable[Reading]) -> dict[str, str]:
+    """Write the co-moments of reports, in their order, and return what report.json is to say of the file.
+
+    Empty groups are left out: of few sources most are.
+    """
+    arrays = {}
+    for i, report in enumerate(reports):
+        if report.groups is None:
+            arrays[f"{i}"] = report.moments.numpy()
+        else:
+            filled = report.groups.ne(0).transpose(0, 1).flatten(1).any(1)
+            arrays |= {f"{i}": report.groups[:, filled].numpy(), f"{i}.filled": filled.numpy()}
+    path = folder / REPORT_NPZ
+    write_atomically(path, lambda part: np.savez(part, **arrays))
+    return {"file": REPORT_NPZ, "sha256": _digest(path)}
+
+
+def read_reports(path: str | os.PathLike, make: Callable[..., Made]) -> dict[str, Made]:
+    """Return the report of each layer from a folder of results, or its report.json.
+
+    Args:
+        path: the folder or the file.
+        make: makes a report from its arguments.
+
+    Raises:
+        FileNotFoundError: there is no report.json.
+        ValueError: it is damaged or of another run than the file of sums; the message names the file.
+    """
+    path = Path(path)
+    path = path / REPORT_JSON if path.is_dir() else path
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        sums, layers = content["sums"], content["layers"]
+        kept, digest = path.with_name(sums["file"]), sums["sha256"]
+        keys = {"kind": "kind", "threshold": "threshold", "level": "level", "sources": "num_sources"}
+        arguments = [{key: layer[name] for key, name in keys.items()} for layer in layers.values()]
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: expected a report.json that says where its sums are ({error!r})") from error
+    if not kept.is_file():
+        raise ValueError(f"{kept}: expected the sums of {path.name} beside it, got no such file")
+    if _digest(kept) != digest:
+        raise ValueError(f"{kept}: expected the sums of {path.name}, got those of another run, or a damaged file")
+    try:
+        with np.load(kept, allow_pickle=False) as arrays:
+            moments = [_restored(arrays, str(i)) for i in range(len(layers))]
+    except (ValueError, LookupError, TypeError, RuntimeError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{kept}: expected the sums of {counted(len(layers), 'layer')} ({error})") from error
+    try:
+        rows = zip(layers, arguments, moments, strict=True)
+        return {name: make(moments=x, name=name, **given) for name, given, x in rows}
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path}: expected what a report is made of ({error})") from error
+
+
+def _restored(arrays: Mapping[str, np.ndarray], key: str) -> torch.Tensor:
+    """Return co-moments as they were, with the empty groups among the others."""
+    kept = torch.from_numpy(arrays[key])
+    if f"{key}.filled" not in arrays:
+        return kept
+    filled = torch.from_numpy(arrays[f"{key}.filled"])
+    groups = kept.new_zeros((len(kept), len(filled), *kept.shape[2:]))
+    groups[:, filled] = kept
+    return groups
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
