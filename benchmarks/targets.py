@@ -13,6 +13,7 @@ _BEYOND_LIMIT = 1.10  # nothing reads faster than the read probe: where the medi
 PROBE, COPY, MUL, MUL_OUT, MM = "read probe", "device copy", "mul_", "mul(out=)", "torch.mm"
 ONE_PASS, CENTRED, EAGER, TORCHMETRICS = "compiled one-pass", "compiled centred", "eager", "torchmetrics"
 F_DROPOUT, COMPILED = "F.dropout", "compiled composition"
+SCIKIT_LEARN, SCIPY_SCORES, NORMAL = "scikit-learn", "SciPy rankdata and ndtri", "normal samples"
 TIME, LAUNCHES, ITSELF = "microseconds", "launches", "itself"
 
 
@@ -58,6 +59,7 @@ class Target:
         return "reached" if self.meets(measured.median, self.reach) else "missed"
 
 
+_TIMES = ONE_PASS, EAGER, F_DROPOUT, COMPILED, MM, SCIKIT_LEARN, SCIPY_SCORES, NORMAL
 Aims = Mapping[str, Target]  # by the name of whom a figure is taken beside
 
 
@@ -65,7 +67,7 @@ def _table(*rows: tuple) -> Mapping[str, Aims]:
     """Return {case: {beside whom: target}} of rows: both, a label, reach, aim, and perhaps what is special."""
     aims: dict[str, dict[str, Target]] = {}
     for case, beside, label, reach, aim, *special in rows:
-        unit = "x" if beside in (ONE_PASS, EAGER, F_DROPOUT, COMPILED, MM) else ""
+        unit = "x" if beside in _TIMES else ""
         settings = {"unit": unit, "limit": beside == PROBE, **(special[0] if special else {})}
         aims.setdefault(case, {})[beside] = Target(label, reach, aim, **settings)
     return aims
@@ -86,6 +88,7 @@ _KEPT = "dropout: bytes kept for backward an element, besides the seed"
 _OVER_BARE = "measure on TransNetV2, three blocks: over bare forward passes"
 _OVER_MM = "pairwise correlation, float32: its time over torch.mm"
 _OVER_DROPOUT = "dropout forward + backward: over F.dropout, warm allocator"
+_KRASKOV = "Kraskov's estimator"
 _TENTH = "guided dropout in place, a tenth static: of mul_"
 
 _MOVED = [f"{layout} float32" for layout in ("contiguous", "channels-last", "rows", "labelled", "pooled")]
@@ -122,6 +125,12 @@ AIMS: Mapping[str, Mapping[str, Aims]] = {
         ("dropout forward and backward, unguided", F_DROPOUT, _OVER_DROPOUT, 12.0, 25.0),
         ("dropout, kept for backward", ITSELF, _KEPT, 0.0, 0.0, {"unit": " B", **_LESS}),
         ("pairwise correlation, float32", MM, _OVER_MM, 1.15, 1.15, _LESS),
+        *(
+            (f"Kraskov, N = {size}", SCIKIT_LEARN, f"{_KRASKOV}, one thread: over scikit-learn, N = {size}", *wanted)
+            for size, wanted in {200: (25.0, 60.0), 1000: (10.0, 30.0), 10_000: (5.0, 20.0)}.items()
+        ),
+        ("Kraskov, ReLU", NORMAL, f"{_KRASKOV}, ReLU: its time over normal samples", 2.0, 1.2, _LESS),
+        ("copula", SCIPY_SCORES, "copula, one thread: over SciPy's ranks and quantiles", 4.0, 8.0),
     ),
     "cuda": _table(
         *((f"co-moments, {name}", COPY, f"co-moments, {name}: of the copy bandwidth", 0.85, 0.93) for name in _MOVED),

@@ -17,14 +17,14 @@ from pathlib import Path
 import torch
 
 import sdfast
-from benchmarks import checks, comoments, growth, measure, pairwise_correlation, static_dropout
+from benchmarks import checks, comoments, growth, measure, pairwise_correlation, sample_estimators, static_dropout
 from benchmarks.contest import DeviceLost, Run
 from benchmarks.device import Device, Gpu, Rehearsal
 from benchmarks.logbook import Logbook
 from benchmarks.plan import Stage
 
 LOST = 17  # exit code: the device answers no more, and another process is to go on
-_MODULES = checks, comoments, static_dropout, pairwise_correlation, measure, growth
+_MODULES = checks, comoments, static_dropout, pairwise_correlation, measure, sample_estimators, growth
 _FEATURES_AT_ONCE = 12  # times its features that a stage takes of the memory at most
 
 
@@ -50,7 +50,7 @@ class Worker:
             for name, fault in device.ours.items():
                 self.log.add("backend", name=name, fault=fault)
         self.run = Run(device, self.log, asked.seed, device.seconds[asked.quick], asked.quick)
-        self._parent = os.getppid()
+        self._parent, self._threads = os.getppid(), 1 if device.rehearses else torch.get_num_threads()
 
     def due(self) -> list[Stage]:
         """Return the stages that this process is for and that are not done."""
@@ -68,6 +68,7 @@ class Worker:
             return self.log.add("left_out", stage=stage.name, note=note)
         print(f"[{left:4.0f} s left] {stage.name}", flush=True)
         self.log.add("begin", stage=stage.name)
+        torch.set_num_threads(self._threads)
         torch.compiler.reset()  # compiled functions of other stages count against the limit of recompilations
         try:
             found = stage.hold(self.run)
@@ -99,8 +100,6 @@ def main(argv: list[str]) -> int:
     """Go on with a run and return the exit code; on the CPU with a record of pytest-benchmark, where there is one."""
     warnings.filterwarnings("ignore", message="The variance of predictions")
     worker = Worker(json.loads(argv[0]))
-    if worker.run.device.rehearses:
-        torch.set_num_threads(1)
     if worker.run.device.kind == "cpu" and importlib.util.find_spec("pytest_benchmark"):
         from benchmarks.test_stages import go_on_with_record
 

@@ -1,7 +1,9 @@
 """What a command has of the machine: cores, a device, a folder to write to, and other processes of its run."""
 
 import contextlib
+import errno
 import os
+import shutil
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -46,7 +48,7 @@ def find_device(name: str | None) -> torch.device:
 
 
 def try_writing(out: Path, megabytes: int, rank: int = 0) -> None:
-    """Make a folder and write to it for a try, so that a run fails now and not after hours.
+    """Make a folder, write to it for a try and ask for its space, so that a run fails now and not after hours.
 
     Raises:
         ValueError: the folder cannot be made or written to, or has no such space.
@@ -55,8 +57,11 @@ def try_writing(out: Path, megabytes: int, rank: int = 0) -> None:
     with writing_to(out):
         out.mkdir(parents=True, exist_ok=True)
         try:
+            free = shutil.disk_usage(out).free >> 20
+            if free < megabytes:
+                raise OSError(errno.ENOSPC, f"No space left on device: {megabytes} MB may be needed, {free} are free")
             with open(probe, "wb") as file:
-                for _ in range(megabytes):
+                for _ in range(min(megabytes, 16)):  # a quota is not seen otherwise
                     file.write(bytes(1 << 20))
                 file.flush()
                 os.fsync(file.fileno())

@@ -17,7 +17,7 @@ from sdfast.commands.machine import cores, find_device, joined_processes, try_wr
 from sdfast.measurement import check_settings, forget_states, measure
 from sdfast.models import VideoModel, load_model
 from sdfast.report import REPORT_JSON, RESULTS, BiasReport, format_table, save_reports
-from sdfast.statistics import KINDS
+from sdfast.statistics import GROUPS, KINDS
 
 
 def register(subparsers) -> None:
@@ -69,7 +69,9 @@ def run(args: argparse.Namespace) -> None:
             pairs = _pairs(args, model)
             # What measure would say only after the state of an earlier run is gone.
             check_settings(model.module, layers, args.kind, args.threshold, model.channel_dim)
-            _prepare(args.out, rank, world, len(layers), keep=args.resume)
+            # Tables, pictures, the sums and the state twice, for layers of some 2,000 channels.
+            groups = min(GROUPS, len(pairs.sources))
+            _prepare(args.out, rank, world, megabytes=4 + len(layers) * groups // 2, keep=args.resume)
             reports = _measure(args, model, pairs, layers, device, rank, world)
         if rank == 0 and args.json:
             print((args.out / REPORT_JSON).read_text(encoding="utf-8"), end="")
@@ -130,13 +132,12 @@ def _pairs(args: argparse.Namespace, model: VideoModel) -> Dataset:
     return VideoPairs(args.videos or demo_videos(), **settings)
 
 
-def _prepare(out: Path, rank: int, world: int, num_layers: int, keep: bool) -> None:
+def _prepare(out: Path, rank: int, world: int, megabytes: int, keep: bool) -> None:
     """Fail now if the results will not fit; without `keep`, forget earlier runs."""
     if not keep:
         with writing_to(out):
             forget_states(out, rank, world)
-    # Tables, pictures, and the state twice, for layers of some 2,000 channels.
-    try_writing(out, megabytes=4 + num_layers, rank=rank)
+    try_writing(out, megabytes, rank=rank)
 
 
 def _settings(args: argparse.Namespace, model: VideoModel, pairs: Dataset, world: int) -> dict[str, Any]:

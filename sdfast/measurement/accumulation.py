@@ -84,6 +84,8 @@ def _run(
             # The other processes are as far as this one, give or take a batch.
             seen += len(factor) * processes.world
             bar.update((seen if total is None else min(seen, total)) - bar.n)
+        if journal is not None:
+            journal.write(capture, share.done, last=True)
 
 
 def _reduced(

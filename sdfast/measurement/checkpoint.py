@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sdfast.foundation import write_atomically
 from sdfast.measurement.capture import MakeState
@@ -32,8 +32,8 @@ class CheckpointError(ValueError):
     """A state file that is damaged, or that another job has written."""
 
 
-def save(path: Path, job: Mapping[str, Any], done: int, states: Mapping[str, PairState]) -> None:
-    """Write states.
+def save(path: Path, job: Mapping[str, Any], done: int, states: Mapping[str, PairState]) -> int:
+    """Write states, and return how many bytes they take.
 
     Args:
         path: the file; see `write_atomically`.
@@ -55,6 +55,7 @@ def save(path: Path, job: Mapping[str, Any], done: int, states: Mapping[str, Pai
     body = b"".join([_LENGTH.pack(len(encoded)), encoded, *blocks])
     content = _PREFIX.pack(MAGIC, VERSION, hashlib.sha256(body).digest()) + body
     write_atomically(path, lambda part: part.write_bytes(content))
+    return len(content)
 
 
 def load(path: Path, job: Mapping[str, Any], make_state: MakeState) -> tuple[int, dict[str, PairState]]:
@@ -111,14 +112,3 @@ def _differences(theirs: Any, ours: Any, name: str = ""):
 def _short(value: Any) -> str:
     text = json.dumps(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def weights_digest(model: nn.Module) -> str:
-    """Return a SHA-256 of all parameters and buffers: other weights are another job."""
-    digest = hashlib.sha256()
-    for name, tensor in model.state_dict().items():
-        if isinstance(tensor, Tensor):
-            flat = tensor.detach().reshape(-1).contiguous().cpu()
-            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            digest.update(flat.view(torch.uint8).numpy())
-    return digest.hexdigest()

@@ -11,7 +11,7 @@ from sdfast.measurement.accumulation import accumulate
 from sdfast.measurement.processes import Processes
 from sdfast.models import check_model, match_channel_dims, match_layers
 from sdfast.report import BiasReport, check_reading
-from sdfast.statistics import CoMoments
+from sdfast.statistics import GroupedCoMoments
 
 
 def measure(
@@ -52,10 +52,10 @@ def measure(
         channel_dim: the dimension of the channels in the layers' outputs, for all layers or by name or pattern.
             Default: 1 of convolutions and batch norms, the last of linear layers, layer norms and 3-D outputs
             (N, tokens, C), else 1.
-        resume: a folder for the state of the measurement, written after each batch. A run that finds its own state
-            there goes on from it. Pairs are recognised by their `fingerprint()`, as those of sdfast.pairs have it,
-            and without one by their class and number only. The files stay; `sdfast.measurement.forget_states` deletes
-            them.
+        resume: a folder for the state of the measurement, written after each batch; if it is larger than 8 MB, as
+            often as takes 2 % of the time. A run that finds its own state there goes on from it. Pairs are recognised
+            by their `fingerprint()`, as those of sdfast.pairs have it, and without one by their class and number
+            only. The files stay; `sdfast.measurement.forget_states` deletes them.
 
     Returns:
         A report for each layer, in the order they first ran. A layer called several times in one forward pass has
@@ -85,7 +85,7 @@ def measure(
             pairs,
             matches,
             channel_dims,
-            lambda num_channels, device: CoMoments(num_channels, device=device),
+            lambda num_channels, device: GroupedCoMoments(num_channels, device=device),
             processes,
             device=device,
             batch_size=batch_size,
@@ -93,7 +93,10 @@ def measure(
             progress=progress,
             resume=resume,
         )
-    return {name: BiasReport(state.moments, kind, threshold, name) for name, state in states.items()}
+    return {
+        name: BiasReport(state.moments, kind, threshold, name, sources=state.num_sources)
+        for name, state in states.items()
+    }
 
 
 def check_settings(

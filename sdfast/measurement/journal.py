@@ -1,6 +1,7 @@
 """What a measurement keeps in its state files, what makes a state file its own, and who deletes it."""
 
 import os
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,10 @@ from torch import nn
 from sdfast.measurement import checkpoint
 from sdfast.measurement.batches import Share
 from sdfast.measurement.capture import Capture, MakeState
+from sdfast.measurement.identity import code_digest, weights_digest
+
+SMALL = 8 << 20  # bytes
+PART = 0.02  # of the time of a run
 
 
 def describe_job(
@@ -27,11 +32,17 @@ def describe_job(
         settings = ("seed", "clip_frames", "frame_size")
         pairs |= {name: getattr(share.pairs, name) for name in settings if hasattr(share.pairs, name)}
         pairs["fingerprint"] = share.pairs.fingerprint()
+    if getattr(share.pairs, "transform", None) is not None:
+        pairs["transform"] = code_digest(share.pairs.transform)
     # An empty state of one channel shows the settings of its class in what it would save.
     state = make_state(1, torch.device("cpu"))
     shapes = {name: list(x.shape) for name, x in state.state_dict().items()}
     return {
-        "model": {"class": type(model).__qualname__, "weights": checkpoint.weights_digest(model)},
+        "model": {
+            "class": type(model).__qualname__,
+            "code": code_digest(model),
+            "weights": weights_digest(model),
+        },
         "layers": [name for group in matches.values() for name in group],
         "channel_dim": dict(channel_dims),
         "pairs": pairs,
@@ -43,7 +54,7 @@ def describe_job(
 
 
 class Journal:
-    """The state file of one process.
+    """The state file of one process, replaced after each batch; a large one so often that it takes 2 % of the time.
 
     Args:
         folder: where the state files of all processes lie; made if it is missing.
@@ -59,6 +70,8 @@ class Journal:
         self._job = {**job, "rank": rank}
         self._make_state = make_state
         self._world = world
+        self._done = 0  # batches in the file
+        self._began, self._spent, self._last = time.perf_counter(), 0.0, 0.0  # seconds
 
     def restore(self, capture: Capture) -> int:
         """Put the states back, if there are any, and return how many batches they hold.
@@ -73,12 +86,20 @@ class Journal:
         for key, state in states.items():
             name, _, call = key.rpartition("#")
             capture.states[name, int(call)] = state
+        self._done = done
         return done
 
-    def write(self, capture: Capture, done: int) -> None:
-        """Replace the state file."""
+    def write(self, capture: Capture, done: int, last: bool = False) -> None:
+        """Replace the state file, unless it is too early for one of its size; `last` writes what is not in it yet."""
+        start = time.perf_counter()
+        if done == self._done or not (last or self._spent + self._last <= PART * (start - self._began)):
+            return
         states = {f"{name}#{call}": state for (name, call), state in capture.states.items()}
-        checkpoint.save(self._path, self._job, done, states)
+        size = checkpoint.save(self._path, self._job, done, states)
+        self._done = done
+        if size > SMALL:
+            self._last = time.perf_counter() - start
+            self._spent += self._last
 
     def _refuse_other_worlds(self) -> None:
         for path in _paths(self._path.parent):

@@ -46,9 +46,8 @@ def _few(report: Certainty) -> str:
     number = report.num_sources
     if report.num_groups < 2 or number >= FEW_SOURCES:
         return ""
-    held = "84 to 90 %" if number <= 6 else "about 90 %"
-    instead = f", {held} instead of 95" if report.level == 0.95 else ""  # as simulated for this level only
-    return f"{number} sources are few: intervals of so few are too narrow{instead}"
+    held = ", and hold in 85 to 97 % of cases instead of 95" if report.level == 0.95 else ""  # simulated for this only
+    return f"{number} sources are few: intervals from so few are wide{held}"
 
 
 def _needed(reports: Collection[Certainty]) -> str:

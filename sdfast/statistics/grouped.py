@@ -144,9 +144,11 @@ class GroupedCoMoments:
         return self
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return a copy of the state, for a checkpoint."""
+        """Return a copy of the state, for a checkpoint: of the groups that have pairs, and which these are."""
+        groups = self.moments[0, :, :, 0].any(1).nonzero().flatten()
         return {
-            "moments": self.moments.clone(),
+            "moments": self.moments[:, groups],
+            "groups": groups,
             "numbered": self.numbered.clone(),
             "unnumbered": torch.tensor(self.unnumbered),
         }
@@ -158,9 +160,14 @@ class GroupedCoMoments:
             KeyError: a part of it is missing.
             ValueError: the moments have another shape.
         """
-        moments, numbered, unnumbered = (state_dict[key] for key in ("moments", "numbered", "unnumbered"))
-        _check_shape("state_dict", moments, self.moments)
-        self.moments.copy_(moments.detach())
+        moments, groups, numbered, unnumbered = (
+            state_dict[key] for key in ("moments", "groups", "numbered", "unnumbered")
+        )
+        if numbered.shape != self.numbered.shape:
+            raise ValueError(f"state_dict: expected {len(self.numbered)} groups, got {len(numbered)}")
+        _check_shape("state_dict", moments, self.moments[:, : len(groups)])
+        self.moments.zero_()
+        self.moments[:, groups] = moments.detach().to(self.moments.device)
         self.numbered.copy_(numbered)
         self.unnumbered = int(unnumbered)
 

@@ -15,11 +15,13 @@ from benchmarks.device import Device, Rehearsal
 from benchmarks.growth import one_pass_double, peak_bytes
 from benchmarks.inputs import FeaturePairs
 from benchmarks.logbook import Logbook
+from benchmarks.sample_estimators import normal_pairs
 from benchmarks.static_dropout import bytes_kept
 from benchmarks.targets import COMPILED, F_DROPOUT
 from sdfast.backends import load
 from sdfast.bench import centred, centred_product, draw_pair, largest_error, one_pass
 from tests import truth
+from tests.truth import information
 
 CPU = Device()
 PAIRS = ((40, 6), "contiguous", 1), ((20, 6, 3, 5), "channels_last", 1), ((20, 15, 6), "contiguous", -1)
@@ -52,6 +54,10 @@ def test_peers_on_samples_compute_the_same():
     assert largest_error(one_pass_double(a, b)[1], known) < 1e-12
     nats = rivals.sklearn_information(*arrays)
     assert nats[0] > nats[2] and nats[4] > nats[2]
+    arrays = normal_pairs(300, 2).as_arrays().sets[0]
+    assert largest_error(rivals.sklearn_information(*arrays), information.kraskov(*arrays).clip(min=0)) < 1e-9
+    scored = truth.correlation(truth.comoments(*map(information.normal_scores, arrays)))[0]
+    assert largest_error(rivals.scipy_copula(*arrays), truth.mutual_information(scored)) < 1e-9
 
 
 @pytest.mark.parametrize("labelled", [False, True])

@@ -122,14 +122,16 @@ def test_a_worker_holds_what_is_due_and_goes_on_behind_an_error(log, monkeypatch
     def fail(run):
         raise RuntimeError("no compiler")
 
-    held = []
+    held, threads = [], torch.get_num_threads()
     stages = [Stage("fails", fail), Stage("done", held.append), Stage("large", held.append, size=1 << 40)]
     stages += [Stage("thorough", held.append, quick=False), Stage("warm", held.append, warm=True)]
-    monkeypatch.setattr("benchmarks.worker.stages_on", lambda device: [*stages, Stage("good", held.append)])
+    alone = Stage("on one thread", lambda run: torch.set_num_threads(1))
+    monkeypatch.setattr("benchmarks.worker.stages_on", lambda device: [*stages, alone, Stage("good", held.append)])
     monkeypatch.setattr(torch.compiler, "reset", lambda: None)
     log.add("end", stage="done")
     worker = Worker({**SETTINGS, "logbook": str(log.path), "where": str(ROOT), "deadline": time.time() + 600})
     assert worker.go_on() == 0 and len(held) == 1 and worker.due() == []
+    assert torch.get_num_threads() == threads, "the next stage has all again"
     assert [each["note"] for each in worker.log.of("died")] == ["RuntimeError: no compiler"]
     (left,) = worker.log.of("left_out")
     assert left["stage"] == "large" and "GB of memory" in left["note"] and all(worker.log.of("machine")[0].values())

@@ -151,9 +151,21 @@ def test_checkpoint():
         each.update(*as_tensors(*arrays[:3]))
     assert torch.equal(resumed.moments, state.moments)
     assert resumed.num_sources == state.num_sources == 12 + 60 + 60
+    assert saved["groups"].tolist() == list(range(8))
     assert not torch.equal(saved["moments"], state.moments), "a checkpoint does not follow the state"
     resumed.reduce()
     assert torch.equal(resumed.moments, state.moments), "without processes there is nothing to do"
+
+
+def test_a_checkpoint_holds_the_groups_that_have_pairs():
+    a, b, factor, source = (x[:10] for x in as_tensors(*clustered_pairs()))
+    state = GroupedCoMoments(3, groups=8)
+    state.update(a, b, factor, 3 * source)
+    saved = state.state_dict()
+    assert saved["groups"].tolist() == [0, 3] and saved["moments"].shape == (6, 2, 2, 3)
+    resumed = filled([clustered_pairs()])
+    resumed.load_state_dict(saved)
+    assert torch.equal(resumed.moments, state.moments), "what was there before is gone"
 
 
 def test_features_that_require_grad_leave_no_graph():
@@ -194,8 +206,10 @@ def test_errors_name_the_argument_and_add_nothing():
         GroupedCoMoments(3, device="meta").update(a, b, factor, source)
     with pytest.raises(ValueError, match=r"other: expected moments of shape \(6, 8, 2, 3\), got \(6, 64, 2, 3\)"):
         state.merge(GroupedCoMoments(3))
-    with pytest.raises(ValueError, match=r"state_dict: expected moments of shape \(6, 8, 2, 3\)"):
-        state.load_state_dict(GroupedCoMoments(4).state_dict())
+    with pytest.raises(ValueError, match=r"state_dict: expected 8 groups, got 64"):
+        state.load_state_dict(GroupedCoMoments(3).state_dict())
+    with pytest.raises(ValueError, match=r"state_dict: expected moments of shape \(6, 0, 2, 3\), got \(6, 0, 2, 4\)"):
+        state.load_state_dict(GroupedCoMoments(4, groups=8).state_dict())
     with pytest.raises(ValueError, match="groups: expected a positive integer, got 0"):
         GroupedCoMoments(3, groups=0)
 
