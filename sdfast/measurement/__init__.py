@@ -4,6 +4,7 @@ from sdfast.measurement.checkpoint import CheckpointError
 from sdfast.measurement.job import check_settings, measure
 from sdfast.measurement.journal import forget_states
 from sdfast.measurement.processes import PeerError
+from sdfast.measurement.stopping import percent, ran_out, widest_share
 
 __all__ = [
     "CheckpointError",
@@ -11,4 +12,7 @@ __all__ = [
     "check_settings",
     "forget_states",
     "measure",
+    "percent",
+    "ran_out",
+    "widest_share",
 ]

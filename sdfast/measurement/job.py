@@ -1,6 +1,7 @@
 """The main job: what each layer of a model encodes, from pairs of clips."""
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from torch import nn
 
 from sdfast.measurement.accumulation import accumulate
 from sdfast.measurement.processes import Processes
+from sdfast.measurement.stopping import NEVER, SharesKnown, ran_out
 from sdfast.models import check_model, match_channel_dims, match_layers
 from sdfast.report import BiasReport, check_reading
 from sdfast.statistics import GroupedCoMoments
@@ -27,6 +29,7 @@ def measure(
     progress: bool = True,
     channel_dim: int | Mapping[str, int] | None = None,
     resume: str | os.PathLike | None = None,
+    until: float | None = None,
 ) -> dict[str, BiasReport]:
     """Measure the static and dynamic information of a model's layers.
 
@@ -56,6 +59,10 @@ def measure(
             often as takes 2 % of the time. A run that finds its own state there goes on from it. Pairs are recognised
             by their `fingerprint()`, as those of sdfast.pairs have it, and without one by their class and number
             only. The files stay; `sdfast.measurement.forget_states` deletes them.
+        until: stop as soon as the share of every layer is known to ± this fraction of it, by intervals at 95 %, of at
+            least 20 sources; `pairs` are the most that is measured then. It is looked up whenever there are 5 % more
+            pairs. If they run out first, a warning says so. There is no stopping when the classes of the channels are
+            determined: whoever waits for that ends with a wrong class in 37 % of cases.
 
     Returns:
         A report for each layer, in the order they first ran. A layer called several times in one forward pass has
@@ -92,11 +99,15 @@ def measure(
             num_workers=num_workers,
             progress=progress,
             resume=resume,
+            stopping=NEVER if until is None else SharesKnown(until, kind),
         )
-    return {
-        name: BiasReport(state.moments, kind, threshold, name, sources=state.num_sources)
-        for name, state in states.items()
-    }
+        reports = {
+            name: BiasReport(state.moments, kind, threshold, name, sources=state.num_sources)
+            for name, state in states.items()
+        }
+        if until is not None and processes.rank == 0 and (unmet := ran_out(reports, until)):
+            warnings.warn(unmet, stacklevel=2)
+    return reports
 
 
 def check_settings(
