@@ -24,7 +24,8 @@ def from_motion(video: Tensor, *, window: int = 3, close: int = 9, camera: str =
     Otsu's method would part noise in two, as well. Let s be the standard deviation of the noise in a change, told from
     motion by the median of how changes change. The threshold is at least (1 + 3 / window) s, and a tenth of the
     clip's standard deviation, below which lies what compression does. Where nothing exceeds (1.7 + 4 / window) s, which
-    is as far as noise alone reaches, nothing moves. A picture that changes fast all over looks like noise to that.
+    is as far as noise alone reaches, nothing moves. To that a picture that changes fast all over looks like noise, and
+    beside a cut within the clip all other motion is small.
 
     Args:
         video: (N, C, T, H, W), any real number type, read as float32.

