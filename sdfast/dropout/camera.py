@@ -56,15 +56,17 @@ def move(pictures: Tensor, pans: Tensor) -> tuple[Tensor, Tensor]:
 
 def _refine(first: Tensor, second: Tensor, guess: Tensor, steps: int) -> Tensor:
     """Return pans (M, 2) near a guess, by which `second` (M, H, W) has moved from `first`."""
-    slopes = torch.stack(torch.gradient(first, dim=(1, 2)), dim=1).flatten(2)  # (M, 2, H * W)
-    rows, columns = slopes.unbind(1)
+    around = functional.pad(first[:, None], (1, 1, 1, 1), mode="replicate")[:, 0]
+    rows = (around[:, 2:, 1:-1] - around[:, :-2, 1:-1]).flatten(1) / 2
+    columns = (around[:, 1:-1, 2:] - around[:, 1:-1, :-2]).flatten(1) / 2
+    slopes = torch.stack([rows, columns], dim=1)  # (M, 2, H * W)
     products = torch.stack([rows * rows, rows * columns, columns * columns], dim=1)
     pans = guess
     for _ in range(steps):
         moved, inside = move(second[:, None], pans)
-        difference, inside = (moved[:, 0] - first).flatten(1), inside.flatten(1)
-        usual = (difference.abs() * inside).sum(1, keepdim=True) / inside.sum(1, keepdim=True)
-        weight = inside / (1 + (difference / usual.clamp(min=1e-12)).square()).square()
+        difference = (moved[:, 0] - first).flatten(1)
+        usual = difference.abs().mean(dim=1, keepdim=True).clamp_(min=1e-12)
+        weight = inside.flatten(1) / (difference / usual).square_().add_(1).square_()
         a, b, c = (products @ weight[..., None]).unbind(1)  # (M, 1) each: the matrix a b, b c
         p, q = (slopes @ (weight * difference)[..., None]).unbind(1)
         rest = _REST * (a + c) + 1e-12

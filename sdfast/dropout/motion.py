@@ -33,9 +33,9 @@ def from_motion(video: Tensor, *, window: int = 3, close: int = 9, camera: str =
         close: width in pixels, odd, of the square that closes gaps, about that of what moves; 1 for none. What lies
             outside of the frame does not count.
         camera: "still", or "moving" for one that pans faster: frames are laid upon each other first. It follows pans of
-            up to a twentieth of the shorter side a frame. Turning, zooming, cuts, and what is nearer or further than
-            the most of the picture remain motion; along stripes and over flat surfaces nothing tells the pan. What
-            comes in at an edge has nothing to be compared with, and is static.
+            up to about a twentieth of the shorter side a frame. Turning, zooming, cuts, and what is nearer or further
+            than the most of the picture remain motion; along stripes and over flat surfaces nothing tells the pan.
+            What comes in at an edge has nothing to be compared with, and is static.
         soft: pixels over which the edges of the mask fade, to either side; 0 for a mask of 0 and 1.
 
     Returns:

@@ -216,6 +216,13 @@ def test_a_camera_that_pans_is_followed(pan):
         assert overlap(masks.from_motion(video), shape) < overlap(mask, shape) - 0.3
 
 
+def test_pictures_without_a_common_part_have_some_pan_or_other():
+    cuts = 100 * torch.rand(4, 3, 6, 30, 50, generator=generator()).repeat_interleave(10, dim=4)
+    for video in (cuts, cuts[..., :3, :3], cuts[..., :1, :]):
+        assert find_pans(video).isfinite().all() and not masks.from_motion(video, camera="moving").isnan().any()
+    assert not find_pans(torch.ones(2, 1, 3, 20, 20)).any()
+
+
 def test_masks_are_made_without_a_look_at_the_values():
     """On a device without values, what waits for one raises; so a GPU is never waited for."""
     video = torch.empty(2, 3, 4, 32, 32, device="meta")
