@@ -8,6 +8,8 @@ namespace sdfast::cpu {
 #define SDFAST_DECLARE(NAME)                                 \
     namespace NAME {                                         \
     extern const Kernels kKernels;                           \
+    extern const KraskovKernels kKraskovKernels;             \
+    extern const RankKernels kRankKernels;                   \
     extern const StaticDropoutKernels kStaticDropoutKernels; \
     }
 #if defined(__x86_64__)
@@ -26,26 +28,30 @@ namespace {
 struct Level {
     std::string name;
     const Kernels* kernels;
+    const KraskovKernels* kraskov_kernels;
+    const RankKernels* rank_kernels;
     const StaticDropoutKernels* static_dropout_kernels;
 };
+
+#define SDFAST_LEVEL(NAME) \
+    Level { #NAME, &NAME::kKernels, &NAME::kKraskovKernels, &NAME::kRankKernels, &NAME::kStaticDropoutKernels }
 
 // Levels that this machine can run, slowest first.
 std::vector<Level> detect() {
 #if defined(__x86_64__)
     __builtin_cpu_init();
     std::vector<Level> found;
-    if (__builtin_cpu_supports("x86-64-v2"))
-        found.push_back({"baseline", &baseline::kKernels, &baseline::kStaticDropoutKernels});
-    if (__builtin_cpu_supports("x86-64-v3")) found.push_back({"avx2", &avx2::kKernels, &avx2::kStaticDropoutKernels});
-    if (__builtin_cpu_supports("x86-64-v4"))
-        found.push_back({"avx512", &avx512::kKernels, &avx512::kStaticDropoutKernels});
+    if (__builtin_cpu_supports("x86-64-v2")) found.push_back(SDFAST_LEVEL(baseline));
+    if (__builtin_cpu_supports("x86-64-v3")) found.push_back(SDFAST_LEVEL(avx2));
+    if (__builtin_cpu_supports("x86-64-v4")) found.push_back(SDFAST_LEVEL(avx512));
     return found;
 #elif defined(__aarch64__)
-    return {{"neon", &neon::kKernels, &neon::kStaticDropoutKernels}};
+    return {SDFAST_LEVEL(neon)};
 #else
-    return {{"baseline", &baseline::kKernels, &baseline::kStaticDropoutKernels}};
+    return {SDFAST_LEVEL(baseline)};
 #endif
 }
+#undef SDFAST_LEVEL
 
 const std::vector<Level>& levels() {
     static const std::vector<Level> found = detect();
@@ -84,6 +90,10 @@ const std::string& current_isa() { return current()->name; }
 void set_isa(const std::string& name) { current() = &find(name); }
 
 const Kernels& kernels() { return *current()->kernels; }
+
+const KraskovKernels& kraskov_kernels() { return *current()->kraskov_kernels; }
+
+const RankKernels& rank_kernels() { return *current()->rank_kernels; }
 
 const StaticDropoutKernels& static_dropout_kernels() { return *current()->static_dropout_kernels; }
 

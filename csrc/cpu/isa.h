@@ -3,7 +3,9 @@
 #include <string>
 #include <vector>
 
+#include "cpu/kraskov_lanes.h"
 #include "cpu/lanes.h"
+#include "cpu/ranks_lanes.h"
 #include "cpu/static_dropout_lanes.h"
 
 namespace sdfast::cpu {
@@ -19,6 +21,8 @@ void set_isa(const std::string& name);
 
 // Kernels of the level in use.
 const Kernels& kernels();
+const KraskovKernels& kraskov_kernels();
+const RankKernels& rank_kernels();
 const StaticDropoutKernels& static_dropout_kernels();
 
 }  // namespace sdfast::cpu

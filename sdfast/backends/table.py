@@ -20,12 +20,14 @@ _MODULES = {
 }
 _RUNS_ON = {"cpu": "cpu", "triton": "cuda", "cuda": "cuda"}  # torch calls AMD's GPUs cuda, too
 # Which backend serves an operation on a device; where it has no such kernel, the operation
-# is composed of others: the pairwise correlation on the CPU, the update of co-moments on GPUs. There it is Triton
-# throughout: the same kernels serve those of AMD.
+# is composed of others: the pairwise correlation on the CPU, the update of co-moments on GPUs. There it is Triton,
+# whose kernels serve those of AMD, too; what has none is plain torch.
 TABLE = {
     "comoments": {"cpu": "cpu", "cuda": "triton"},
     "channel_bias": {"cpu": "cpu", "cuda": "triton"},
     "pairwise_correlation": {"cpu": "cpu", "cuda": "triton"},
+    "normal_scores": {"cpu": "cpu", "cuda": "reference"},
+    "kraskov": {"cpu": "cpu", "cuda": "reference"},
     "static_dropout": {"cpu": "cpu", "cuda": "triton"},
     "update_comoments": {"cpu": "cpu", "cuda": "triton"},
 }

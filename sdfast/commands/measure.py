@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from torch.utils.data import Dataset
 
-from sdfast.commands.arguments import not_negative, positive
+from sdfast.commands.arguments import half_width, not_negative, positive
 from sdfast.commands.errors import RunError
 from sdfast.commands.machine import cores, find_device, joined_processes, try_writing, writing_to
-from sdfast.measurement import check_settings, forget_states, measure
+from sdfast.measurement import check_estimator, check_settings, forget_states, measure, percent, ran_out, widest_share
 from sdfast.models import VideoModel, load_model
 from sdfast.report import REPORT_JSON, RESULTS, BiasReport, format_table, save_reports
-from sdfast.statistics import GROUPS, KINDS
+from sdfast.statistics import GROUPS, KINDS, SAMPLE_ESTIMATORS
 
 
 def register(subparsers) -> None:
@@ -40,8 +40,17 @@ def register(subparsers) -> None:
         "(default: the demo's clips)")  # fmt: skip
     add("--styles", nargs="+", metavar="STYLE", help="appearances to draw from (default: all)")
     add("--pairs", type=positive, default=200, metavar="N", help="pairs to measure, both factors (%(default)s)")
+    add("--until", type=half_width, metavar="D",
+        help="stop as soon as the share of every layer is known to ± D, such as 1%% or 0.01, by 95 %% intervals of at "
+        "least 20 videos; --pairs is the most that is measured then. Stopping when the classes of the channels are "
+        "determined is not offered: it ends with a wrong class in 37 %% of cases")  # fmt: skip
     add("--clip-frames", type=positive, metavar="T", help="frames of a clip (default: that of the model)")
     add("--kind", choices=KINDS, default="pearson", help="correlation (%(default)s)")
+    add("--estimator", choices=("gaussian", *SAMPLE_ESTIMATORS), default="gaussian",
+        help="of the mutual information; the others keep all pooled features, 8 bytes a channel and pair "
+        "(%(default)s)")  # fmt: skip
+    add("--neighbors", type=positive, default=3, metavar="K", help="that --estimator kraskov looks at (%(default)s)")
+    add("--keep-in", type=Path, metavar="FOLDER", help="for a file with these features instead of memory")
     add("--threshold", type=float, default=0.5, metavar="R",
         help="a channel encodes a factor above this correlation (%(default)s)")  # fmt: skip
     add("--device", help="cpu, cuda, cuda:1, ... (default: the best there are kernels for)")
@@ -69,6 +78,7 @@ def run(args: argparse.Namespace) -> None:
             pairs = _pairs(args, model)
             # What measure would say only after the state of an earlier run is gone.
             check_settings(model.module, layers, args.kind, args.threshold, model.channel_dim)
+            check_estimator(args.estimator, args.neighbors, args.kind, args.until)
             # Tables, pictures, the sums and the state twice, for layers of some 2,000 channels.
             groups = min(GROUPS, len(pairs.sources))
             _prepare(args.out, rank, world, megabytes=4 + len(layers) * groups // 2, keep=args.resume)
@@ -76,7 +86,7 @@ def run(args: argparse.Namespace) -> None:
         if rank == 0 and args.json:
             print((args.out / REPORT_JSON).read_text(encoding="utf-8"), end="")
         if rank == 0:
-            _show(reports, args.out, sys.stderr if args.json else sys.stdout)
+            _show(args, reports, sys.stderr if args.json else sys.stdout)
 
 
 def _measure(
@@ -101,10 +111,15 @@ def _measure(
             num_workers=min(4, cores()) if args.workers is None else args.workers,
             channel_dim=model.channel_dim,
             resume=args.out,
+            until=args.until,
+            estimator=args.estimator,
+            neighbors=args.neighbors,
+            keep_in=args.keep_in,
         )
         if rank == 0:
             seconds = time.perf_counter() - start
-            save_reports(reports, args.out, {**_settings(args, model, pairs, world), "seconds": round(seconds, 3)})
+            settings = _settings(args, model, pairs, world) | _stopped(args, reports)
+            save_reports(reports, args.out, {**settings, "seconds": round(seconds, 3)})
             forget_states(args.out)
     except OSError as error:
         raise RunError(str(error)) from error
@@ -154,12 +169,29 @@ def _settings(args: argparse.Namespace, model: VideoModel, pairs: Dataset, world
         "seed": args.seed,
         "kind": args.kind,
         "threshold": args.threshold,
+        "estimator": args.estimator,
+        "neighbors": args.neighbors if args.estimator == "kraskov" else None,
         "processes": world,
     }
 
 
-def _show(reports: dict[str, BiasReport], out: Path, file) -> None:
+def _stopped(args: argparse.Namespace, reports: dict[str, BiasReport]) -> dict[str, Any]:
+    """Return what --until asked for, how wide the widest share is, and whether that was reached."""
+    if args.until is None:
+        return {}
+    widest = widest_share(reports.values())
+    return {"until": args.until, "widest_share": widest, "reached": not ran_out(reports, args.until)}
+
+
+def _show(args: argparse.Namespace, reports: dict[str, BiasReport], file) -> None:
     print(format_table(reports), file=file)
+    if args.until is not None and not ran_out(reports, args.until):
+        measured = max(int(report.count.sum()) for report in reports.values())
+        widest = percent(widest_share(reports.values()))
+        print(
+            f"stopped by --until after {measured} of {args.pairs} pairs: the widest share is known to ±{widest}",
+            file=file,
+        )
     for name in RESULTS:
-        if (out / name).exists():
-            print(f"wrote {out / name}", file=file)
+        if (args.out / name).exists():
+            print(f"wrote {args.out / name}", file=file)

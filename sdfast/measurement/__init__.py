@@ -1,14 +1,19 @@
 """The job: hooks, batches, processes and state files."""
 
 from sdfast.measurement.checkpoint import CheckpointError
-from sdfast.measurement.job import check_settings, measure
+from sdfast.measurement.job import check_estimator, check_settings, measure
 from sdfast.measurement.journal import forget_states
 from sdfast.measurement.processes import PeerError
+from sdfast.measurement.stopping import percent, ran_out, widest_share
 
 __all__ = [
     "CheckpointError",
     "PeerError",
+    "check_estimator",
     "check_settings",
     "forget_states",
     "measure",
+    "percent",
+    "ran_out",
+    "widest_share",
 ]

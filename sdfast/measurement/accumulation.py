@@ -1,17 +1,20 @@
 """All pairs through a model once, and a state for each layer at the end, whatever statistic keeps it."""
 
+import copy
 import os
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from sdfast.measurement.batches import Share
+from sdfast.measurement.batches import Batch, Share
 from sdfast.measurement.capture import Capture, Key, MakeState, untouched
 from sdfast.measurement.journal import Journal, describe_job
 from sdfast.measurement.processes import Processes
+from sdfast.measurement.stopping import NEVER, Stopping
 from sdfast.statistics import PairState
 
 
@@ -28,14 +31,18 @@ def accumulate(
     num_workers: int = 0,
     progress: bool = True,
     resume: str | os.PathLike | None = None,
+    stopping: Stopping = NEVER,
+    told: Callable[[Sequence[int], int | None], str] | None = None,
 ) -> dict[str, PairState]:
-    """Return the states of the layers, each with all pairs of all processes, by the names of their reports.
+    """Return the states of the layers, each with the pairs of all processes, by the names of their reports.
 
     Args:
         matches: the layers, by pattern.
         channel_dims: where their channels are, by layer.
         make_state: makes an empty state from a number of channels and a device.
         processes: those that share the pairs.
+        stopping: asked every so often whether the pairs so far are enough.
+        told: from the numbers of channels of all states, and how many pairs there will be, to a line for stderr.
 
     The other arguments, and what they raise, are those of `measure`.
     """
@@ -46,11 +53,23 @@ def accumulate(
         journal = None
         if resume is not None or world > 1:
             job = describe_job(model, share, matches, channel_dims, make_state)
-            processes.agree("job", job)
+            processes.agree("job", {**job, "until": stopping.until})
             if resume is not None:
                 journal = Journal(Path(resume), job, make_state, rank, world)
                 share.done = journal.restore(capture)
-        _run(model, share, capture, device, processes, progress, journal)
+        processes.wait("restored")
+        # Whoever got further was asked there and was not sure; it does not wait for the others to get there.
+        first = max(processes.gather(share.done))
+
+        def enough() -> bool:
+            if share.done < first or not stopping.due(share.done):
+                return False
+            # Where one has run out of pairs, so have the others after their last batch.
+            if not processes.wait(f"{share.done} batches", unless="measured"):
+                return False
+            return stopping.reached(_named(_reduced(copy.deepcopy(capture.states), make_state, processes, device)))
+
+        _run(model, share, capture, device, processes, progress, journal, enough, stopping, told)
         processes.wait("measured")
         return _named(_reduced(capture.states, make_state, processes, device))
 
@@ -63,6 +82,9 @@ def _run(
     processes: Processes,
     progress: bool,
     journal: Journal | None,
+    enough: Callable[[], bool],
+    stopping: Stopping,
+    told: Callable[[Sequence[int], int | None], str] | None,
 ) -> None:
     from tqdm import tqdm  # only here: who measures no model needs none
 
@@ -71,12 +93,16 @@ def _run(
     silent = not progress or processes.rank > 0
     first = True
     with capture, tqdm(total=total, initial=seen, unit=" pairs", disable=silent, dynamic_ncols=True) as bar:
-        for clips_a, clips_b, factor, source in share:
+        for clips_a, clips_b, factor, source in _until(enough, share):
+            bar.set_postfix_str(stopping.status, refresh=False)
             capture.expect(*(x.to(device, non_blocking=True) for x in (factor, source)))
             model(torch.cat([clips.to(device, non_blocking=True) for clips in (clips_a, clips_b)]))
             if first:
                 capture.check_all_ran()
                 first = False
+                if told is not None and not silent:
+                    channels = [state.num_channels for state in capture.states.values()]
+                    tqdm.write(told(channels, total), file=sys.stderr)
             share.done += 1
             if journal is not None:
                 journal.write(capture, share.done)
@@ -84,8 +110,16 @@ def _run(
             # The other processes are as far as this one, give or take a batch.
             seen += len(factor) * processes.world
             bar.update((seen if total is None else min(seen, total)) - bar.n)
+        bar.set_postfix_str(stopping.status, refresh=False)
         if journal is not None:
             journal.write(capture, share.done, last=True)
+
+
+def _until(enough: Callable[[], bool], share: Share) -> Iterator[Batch]:
+    """Yield batches; asks before each, also before the first, as an earlier run may have measured enough."""
+    batches = iter(share)
+    while not enough() and (batch := next(batches, None)) is not None:
+        yield batch
 
 
 def _reduced(

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sdfast.foundation import write_atomically
 from sdfast.measurement.capture import MakeState
@@ -112,14 +112,3 @@ def _differences(theirs: Any, ours: Any, name: str = ""):
 def _short(value: Any) -> str:
     text = json.dumps(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def weights_digest(model: nn.Module) -> str:
-    """Return a SHA-256 of all parameters and buffers: other weights are another job."""
-    digest = hashlib.sha256()
-    for name, tensor in model.state_dict().items():
-        if isinstance(tensor, Tensor):
-            flat = tensor.detach().reshape(-1).contiguous().cpu()
-            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            digest.update(flat.view(torch.uint8).numpy())
-    return digest.hexdigest()

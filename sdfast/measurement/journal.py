@@ -12,6 +12,7 @@ from torch import nn
 from sdfast.measurement import checkpoint
 from sdfast.measurement.batches import Share
 from sdfast.measurement.capture import Capture, MakeState
+from sdfast.measurement.identity import code_digest, weights_digest
 
 SMALL = 8 << 20  # bytes
 PART = 0.02  # of the time of a run
@@ -31,11 +32,17 @@ def describe_job(
         settings = ("seed", "clip_frames", "frame_size")
         pairs |= {name: getattr(share.pairs, name) for name in settings if hasattr(share.pairs, name)}
         pairs["fingerprint"] = share.pairs.fingerprint()
+    if getattr(share.pairs, "transform", None) is not None:
+        pairs["transform"] = code_digest(share.pairs.transform)
     # An empty state of one channel shows the settings of its class in what it would save.
     state = make_state(1, torch.device("cpu"))
     shapes = {name: list(x.shape) for name, x in state.state_dict().items()}
     return {
-        "model": {"class": type(model).__qualname__, "weights": checkpoint.weights_digest(model)},
+        "model": {
+            "class": type(model).__qualname__,
+            "code": code_digest(model),
+            "weights": weights_digest(model),
+        },
         "layers": [name for group in matches.values() for name in group],
         "channel_dim": dict(channel_dims),
         "pairs": pairs,

@@ -50,18 +50,31 @@ class Processes:
             self._store.add("batches", 1)
             self._check()
 
-    def wait(self, stage: str) -> None:
+    def wait(self, stage: str, unless: str | None = None) -> bool:
         """Wait until all processes have reached a stage; a collective is safe then.
+
+        Args:
+            stage: each is reached once.
+            unless: a stage after which no process reaches this one any more.
+
+        Returns:
+            False where a process has reached `unless` instead; it is the same for all who asked.
 
         Raises:
             PeerError: another process has failed, or none has measured a batch for a long time.
         """
         if self._store is None:
-            return
+            return True
         seen, since = -1, time.monotonic()
         self._store.add(stage, 1)
-        while self._store.add(stage, 0) < self.world:
+        while True:
+            # Looked up first: who is there has then been at this stage before, or never will be.
+            given_up = unless is not None and self._store.add(unless, 0) > 0
+            if self._store.add(stage, 0) == self.world:
+                break
             self._check()
+            if given_up:
+                return False
             batches = self._store.add("batches", 0)
             if batches != seen:
                 seen, since = batches, time.monotonic()
@@ -69,6 +82,7 @@ class Processes:
                 raise PeerError(f"measure: no process has measured a batch for {self._patience:.0f} s; one is gone")
             time.sleep(0.02)
         self._check()
+        return True
 
     def gather(self, value: Any) -> list:
         """Return the values of all processes, by rank."""

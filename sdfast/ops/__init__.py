@@ -2,8 +2,18 @@
 
 from sdfast.ops.arrays import over_array
 from sdfast.ops.channel_bias import channel_bias
-from sdfast.ops.checks import FLOAT_DTYPES, check_factor_values, check_features, check_probability, check_unit_range
+from sdfast.ops.checks import (
+    FLOAT_DTYPES,
+    check_factor_values,
+    check_features,
+    check_no_gradient,
+    check_probability,
+    check_unit_range,
+)
+from sdfast.ops.comoments import check_arguments as check_pairs
 from sdfast.ops.comoments import comoments
+from sdfast.ops.kraskov import kraskov
+from sdfast.ops.normal_scores import normal_scores
 from sdfast.ops.pairwise_correlation import pairwise_correlation
 from sdfast.ops.static_dropout import GRANULARITIES, Dropping, static_dropout
 from sdfast.ops.update_comoments import check_update, update_comoments
@@ -15,10 +25,14 @@ __all__ = [
     "channel_bias",
     "check_factor_values",
     "check_features",
+    "check_no_gradient",
+    "check_pairs",
     "check_probability",
     "check_unit_range",
     "check_update",
     "comoments",
+    "kraskov",
+    "normal_scores",
     "over_array",
     "pairwise_correlation",
     "static_dropout",

@@ -130,3 +130,21 @@ def check_unit_range(name: str, values: Tensor | None) -> None:
     if not (low >= 0 and high <= 1):
         wrong = low if low < 0 or low != low else high
         raise ValueError(f"{name}: expected values from 0 to 1, got {wrong}")
+
+
+def check_samples(name: str, samples: Tensor) -> None:
+    """Raise unless samples is a dense float64 tensor (N, C) that has elements."""
+    if not isinstance(samples, Tensor):
+        raise TypeError(f"{name}: expected a torch.Tensor, got {type(samples).__name__}")
+    if samples.dtype != torch.float64 or samples.layout != torch.strided:
+        raise TypeError(f"{name}: expected dense torch.float64 samples, got {samples.dtype}, {samples.layout}")
+    if samples.ndim != 2 or 0 in samples.shape:
+        raise ValueError(f"{name}: expected shape (N, C) without an empty dimension, got {tuple(samples.shape)}")
+    if len(samples) >= 2**29:
+        raise ValueError(f"{name}: expected fewer than 2**29 samples, got {len(samples)}")
+
+
+def check_no_gradient(name: str, feats: Tensor) -> None:
+    """Raise where autograd would follow feats into what has no gradient: ranks, and who is whose neighbour."""
+    if torch.is_grad_enabled() and feats.requires_grad:
+        raise ValueError(f"{name}: expected no tensor that requires grad: ranks and neighbours have none; detach it")

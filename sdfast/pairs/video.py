@@ -268,7 +268,8 @@ def _open(path: str | os.PathLike) -> Iterator[tuple]:
     try:
         if os.path.getsize(path) == 0:
             raise VideoError(f"{path}: the file is empty")
-        with av.open(os.fspath(path)) as container:
+        # A title in another encoding is no reason to refuse the frames.
+        with av.open(os.fspath(path), metadata_errors="replace") as container:
             if not container.streams.video:
                 raise VideoError(f"{path}: holds no video stream")
             yield container, container.streams.video[0]

@@ -7,6 +7,7 @@ from sdfast.report.certainty import LABELS
 from sdfast.report.difference import Difference, compare, format_differences
 from sdfast.report.reading import SHARES, check_reading
 from sdfast.report.saving import REPORT_JSON, RESULTS, load_reports, save_reports
+from sdfast.report.seeds import format_seeds, over_seeds
 from sdfast.report.tables import format_table, to_latex, to_markdown
 from sdfast.report.values import plain
 
@@ -24,8 +25,10 @@ __all__ = [
     "check_reading",
     "compare",
     "format_differences",
+    "format_seeds",
     "format_table",
     "load_reports",
+    "over_seeds",
     "plain",
     "save_reports",
     "to_latex",

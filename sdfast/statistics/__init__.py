@@ -8,10 +8,14 @@ from sdfast.statistics.factors import DYNAMIC, FACTORS, STATIC
 from sdfast.statistics.fisher import fisher_interval
 from sdfast.statistics.grouped import GROUPS, GroupedCoMoments, add_to_groups
 from sdfast.statistics.jackknife import Jackknife, Spread
+from sdfast.statistics.kept_samples import KeptSamples
 from sdfast.statistics.mi_bias import mutual_information_bias
 from sdfast.statistics.planning import CLASSES, channel_classes, needed_sources
+from sdfast.statistics.sample_estimators import SAMPLE_ESTIMATORS, sample_information
+from sdfast.statistics.sampled import SampledCoMoments
 from sdfast.statistics.sign_flips import content_correlation, sign_flip_test
 from sdfast.statistics.state import CoMoments, PairState, add_batch, empty_moments, merge
+from sdfast.statistics.student import student_quantile, student_within
 
 __all__ = [
     "CLASSES",
@@ -19,6 +23,7 @@ __all__ = [
     "FACTORS",
     "GROUPS",
     "KINDS",
+    "SAMPLE_ESTIMATORS",
     "STATIC",
     "ChannelBias",
     "CoMoments",
@@ -26,7 +31,9 @@ __all__ = [
     "Estimator",
     "GroupedCoMoments",
     "Jackknife",
+    "KeptSamples",
     "PairState",
+    "SampledCoMoments",
     "Spread",
     "add_batch",
     "add_to_groups",
@@ -42,7 +49,10 @@ __all__ = [
     "mutual_information",
     "mutual_information_bias",
     "needed_sources",
+    "sample_information",
     "shares",
     "sign_flip_test",
+    "student_quantile",
+    "student_within",
     "variance",
 ]

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from sdfast import ops
 from sdfast.statistics.estimators import ESTIMATORS, estimator_of, mutual_information
+from sdfast.statistics.sample_estimators import SAMPLE_ESTIMATORS, paired_samples, sample_information
 
 
 class ChannelBias(NamedTuple):
@@ -31,6 +32,8 @@ def channel_bias(
     channel_dim: int = 1,
     pool: bool = True,
     kind: str = "pearson",
+    estimator: str = "gaussian",
+    neighbors: int = 3,
 ) -> ChannelBias:
     """Measure how much the channels of paired features share.
 
@@ -45,46 +48,83 @@ def channel_bias(
         pool: average over positions first, so that a pair is one sample (the paper's measure);
             otherwise every position is a sample.
         kind: "pearson", or "intraclass" as the authors' code computes it.
+        estimator: of the information. "gaussian": of normal features with this correlation. "copula": the same of the
+            normal scores, so that no increasing map of a channel changes it and outliers count little. "kraskov": from
+            nearest neighbours, for features that depend on each other in any other way, such as ReLU's, of which the
+            others may say too much or nothing; it varies more and takes longer. The latter two
+            want kind="pearson", keep the samples in float64 and give no gradient; on a GPU they are composed of torch's
+            operations, and "kraskov" compares all samples with all others.
+        neighbors: how many of them "kraskov" looks at, fewer than the samples of each factor. More vary less, fewer
+            blur less what lies along a line.
 
     Returns:
         `mi` in nats, `corr`, both (C,) float64, and `count` () int64; with `factor` one row per factor:
-        (F, C), (F, C) and (F,). Below two samples NaN; 0 where a channel never varies; `mi` is inf at corr ±1.
+        (F, C), (F, C) and (F,). Below two samples NaN; 0 where a channel never varies; `mi` is inf at corr ±1, and
+        by "kraskov" may fall below 0. `corr` by "copula" is that of the scores.
 
     Raises:
-        ValueError: shapes, devices or labels do not fit, or there is no pair.
+        ValueError: shapes, devices, labels, estimator or neighbors do not fit, there is no pair, or "copula" or
+            "kraskov" is asked for a gradient.
         TypeError: the dtypes differ or are not floating point.
         BackendError: no kernels for the device, or the forced backend does not run there.
 
-    Source: Kowal et al., TPAMI 2024: mutual information as the Gaussian lower bound -log(1 - corr^2) / 2.
+    Source: Kowal et al., TPAMI 2024: mutual information of normal features, -log(1 - corr^2) / 2. Ince et
+    al., Human Brain Mapping 2017 (copula). Kraskov et al., Physical Review E 69, 066138 (2004), equation 8.
 
     >>> import torch, sdfast
     >>> a = torch.tensor([[0.0, 1.0], [1.0, 0.0], [2.0, 1.0], [3.0, 0.0]])
     >>> b = torch.tensor([[0.0, 5.0], [1.0, 5.0], [3.0, 5.0], [2.0, 5.0]])
     >>> sdfast.channel_bias(a, b).corr
     tensor([0.8000, 0.0000], dtype=torch.float64)
+    >>> sdfast.channel_bias(a, 10**b, estimator="copula").corr
+    tensor([0.7760, 0.0000], dtype=torch.float64)
     """
-    estimator = ESTIMATORS.get(kind) or estimator_of(kind)
+    correlation = ESTIMATORS.get(kind) or estimator_of(kind)
     if factor is None:
         num_factors = 1
-    found = _at_once(feats_a, feats_b, factor, num_factors, channel_dim, pool, estimator.is_pearson)
+    if estimator != "gaussian":
+        return _from_samples(feats_a, feats_b, factor, num_factors, channel_dim, pool, kind, estimator, neighbors)
+    found = _at_once(feats_a, feats_b, factor, num_factors, channel_dim, pool, correlation.is_pearson)
     if found is not None:
         return _new(found)
     if isinstance(feats_a, np.ndarray):
         return _from_numpy(feats_a, feats_b, factor, num_factors, channel_dim, pool, kind)
     moments = ops.comoments(feats_a, feats_b, factor, num_factors, channel_dim, pool)
-    corr = estimator.correlation(moments)
+    corr = correlation.correlation(moments)
     bias = ChannelBias(mutual_information(corr), corr, moments[0, :, 0].long())
     return bias if factor is not None else ChannelBias(*(x[0] for x in bias))
 
 
-def _from_numpy(feats_a, feats_b, factor, num_factors, channel_dim, pool, kind) -> ChannelBias:
+def _from_samples(feats_a, feats_b, factor, num_factors, channel_dim, pool, kind, estimator, neighbors) -> ChannelBias:
+    if estimator not in SAMPLE_ESTIMATORS:
+        names = ", ".join(("gaussian", *SAMPLE_ESTIMATORS))
+        raise ValueError(f"estimator: expected one of {names}, got {estimator!r}")
+    if kind != "pearson":
+        raise ValueError(f"kind: expected 'pearson' with estimator={estimator!r}, got {kind!r}")
+    if isinstance(feats_a, np.ndarray):
+        of_samples = {"estimator": estimator, "neighbors": neighbors}
+        return _from_numpy(feats_a, feats_b, factor, num_factors, channel_dim, pool, kind, **of_samples)
+    ops.check_pairs(feats_a, feats_b, factor, num_factors, channel_dim, pool)
+    ops.check_no_gradient("feats_a", feats_a)
+    ops.check_no_gradient("feats_b", feats_b)
+    a, b = paired_samples(feats_a.detach(), feats_b.detach(), channel_dim, pool)
+    if factor is None:
+        return ChannelBias(*sample_information(estimator, a, b, neighbors), torch.tensor(len(a), device=a.device))
+    labels = factor.repeat_interleave(len(a) // len(factor))
+    rows = []
+    for f in range(num_factors):
+        own = labels == f
+        rows.append((*sample_information(estimator, a[own], b[own], neighbors), own.sum()))
+    return ChannelBias(*(torch.stack(x) for x in zip(*rows, strict=True)))
+
+
+def _from_numpy(feats_a, feats_b, factor, num_factors, channel_dim, pool, kind, **of_samples) -> ChannelBias:
     if factor is not None:
         factor = np.asarray(factor)
         if factor.dtype.kind not in "iu":
             raise TypeError(f"factor: expected integer labels, got {factor.dtype}")
         factor = torch.from_numpy(np.ascontiguousarray(factor, dtype=np.int64))
     feats_a, feats_b = ops.over_array("feats_a", feats_a), ops.over_array("feats_b", feats_b)
-    bias = channel_bias(
-        feats_a, feats_b, factor, num_factors=num_factors, channel_dim=channel_dim, pool=pool, kind=kind
-    )
+    given = {"num_factors": num_factors, "channel_dim": channel_dim, "pool": pool, "kind": kind, **of_samples}
+    bias = channel_bias(feats_a, feats_b, factor, **given)
     return ChannelBias(*(x.numpy() for x in bias))

@@ -38,6 +38,22 @@ def student_quantile(probability: float, freedom: int) -> float:
     return math.sqrt(freedom) * math.tan(low)
 
 
+def student_within(reach: float, freedom: int) -> float:
+    """Return the probability that Student's t lies within ± reach.
+
+    Args:
+        reach: not below 0.
+        freedom: degrees of freedom, a positive integer.
+
+    Source: as for `student_quantile`.
+
+    >>> round(student_within(1.96, 2), 3)
+    0.811
+    """
+    check_integer("freedom", freedom, 1)
+    return _within(math.atan(reach / math.sqrt(freedom)), freedom)
+
+
 def _within(angle: float, freedom: int) -> float:
     """Return the probability that |t| is at most sqrt(freedom) tan(angle)."""
     sine, cosine = math.sin(angle), math.cos(angle)

@@ -11,41 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from sdfast.commands import main
 from sdfast.commands import measure as command_measure
+from tests.support.command import assert_one_line, run
 from tests.support.paths import ROOT
-
-
-@pytest.fixture
-def toy(command, monkeypatch):
-    """The folder of `command`, for runs inside this process."""
-    monkeypatch.chdir(command.folder)
-    monkeypatch.syspath_prepend(str(command.folder))
-    monkeypatch.delenv("SDFAST_DEBUG", raising=False)
-    yield command.folder
-    sys.modules.pop("toy", None)
-
-
-def run(capsys, *args):
-    """Run in this process; return exit code, stdout and stderr."""
-    try:
-        code = main([str(arg) for arg in args])
-    except SystemExit as stopped:
-        code = stopped.code
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
 
 
 def small(video_folder, *more):
     return ["measure", "--model", "toy:make", "--videos", video_folder, "--pairs", 6, "--workers", 0, *more]
-
-
-def assert_one_line(err, *parts):
-    """The last line is the error and the only one; a progress bar may stand before it."""
-    line = err.splitlines()[-1]
-    assert line.startswith("sdfast: error: ") and err.count("sdfast: error:") == 1 and "Traceback" not in err
-    for part in parts:
-        assert part in line
 
 
 def test_measure_ends_with_the_table_and_the_files(toy, video_folder, capsys):

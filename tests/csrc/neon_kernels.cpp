@@ -7,6 +7,8 @@
 #include <vector>
 
 #include "cpu/comoments.h"
+#include "cpu/kraskov.h"
+#include "cpu/normal_scores.h"
 #include "cpu/static_dropout.h"
 
 namespace {
@@ -87,8 +89,31 @@ void static_dropout() {
     answer(task.out, in_place ? x.size() : out.size());
 }
 
+// Contiguous samples (N, C).
+cpu::Samples samples(const std::vector<char>& bytes, std::int64_t channels) {
+    const auto count = static_cast<std::int64_t>(bytes.size() / sizeof(double)) / channels;
+    return {data<double>(bytes), count, channels, channels, 1};
+}
+
+void normal_scores() {
+    const std::vector<char> from = tensor();
+    std::vector<double> scores(from.size() / sizeof(double));
+    cpu::normal_scores(samples(from, number()), kThreads, scores.data());
+    answer(scores.data(), from.size());
+}
+
+void kraskov() {
+    const std::vector<char> a = tensor(), b = tensor();
+    const std::int64_t channels = number(), neighbors = number(), seed = number();
+    std::vector<double> information(static_cast<std::size_t>(channels));
+    cpu::kraskov(samples(a, channels), samples(b, channels), neighbors, static_cast<std::uint64_t>(seed), kThreads,
+                 information.data());
+    answer(information.data(), information.size() * sizeof(double));
+}
+
 }  // namespace
 
 int main() {
-    for (;;) number() == 0 ? comoments() : static_dropout();
+    constexpr void (*kCalls[])() = {comoments, static_dropout, normal_scores, kraskov};
+    for (;;) kCalls[number()]();
 }

@@ -9,6 +9,9 @@ import pytest
 import torch
 
 from sdfast.backends import table as backends
+from sdfast.ops import kraskov, normal_scores
+from tests import truth
+from tests.support import laws
 from tests.support.cpu_kernels import (
     COMOMENTS_SHAPES,
     DROPOUT_SHAPES,
@@ -85,6 +88,14 @@ class Neon:
         to = memory(out)
         to.copy_(torch.frombuffer(self.ask(b"".join(question), len(to)), dtype=torch.uint8))
 
+    def normal_scores(self, samples):
+        answer = self.ask(numbers(2) + tensor(samples) + numbers(samples.shape[1]), samples.nbytes)
+        return torch.frombuffer(answer, dtype=torch.float64).view(samples.shape)
+
+    def kraskov(self, a, b, neighbors, seed):
+        question = numbers(3) + tensor(a) + tensor(b) + numbers(a.shape[1], neighbors, seed)
+        return torch.frombuffer(self.ask(question, 8 * a.shape[1]), dtype=torch.float64)
+
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory):
@@ -95,7 +106,8 @@ def program(tmp_path_factory):
     command = [compiler, *flags.split(), f"-I{CSRC}", "-c"]
     sources = [*CSRC.glob("core/*.cpp"), *CSRC.glob("cpu/*.cpp"), ROOT / "tests" / "csrc" / "neon_kernels.cpp"]
     for unfused in (True, False):  # as in CMakeLists.txt
-        chosen = [source for source in sources if source.stem.startswith("static_dropout") == unfused]
+        as_written = ("kraskov", "static_dropout", "static_dropout_lanes")
+        chosen = [source for source in sources if (source.stem in as_written) == unfused]
         compile_all([*command, "-ffp-contract=off"] if unfused else command, chosen, folder, ".o")
     linked = folder / "kernels"
     subprocess.run([compiler, "-static", "-fopenmp", *folder.glob("*.o"), "-o", linked], check=True)
@@ -106,7 +118,9 @@ def program(tmp_path_factory):
 def neon(program, monkeypatch):
     made = Neon(program)
     monkeypatch.setattr(backends, "load", lambda name: made)
+    backends._cpu_kernel.cache_clear()  # which keeps what was loaded
     yield made
+    backends._cpu_kernel.cache_clear()
     made.program.stdin.close()
     assert made.program.wait() == 0
 
@@ -141,3 +155,14 @@ def test_hard_cases_are_no_harder(neon, dtype):
         assert_an_outlier_does_not_spoil_halves(dtype, transposed)
     assert_dropout_keeps_what_is_not_finite_or_makes_it_zero(dtype)
     assert_dropout_depends_on_no_number_of_threads()
+
+
+@pytest.mark.parametrize("law", [laws.normal_pair, laws.relu_pair, laws.sparse_pair])
+def test_estimators_agree_with_numpy(neon, law):
+    for size in (5, 300):
+        a, b = law(np.random.default_rng(size), (size, 9))
+        scores = normal_scores(torch.from_numpy(a))
+        np.testing.assert_allclose(scores, truth.normal_scores(a), rtol=1e-12, atol=1e-15)
+        for neighbors in (3, 4, min(size - 1, 20)):
+            found = kraskov(torch.from_numpy(a), torch.from_numpy(b), neighbors, 2)
+            np.testing.assert_allclose(found, truth.kraskov(a, b, neighbors, 2), rtol=0, atol=1e-12)

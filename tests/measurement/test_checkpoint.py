@@ -1,10 +1,13 @@
 """State files: atomic, checked, and the run that goes on from one ends as if it had never stopped."""
 
 import hashlib
+import importlib
 import json
+import linecache
 import os
 import signal
 import struct
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -13,6 +16,7 @@ from torch import nn
 
 import sdfast
 from sdfast.measurement import checkpoint, forget_states, journal
+from sdfast.measurement.identity import weights_digest
 
 JOB = {"model": {"class": "Toy", "weights": "ab"}, "layers": ["a"], "seed": 0, "frame_size": (2, 3)}
 
@@ -123,10 +127,10 @@ def test_a_save_that_fails_leaves_the_old_state(saved, monkeypatch, step):
 
 def test_weights_digest_knows_every_weight():
     model = nn.Sequential(nn.Linear(3, 2, dtype=torch.bfloat16), nn.BatchNorm1d(2))
-    before = checkpoint.weights_digest(model)
-    assert before == checkpoint.weights_digest(model)
+    before = weights_digest(model)
+    assert before == weights_digest(model)
     model[1].num_batches_tracked += 1
-    assert checkpoint.weights_digest(model) != before
+    assert weights_digest(model) != before
 
 
 class Pairs(torch.utils.data.Dataset):
@@ -200,6 +204,36 @@ def test_the_state_of_another_job_is_refused(tmp_path, change, what):
     sdfast.measure(**job, resume=tmp_path)
     with pytest.raises(ValueError, match=what):
         sdfast.measure(**{**job, **change}, resume=tmp_path)
+
+
+def test_the_state_of_an_edited_model_or_transform_is_refused(tmp_path, monkeypatch):
+    """The same names and weights, but another `forward`, another setting, or another transform of the clips."""
+    source = (
+        "from torch import nn\nclass Net(nn.Linear):\n    def forward(self, x):\n        return super().forward(x)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    pairs = Pairs()
+    pairs.transform = nn.Softplus(beta=1)
+
+    def run(source, scale=1):
+        linecache.clearcache()
+        (tmp_path / "net.py").write_text(source)
+        sys.modules.pop("net", None)
+        importlib.invalidate_caches()
+        net = importlib.import_module("net").Net(4, 5)
+        with torch.no_grad():
+            net.weight.fill_(1), net.bias.fill_(0)
+        return resumable(nn.Sequential(net, nn.LeakyReLU(0.1 * scale)), pairs, tmp_path / "state")
+
+    run(source)
+    run(source)  # goes on from its own
+    with pytest.raises(ValueError, match=r"of another job: model\.code was"):
+        run(source.replace("forward(x)\n", "forward(2 * x)\n"))
+    with pytest.raises(ValueError, match=r"of another job: model\.code was"):
+        run(source, scale=2)
+    pairs.transform = nn.Softplus(beta=2)
+    with pytest.raises(ValueError, match=r"of another job: pairs\.transform was"):
+        run(source)
 
 
 def test_the_state_of_another_number_of_processes_is_refused(tmp_path):

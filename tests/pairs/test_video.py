@@ -72,6 +72,24 @@ def test_a_video_that_was_held_sideways_stands_upright(video, tmp_path, turns, m
     assert sized.shape == (1, 80, 24, 3) and np.array_equal(sized, np.rot90(coded, turns, axes=(1, 2)))
 
 
+def test_a_title_that_is_not_unicode_is_no_reason_to_fail(video, tmp_path):
+    import av
+
+    title = b"a title of the eighties"
+    titled = tmp_path / "titled.mp4"
+    with av.open(str(video)) as source, av.open(str(titled), "w") as target:
+        target.metadata["title"] = title.decode()
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                target.mux(packet)
+    titled.write_bytes(titled.read_bytes().replace(title, bytes(range(0xE9, 0x100))))
+    with pytest.raises(UnicodeDecodeError):
+        av.open(str(titled))
+    assert read_numbers(read_clip(titled, [5, 70])) == [5, 70]
+
+
 @pytest.mark.parametrize("indices", [[], [100], [-1, 3]])
 def test_frame_numbers_outside_of_the_video(video, indices):
     with pytest.raises(ValueError, match=r"indices: expected frame numbers in \[0, 100\)"):

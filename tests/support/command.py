@@ -1,4 +1,4 @@
-"""The command line in processes of its own, on a toy model that a user might have written."""
+"""The command line, in processes of its own or in that of the test, on a toy model that a user might have written."""
 
 import json
 import os
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import sdfast
+from sdfast.commands import main
 
 TOY_MODEL = '''
 """A user's own model: exact enough in float64 to compare runs, and able to die on demand."""
@@ -72,3 +73,21 @@ class Command:
         report = json.loads((self.folder / out / "report.json").read_text())
         del report["settings"]["seconds"]
         return report
+
+
+def run(capsys, *args: object) -> tuple[int, str, str]:
+    """Run `sdfast` in this process; return exit code, stdout and stderr."""
+    try:
+        code = main([str(arg) for arg in args])
+    except SystemExit as stopped:
+        code = stopped.code
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def assert_one_line(err: str, *parts: str) -> None:
+    """Assert that the last line is the error and the only one; a progress bar may stand before it."""
+    line = err.splitlines()[-1]
+    assert line.startswith("sdfast: error: ") and err.count("sdfast: error:") == 1 and "Traceback" not in err
+    for part in parts:
+        assert part in line

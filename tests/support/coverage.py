@@ -29,7 +29,15 @@ WITHIN = 0.5  # the part of the variance that is a pair's own, where its video h
 LEVEL = 0.95
 LAWS = ("normal", "ReLU", "log-normal", "Student 5")
 # (videos, pairs of each), and how many data sets: as many numbers in all.
-SETTINGS = {(20, 1): 8000, (100, 1): 4000, (1000, 1): 2000, (10, 10): 4000, (20, 5): 4000, (100, 10): 2000}
+SETTINGS = {
+    (20, 1): 8000,
+    (100, 1): 4000,
+    (1000, 1): 2000,
+    (4, 50): 4000,
+    (10, 10): 4000,
+    (20, 5): 4000,
+    (100, 10): 2000,
+}
 
 
 class Cell(NamedTuple):

@@ -8,6 +8,7 @@ from tests.truth.comoments import (
     mutual_information,
     pooled_samples,
 )
+from tests.truth.information import kraskov, normal_scores
 from tests.truth.jackknife import ends, jackknife
 from tests.truth.pairwise_correlation import pairwise_correlation
 from tests.truth.static_dropout import dropped, nearest, philox, static_dropout
@@ -19,9 +20,11 @@ __all__ = [
     "ends",
     "factor_dimensions",
     "jackknife",
+    "kraskov",
     "layer_score",
     "mutual_information",
     "nearest",
+    "normal_scores",
     "pairwise_correlation",
     "philox",
     "pooled_samples",

@@ -1,6 +1,8 @@
 """The reference backend: the operations in plain torch, on any device."""
 
 from sdfast.backends.reference.comoments import comoments
+from sdfast.backends.reference.kraskov import kraskov
+from sdfast.backends.reference.normal_scores import normal_scores
 from sdfast.backends.reference.static_dropout import static_dropout
 
-__all__ = ["comoments", "static_dropout"]
+__all__ = ["comoments", "kraskov", "normal_scores", "static_dropout"]
