@@ -6,7 +6,14 @@ from torch import nn
 
 from sdfast.backends import forget_compiled
 from sdfast.dropout.layer import StaticDropout
-from sdfast.models import change_first_tensor, check_model, implied_channel_dim, match_layers
+from sdfast.models import (
+    change_first_tensor,
+    check_model,
+    known_channels,
+    layers_before,
+    match_layers,
+    tokens_first,
+)
 
 NAME = "static_dropout"
 
@@ -57,15 +64,17 @@ def insert_static_dropout(model: nn.Module, layers: str | Sequence[str], **kwarg
     Args:
         model: any model; changed in place.
         layers: names or glob patterns of its modules.
-        **kwargs: arguments of StaticDropout, the same for each. Without channel_dim it is the last after linear layers
-            and layer norms, and 1 after all others: after a whole block of a transformer, say -1.
+        **kwargs: arguments of StaticDropout, the same for each. Without channel_dim the first forward pass in training
+            tells it by the types and sizes of the modules, as `sdfast.measure` does, and raises a ValueError where
+            these are not clear.
 
     Returns:
         A handle with `layers`, a dict from names to the StaticDropout after them, and `remove()`; as a context
         manager it removes them at the end of its block.
 
     Raises:
-        ValueError: a pattern matches nothing, a module is a container that is never called, or has one already.
+        ValueError: a pattern matches nothing, a module is a container that is never called, has one already, or is of
+            those of torch that return (tokens, N, C), as with batch_first=False.
 
     >>> import torch, sdfast
     >>> model = torch.nn.Sequential(torch.nn.Conv3d(3, 8, 3), torch.nn.ReLU())
@@ -80,15 +89,23 @@ def insert_static_dropout(model: nn.Module, layers: str | Sequence[str], **kwarg
     check_model(model)
     modules = dict(model.named_modules(remove_duplicate=False))
     hosts: dict[str, nn.Module] = {}
+    second, before = tokens_first(model), layers_before(model)
     for name in (name for group in match_layers(model, layers).values() for name in group):
         if modules[name] not in hosts.values():  # one under two names runs once for both
             _check_host(name, modules[name])
+            if modules[name] in second:
+                raise ValueError(
+                    f"layers: {name!r} returns (tokens, N, C), and StaticDropout takes the first dimension for the "
+                    "clips; build it with batch_first=True, or name a layer after which the clips are first"
+                )
             hosts[name] = modules[name]
-    return Insertion(hosts, {name: _layer_after(host, kwargs) for name, host in hosts.items()})
+    return Insertion(hosts, {name: _layer_after(host, before.get(host), kwargs) for name, host in hosts.items()})
 
 
-def _layer_after(host: nn.Module, arguments: dict) -> StaticDropout:
-    layer = StaticDropout(**{"channel_dim": implied_channel_dim(host) or 1, **arguments})
+def _layer_after(host: nn.Module, before: nn.Module | None, arguments: dict) -> StaticDropout:
+    layer = StaticDropout(**arguments)
+    if "channel_dim" not in arguments:
+        layer.find_channels(known_channels(host, before))
     return layer.train(host.training)
 
 

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from sdfast.backends import in_backward
 from sdfast.dropout.context import current
 from sdfast.dropout.static_dropout import default_granularity, granularity_index, static_dropout
+from sdfast.models import Channels
 from sdfast.ops import FLOAT_DTYPES, check_probability, check_unit_range
 
 
@@ -62,6 +63,7 @@ class StaticDropout(nn.Module):
         self.rescale = rescale
         self.inplace = inplace
         self.channel_dim = channel_dim
+        self._channels: Channels | None = None
         self._ran_masked = False
         self.register_buffer("channel_weight", None)
         self.register_buffer("_home", torch.empty(0), persistent=False)  # moves along: where weights belong
@@ -72,6 +74,8 @@ class StaticDropout(nn.Module):
         """Return the input with static elements dropped; in eval mode the input itself."""
         if not self.training:
             return input
+        if self._channels is not None:
+            self.channel_dim = self._channels.find(input.shape)
         mask, seed = current()
         if not torch.compiler.is_compiling():
             self._check_recomputation(mask)
@@ -106,6 +110,12 @@ class StaticDropout(nn.Module):
         """
         self._set_weight(report.static_weight(how))
         return self
+
+    def find_channels(self, channels: Channels) -> None:
+        """Take the channel dimension from what is known of the layer before, at each forward pass in training."""
+        self._channels = channels
+        if channels.own == "layer":
+            self.channel_dim = channels.dims[0]
 
     def extra_repr(self) -> str:
         """Return the settings that differ from nn.Dropout's, after those that it has."""

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from sdfast.models import first_tensor, implied_channel_dim
+from sdfast.models import Channels, first_tensor, known_channels, layers_before
 from sdfast.statistics import PairState
 
 # (layer, call): how often the layer had been called before in the same forward pass.
@@ -39,6 +39,7 @@ class Capture:
         for group in matches.values():
             for name in group:
                 self._names.setdefault(self._modules[name], name)
+        self._before = layers_before(model)
         self._calls = dict.fromkeys(self._names, 0)
         self._factor = self._source = torch.empty(0, dtype=torch.int64)
         self._handles: list[torch.utils.hooks.RemovableHandle] = []
@@ -71,8 +72,10 @@ class Capture:
         self._calls[module] = call + 1
         pairs = len(self._factor)
         try:
-            channel_dim = self._channel_dims.get(name, implied_channel_dim(module))
-            feats, channel_dim = split_batch(_checked(output), 2 * pairs, channel_dim)
+            channels = self._channel_dims.get(name)
+            if channels is None:
+                channels = known_channels(module, self._before.get(module))
+            feats, channel_dim = split_batch(_checked(output), 2 * pairs, channels)
             state = self.states.get((name, call))
             if state is None:
                 state = self.states[name, call] = self._make_state(feats.shape[channel_dim], feats.device)
@@ -93,17 +96,16 @@ def _checked(output: object) -> Tensor:
     return feats
 
 
-def split_batch(feats: Tensor, clips: int, channel_dim: int | None) -> tuple[Tensor, int]:
+def split_batch(feats: Tensor, clips: int, channels: int | Channels) -> tuple[Tensor, int]:
     """Return features whose first dimension is the clips, (clips, ...), and their channel dimension.
 
     Models that fold the frames of a clip into the batch return (clips * k, ...), clip by clip; k becomes a dimension
-    of positions. Without `channel_dim`, channels are last in (N, tokens, C) and at dimension 1 otherwise.
+    of positions. `channels` is the dimension of the channels, or what is known of them.
     """
     ndim, shape = feats.ndim, tuple(feats.shape)
     if ndim < 2:
         raise ValueError(f"output: expected shape (N, C) or (N, C, ...), got {shape}")
-    if channel_dim is None:
-        channel_dim = -1 if ndim == 3 else 1
+    channel_dim = channels if isinstance(channels, int) else channels.find(shape)
     if not -ndim <= channel_dim < ndim or channel_dim % ndim == 0:
         raise ValueError(f"channel_dim: expected a dimension other than 0 of the output {shape}, got {channel_dim}")
     if shape[0] == clips:

@@ -13,7 +13,7 @@ from sdfast.foundation import check_integer
 from sdfast.measurement.accumulation import accumulate
 from sdfast.measurement.processes import Processes
 from sdfast.measurement.stopping import NEVER, SharesKnown, ran_out
-from sdfast.models import check_model, match_channel_dims, match_layers
+from sdfast.models import check_model, match_dims, match_layers
 from sdfast.report import BiasReport, check_reading
 from sdfast.statistics import SAMPLE_ESTIMATORS, GroupedCoMoments, KeptSamples, SampledCoMoments
 
@@ -174,4 +174,4 @@ def check_settings(
     check_reading(kind, threshold)
     check_model(model)
     matches = match_layers(model, layers)
-    return matches, match_channel_dims(model, channel_dim, matches)
+    return matches, match_dims("channel_dim", model, channel_dim, matches)

@@ -1,27 +1,10 @@
-"""Layers by name or pattern, and which dimension of what they return holds the channels."""
+"""Layers by name or pattern, and what users say of the dimensions of what they return."""
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 
 from torch import nn
-
-_CHANNELS_FIRST = (
-    nn.Conv1d,
-    nn.Conv2d,
-    nn.Conv3d,
-    nn.ConvTranspose1d,
-    nn.ConvTranspose2d,
-    nn.ConvTranspose3d,
-    nn.BatchNorm1d,
-    nn.BatchNorm2d,
-    nn.BatchNorm3d,
-    nn.SyncBatchNorm,
-    nn.InstanceNorm1d,
-    nn.InstanceNorm2d,
-    nn.InstanceNorm3d,
-    nn.GroupNorm,
-)
 
 
 def check_model(model: nn.Module) -> None:
@@ -62,34 +45,31 @@ def _near(pattern: str, names: Sequence[str]) -> str:
     return f"{what}: {', '.join(shown)}" if shown else "it has no layers"
 
 
-def match_channel_dims(
-    model: nn.Module, channel_dim: int | Mapping[str, int] | None, matches: Mapping[str, Sequence[str]]
+def match_dims(
+    argument: str, model: nn.Module, dims: int | Mapping[str, int] | None, matches: Mapping[str, Sequence[str]]
 ) -> dict[str, int]:
-    """Return the channel dimension of every measured layer that has one; the first pattern that fits decides.
+    """Return the dimension of every measured layer that is given one; the first pattern that fits decides.
+
+    Args:
+        argument: what the dimensions are called, for errors: "channel_dim" or "batch_dim".
+        model: the model.
+        dims: one for all layers, or by name or pattern.
+        matches: the measured layers, by pattern.
 
     Raises:
         ValueError: a pattern matches nothing in the model. That it matches nothing measured is fine.
-        TypeError: it is neither a number nor numbers by pattern.
+        TypeError: dims is neither a number nor numbers by pattern.
     """
     names = [name for group in matches.values() for name in group]
-    if channel_dim is None:
+    if dims is None:
         return {}
-    if isinstance(channel_dim, int):
-        return dict.fromkeys(names, channel_dim)
-    if not isinstance(channel_dim, Mapping) or not all(isinstance(dim, int) for dim in channel_dim.values()):
-        raise TypeError(f"channel_dim: expected an integer, or a dict of them by pattern, got {channel_dim!r}")
-    dims: dict[str, int] = {}
-    for pattern, dim in channel_dim.items():
-        for name in _match("channel_dim", pattern, model):
+    if isinstance(dims, int):
+        return dict.fromkeys(names, dims)
+    if not isinstance(dims, Mapping) or not all(isinstance(dim, int) for dim in dims.values()):
+        raise TypeError(f"{argument}: expected an integer, or a dict of them by pattern, got {dims!r}")
+    found: dict[str, int] = {}
+    for pattern, dim in dims.items():
+        for name in _match(argument, pattern, model):
             if name in names:
-                dims.setdefault(name, dim)
-    return dims
-
-
-def implied_channel_dim(module: nn.Module) -> int | None:
-    """Return the channel dimension that the type of a layer leaves no doubt about."""
-    if isinstance(module, nn.Linear) or (isinstance(module, nn.LayerNorm) and len(module.normalized_shape) == 1):
-        return -1
-    if isinstance(module, _CHANNELS_FIRST):
-        return 1
-    return None
+                found.setdefault(name, dim)
+    return found

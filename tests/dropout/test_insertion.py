@@ -248,3 +248,35 @@ def test_channels_are_where_the_layer_has_them():
         assert (tokens[:, 0] == 0).all() and (tokens[:, 1:] != 0).all()
     with sdfast.insert_static_dropout(model, "0", channel_dim=1) as inserted:
         assert inserted.layers["0"].channel_dim == 1
+
+
+def test_channels_are_found_by_the_sizes_of_what_a_block_holds():
+    """A block of Swin, (N, H, W, C): the mask of the picture drops positions, and no channels."""
+    block = nn.Sequential(nn.LayerNorm(8), nn.Linear(8, 16), nn.GELU(), nn.Linear(16, 8))
+    model = nn.ModuleDict({"block": block})
+    with sdfast.insert_static_dropout(model, ["block", "block.2"], p=1.0) as inserted:
+        left = torch.zeros(2, 4, 6)
+        left[:, :, :3] = 1
+        with sdfast.static_mask(left):
+            found = model["block"](torch.randn(2, 4, 6, 8))
+        assert [layer.channel_dim for layer in inserted.layers.values()] == [-1, -1]
+    assert (found[:, :, :3] == 0).all() and not (found[:, :, 3:] == 0).any()
+
+
+def test_channels_that_are_not_clear_are_an_error():
+    model = nn.ModuleDict({"block": nn.Sequential(nn.Conv2d(4, 8, 1), nn.Flatten(2))})
+    with sdfast.insert_static_dropout(model, "block"), pytest.raises(ValueError, match=r"pass channel_dim=\.\.\."):
+        model["block"](torch.randn(2, 4, 2, 4))
+    with sdfast.insert_static_dropout(model, "block", channel_dim=1):
+        model["block"](torch.randn(2, 4, 2, 4))
+
+
+@pytest.mark.parametrize("layer", ["encoder", "encoder.layers.0", "encoder.layers.0.linear1", "attention"])
+def test_tokens_before_clips_are_refused(layer):
+    made = nn.TransformerEncoderLayer(8, 2, 16)
+    encoder = nn.TransformerEncoder(made, 1, enable_nested_tensor=False)
+    model = nn.ModuleDict({"encoder": encoder, "attention": nn.MultiheadAttention(8, 2)})
+    before = fingerprint(model)
+    with pytest.raises(ValueError, match=rf"layers: '{layer}' returns \(tokens, N, C\).* batch_first=True"):
+        sdfast.insert_static_dropout(model, layer)
+    assert fingerprint(model) == before

@@ -7,6 +7,7 @@ from torch import nn
 
 import sdfast
 from sdfast.measurement.capture import split_batch
+from sdfast.models import known_channels
 from sdfast.models.layers import match_layers
 from tests import truth
 from tests.support.measuring import NUM_PAIRS, Points, make_pairs, measure
@@ -312,7 +313,7 @@ def test_sizes_may_be_integers_of_numpy(tmp_path):
 
 def test_unfolding_is_a_view():
     feats = torch.randn(12, 5, 3, 3).to(memory_format=torch.channels_last)
-    split, channel_dim = split_batch(feats, 4, None)
+    split, channel_dim = split_batch(feats, 4, known_channels(nn.Identity()))
     assert split.shape == (4, 3, 5, 3, 3) and channel_dim == 2
     assert split.data_ptr() == feats.data_ptr()
 
