@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -33,6 +34,7 @@ def accumulate(
     resume: str | os.PathLike | None = None,
     stopping: Stopping = NEVER,
     told: Callable[[Sequence[int], int | None], str] | None = None,
+    batch_dims: Mapping[str, int] = MappingProxyType({}),
 ) -> dict[str, PairState]:
     """Return the states of the layers, each with the pairs of all processes, by the names of their reports.
 
@@ -43,16 +45,18 @@ def accumulate(
         processes: those that share the pairs.
         stopping: asked every so often whether the pairs so far are enough.
         told: from the numbers of channels of all states, and how many pairs there will be, to a line for stderr.
+        batch_dims: where their clips are, by layer.
 
     The other arguments, and what they raise, are those of `measure`.
     """
     with untouched(model, device) as device:
         rank, world = processes.rank, processes.world
         share = Share(pairs, batch_size, num_workers, rank, world, pin_memory=device.type == "cuda")
-        capture = Capture(model, matches, channel_dims, make_state)
+        capture = Capture(model, matches, channel_dims, make_state, batch_dims)
         journal = None
         if resume is not None or world > 1:
             job = describe_job(model, share, matches, channel_dims, make_state)
+            job["batch_dim"] = dict(batch_dims)
             processes.agree("job", {**job, "until": stopping.until})
             if resume is not None:
                 journal = Journal(Path(resume), job, make_state, rank, world)
@@ -96,7 +100,10 @@ def _run(
         for clips_a, clips_b, factor, source in _until(enough, share):
             bar.set_postfix_str(stopping.status, refresh=False)
             capture.expect(*(x.to(device, non_blocking=True) for x in (factor, source)))
-            model(torch.cat([clips.to(device, non_blocking=True) for clips in (clips_a, clips_b)]))
+            clips = torch.cat([clips.to(device, non_blocking=True) for clips in (clips_a, clips_b)])
+            model(clips)
+            if capture.unclear:
+                capture.settle(model, clips)
             if first:
                 capture.check_all_ran()
                 first = False

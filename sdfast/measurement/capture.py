@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
 
+from sdfast.measurement.layout import FIRST, Layout, clips_are_first, find_layout, split_batch
 from sdfast.models import Channels, first_tensor, known_channels, layers_before
 from sdfast.statistics import PairState
 
@@ -20,6 +22,8 @@ class Capture:
 
     Attributes:
         states: what `make_state` made for each layer and call that has been seen, with all pairs so far.
+        unclear: the layers and calls of the last forward pass whose clips were not told by its shapes; `settle` adds
+            what they returned.
     """
 
     def __init__(
@@ -28,8 +32,14 @@ class Capture:
         matches: Mapping[str, Sequence[str]],
         channel_dims: Mapping[str, int],
         make_state: MakeState,
+        batch_dims: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         self.states: dict[Key, PairState] = {}
+        self.unclear: dict[Key, Tensor | None] = {}
+        self._stage = "count"
+        self._few_clips = 0
+        self._layouts: dict[Key, Layout] = {}
+        self._batch_dims = batch_dims
         self._make_state = make_state
         self._matches = matches
         self._channel_dims = channel_dims
@@ -40,6 +50,7 @@ class Capture:
             for name in group:
                 self._names.setdefault(self._modules[name], name)
         self._before = layers_before(model)
+        self._channels: dict[nn.Module, int | Channels] = {}
         self._calls = dict.fromkeys(self._names, 0)
         self._factor = self._source = torch.empty(0, dtype=torch.int64)
         self._handles: list[torch.utils.hooks.RemovableHandle] = []
@@ -67,24 +78,67 @@ class Capture:
                     "(a container, or a model compiled or scripted before the hooks were set)"
                 )
 
+    def settle(self, run: Callable[[Tensor], object], clips: Tensor) -> None:
+        """Run fewer clips to see which dimensions follow their number, then all again for the layers left out."""
+        pairs = len(clips) // 2
+        few = clips[[0, pairs]] if pairs > 1 else torch.cat([clips, clips])
+        self._few_clips = len(few)
+        for self._stage, inputs in (("try", few), ("settle", clips)):
+            self._calls = dict.fromkeys(self._calls, 0)
+            run(inputs)
+        self._stage = "count"
+        self.unclear.clear()
+
     def _consume(self, module: nn.Module, _: tuple, output: object) -> None:
         name, call = self._names[module], self._calls[module]
+        key = name, call
         self._calls[module] = call + 1
+        if self._stage != "count" and key not in self.unclear:
+            return
         pairs = len(self._factor)
         try:
-            channels = self._channel_dims.get(name)
-            if channels is None:
-                channels = known_channels(module, self._before.get(module))
-            feats, channel_dim = split_batch(_checked(output), 2 * pairs, channels)
-            state = self.states.get((name, call))
+            feats = _checked(output)
+            if self._stage == "try":
+                self.unclear[key] = feats
+                return
+            channels = self._known(name, module)
+            layout = self._layout(key, feats, channels)
+            if layout is None:
+                self.unclear[key] = None
+                return
+            feats, channel_dim = split_batch(feats, 2 * pairs, channels, layout)
+            state = self.states.get(key)
             if state is None:
-                state = self.states[name, call] = self._make_state(feats.shape[channel_dim], feats.device)
+                state = self.states[key] = self._make_state(feats.shape[channel_dim], feats.device)
             # A state restored from a file is on the CPU, and the layers of one model may live on several devices.
             state.to(feats.device)
             factor, source = self._factor.to(feats.device), self._source.to(feats.device)
             state.update(feats[:pairs], feats[pairs:], factor, source=source, channel_dim=channel_dim)
         except (TypeError, ValueError) as error:
             raise type(error)(f"layer {name!r}: {error}") from error
+
+    def _known(self, name: str, module: nn.Module) -> int | Channels:
+        if name in self._channel_dims:
+            return self._channel_dims[name]
+        if module not in self._channels:
+            self._channels[module] = known_channels(module, self._before.get(module))
+        return self._channels[module]
+
+    def _layout(self, key: Key, feats: Tensor, channels: int | Channels) -> Layout | None:
+        """Return where the clips are, as given, as seen before or as it shows, or None."""
+        clips = 2 * len(self._factor)
+        if key in self._layouts:
+            return self._layouts[key]
+        if key[0] in self._batch_dims:
+            found = Layout(self._batch_dims[key[0]])
+        elif (few := self.unclear.get(key)) is not None:
+            found = find_layout(feats, clips, few, self._few_clips)
+        elif clips_are_first(tuple(feats.shape), clips, channels):
+            found = FIRST
+        else:
+            return None
+        self._layouts[key] = found
+        return found
 
 
 def _checked(output: object) -> Tensor:
@@ -94,28 +148,6 @@ def _checked(output: object) -> Tensor:
     if not feats.is_floating_point():
         raise TypeError(f"output: expected floating-point features, got {feats.dtype}")
     return feats
-
-
-def split_batch(feats: Tensor, clips: int, channels: int | Channels) -> tuple[Tensor, int]:
-    """Return features whose first dimension is the clips, (clips, ...), and their channel dimension.
-
-    Models that fold the frames of a clip into the batch return (clips * k, ...), clip by clip; k becomes a dimension
-    of positions. `channels` is the dimension of the channels, or what is known of them.
-    """
-    ndim, shape = feats.ndim, tuple(feats.shape)
-    if ndim < 2:
-        raise ValueError(f"output: expected shape (N, C) or (N, C, ...), got {shape}")
-    channel_dim = channels if isinstance(channels, int) else channels.find(shape)
-    if not -ndim <= channel_dim < ndim or channel_dim % ndim == 0:
-        raise ValueError(f"channel_dim: expected a dimension other than 0 of the output {shape}, got {channel_dim}")
-    if shape[0] == clips:
-        return feats, channel_dim
-    if shape[0] == 0 or shape[0] % clips:
-        raise ValueError(
-            f"output: expected a first dimension of {clips} (both clips of {clips // 2} pairs) or a multiple of it, "
-            f"got shape {shape}"
-        )
-    return feats.unflatten(0, (clips, -1)), channel_dim % ndim + 1
 
 
 @contextmanager

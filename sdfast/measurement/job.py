@@ -35,6 +35,7 @@ def measure(
     estimator: str = "gaussian",
     neighbors: int = 3,
     keep_in: str | os.PathLike | None = None,
+    batch_dim: int | Mapping[str, int] | None = None,
 ) -> dict[str, BiasReport]:
     """Measure the static and dynamic information of a model's layers.
 
@@ -58,8 +59,8 @@ def measure(
         num_workers: processes that load a map-style dataset.
         progress: show a progress bar on stderr.
         channel_dim: the dimension of the channels in the layers' outputs, for all layers or by name or pattern.
-            Default: 1 of convolutions and batch norms, the last of linear layers, layer norms and 3-D outputs
-            (N, tokens, C), else 1.
+            Default: by the types and sizes of the layer, or of what it holds; where these say nothing the last of 3-D
+            outputs (N, tokens, C), else 1. Where they contradict the shape it has to be given.
         resume: a folder for the state of the measurement, written after each batch; if it is larger than 8 MB, as
             often as takes 2 % of the time. A run that finds its own state there goes on from it. Pairs are recognised
             by their `fingerprint()`, as those of sdfast.pairs have it, and without one by their class and number
@@ -74,11 +75,14 @@ def measure(
             which has to be "pearson". Not with `until`.
         neighbors: how many of them "kraskov" looks at.
         keep_in: a folder for a file with these features instead of memory. The file has no name and goes with the run.
+        batch_dim: the dimension of the clips in the layers' outputs, as `channel_dim` has it. Default: the first, where
+            it has as many rows as there were clips and no other may be meant. Else the first batch runs again, and
+            before it the first pair alone: the dimension that follows the number of clips is that of the clips.
 
     Returns:
         A report for each layer, in the order they first ran. A layer called several times in one forward pass has
         one a call: `name#1`, `name#2`, ... An output of k times as many rows as there were clips is read as k
-        positions of each clip, clip by clip.
+        positions of each clip: in the order that the values of the first clip show, with `batch_dim` clip by clip.
 
     Raises:
         ValueError: an argument or an output does not fit, a pattern matches nothing, or the state in `resume` is
@@ -119,6 +123,7 @@ def measure(
             progress=progress,
             resume=resume,
             stopping=NEVER if until is None else SharesKnown(until, kind),
+            batch_dims=match_dims("batch_dim", model, batch_dim, matches),
             told=partial(_memory, estimator, keep_in) if kept else None,
         )
         reports = {}

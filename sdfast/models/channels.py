@@ -70,6 +70,10 @@ class Channels(NamedTuple):
             return default  # the same, as tokens
         raise ValueError(self._unclear(shape, f"dimension {default % ndim} has {shape[default]}"))
 
+    def are_second(self, shape: Sequence[int]) -> bool:
+        """Tell whether types and sizes alike say that an output (N, C, ...) has its channels second."""
+        return self._by_type(len(shape)) == _FIRST and (self.own == "layer" or shape[1] in self.sizes)
+
     def _by_type(self, ndim: int) -> int | None:
         if len(self.dims) != 1 or (self.dims[0] == _FIRST and self.ndims and ndim not in self.ndims):
             return None

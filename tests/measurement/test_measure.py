@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 import sdfast
-from sdfast.measurement.capture import split_batch
+from sdfast.measurement.layout import split_batch
 from sdfast.models import known_channels
 from sdfast.models.layers import match_layers
 from tests import truth
