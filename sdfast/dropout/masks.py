@@ -97,7 +97,7 @@ def from_video(video: Tensor, *, contrast: float = 0.5, window: int = 3) -> Tens
         (N, T, H, W) float32 in [0, 1]. A clip without any contrast is static everywhere.
 
     Raises:
-        ValueError: the shape is another, contrast is not positive or window not odd.
+        ValueError: the shape is another or looks like (N, T, C, H, W), contrast is not positive or window not odd.
 
     >>> import torch
     >>> video = torch.zeros(1, 1, 5, 1, 3)
@@ -105,7 +105,7 @@ def from_video(video: Tensor, *, contrast: float = 0.5, window: int = 3) -> Tens
     >>> from_video(video, window=1)[0, 2]
     tensor([[1., 0., 1.]])
     """
-    check_rank("video", video, "(N, C, T, H, W)", 5)
+    check_video(video)
     if not contrast > 0:
         raise ValueError(f"contrast: expected a positive number of standard deviations, got {contrast!r}")
     check_odd("window", window)
@@ -151,6 +151,16 @@ def check_rank(name: str, tensor: Tensor, shape: str, ndim: int) -> None:
         raise TypeError(f"{name}: expected a torch.Tensor, got {type(tensor).__name__}")
     if tensor.ndim != ndim:
         raise ValueError(f"{name}: expected shape {shape}, got {tuple(tensor.shape)}")
+
+
+def check_video(video: Tensor) -> None:
+    """Raise unless a video may be (N, C, T, H, W): (N, T, C, H, W) would be judged over colours as if over time."""
+    check_rank("video", video, "(N, C, T, H, W)", 5)
+    if video.shape[1] > 3 and video.shape[2] in (1, 3):  # a field of flow has two
+        raise ValueError(
+            f"video: expected shape (N, C, T, H, W), got {tuple(video.shape)}, which looks like (N, T, C, H, W); "
+            "pass video.transpose(1, 2)"
+        )
 
 
 def check_odd(name: str, pixels: int) -> None:

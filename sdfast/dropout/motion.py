@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from sdfast.dropout.camera import find_pans, move
-from sdfast.dropout.masks import check_odd, check_rank
+from sdfast.dropout.masks import check_odd, check_video
 from sdfast.foundation import check_integer
 
 CAMERAS = ("still", "moving")
@@ -42,8 +42,8 @@ def from_motion(video: Tensor, *, window: int = 3, close: int = 9, camera: str =
         (N, T, H, W) float32 in [0, 1]. A single frame is static; a clip with NaN or Inf is NaN everywhere.
 
     Raises:
-        ValueError: the shape is another or empty, window or close is not odd, camera is unknown, or soft is no integer
-            from 0 on.
+        ValueError: the shape is another, empty or looks like (N, T, C, H, W), window or close is not odd, camera is
+            unknown, or soft is no integer from 0 on.
         TypeError: video is no tensor of real numbers.
 
     Source: Otsu, A threshold selection method from gray-level histograms, 1979, of differences between frames, which
@@ -55,7 +55,7 @@ def from_motion(video: Tensor, *, window: int = 3, close: int = 9, camera: str =
     >>> from_motion(video, window=1, close=3)[0, 1]
     tensor([[1., 1., 0., 0., 0., 1., 1.]])
     """
-    check_rank("video", video, "(N, C, T, H, W)", 5)
+    check_video(video)
     if video.is_complex():
         raise TypeError(f"video: expected real numbers, got {video.dtype}")
     if 0 in video.shape[1:]:

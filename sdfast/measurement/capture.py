@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from sdfast.measurement.layout import FIRST, Layout, clips_are_first, find_layout, split_batch
-from sdfast.models import Channels, first_tensor, known_channels, layers_before
+from sdfast.models import Channels, first_tensor, known_channels, layers_before, tokens_first
 from sdfast.statistics import PairState
 
 # (layer, call): how often the layer had been called before in the same forward pass.
@@ -50,6 +50,8 @@ class Capture:
             for name in group:
                 self._names.setdefault(self._modules[name], name)
         self._before = layers_before(model)
+        second = tokens_first(model)
+        self._tokens_first = {module for module in self._names if not second.isdisjoint(module.modules())}
         self._channels: dict[nn.Module, int | Channels] = {}
         self._calls = dict.fromkeys(self._names, 0)
         self._factor = self._source = torch.empty(0, dtype=torch.int64)
@@ -102,7 +104,7 @@ class Capture:
                 self.unclear[key] = feats
                 return
             channels = self._known(name, module)
-            layout = self._layout(key, feats, channels)
+            layout = self._layout(key, module, feats, channels)
             if layout is None:
                 self.unclear[key] = None
                 return
@@ -124,7 +126,7 @@ class Capture:
             self._channels[module] = known_channels(module, self._before.get(module))
         return self._channels[module]
 
-    def _layout(self, key: Key, feats: Tensor, channels: int | Channels) -> Layout | None:
+    def _layout(self, key: Key, module: nn.Module, feats: Tensor, channels: int | Channels) -> Layout | None:
         """Return where the clips are, as given, as seen before or as it shows, or None."""
         clips = 2 * len(self._factor)
         if key in self._layouts:
@@ -133,7 +135,7 @@ class Capture:
             found = Layout(self._batch_dims[key[0]])
         elif (few := self.unclear.get(key)) is not None:
             found = find_layout(feats, clips, few, self._few_clips)
-        elif clips_are_first(tuple(feats.shape), clips, channels):
+        elif clips_are_first(tuple(feats.shape), clips, channels, module in self._tokens_first):
             found = FIRST
         else:
             return None

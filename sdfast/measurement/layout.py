@@ -23,20 +23,21 @@ class Layout(NamedTuple):
 FIRST = Layout()
 
 
-def clips_are_first(shape: tuple[int, ...], clips: int, channels: int | Channels) -> bool:
+def clips_are_first(shape: tuple[int, ...], clips: int, channels: int | Channels, tokens_first: bool) -> bool:
     """Tell whether an output leaves no doubt that its first dimension is the clips, one a row.
 
     Args:
         shape: of the output.
         clips: how many went into the model.
         channels: their dimension as the user says, or what is known of them.
+        tokens_first: whether a layer of torch in it, or around it, is told to have tokens first.
     """
     if len(shape) < 2 or shape[0] != clips:
         return len(shape) < 2
     if len(shape) == 2 or (channels == 1 if isinstance(channels, int) else channels.are_second(shape)):
         return True
-    # There may be as many tokens as clips, or as there are of all the frames of the clips.
-    return bool(shape[1] % clips)
+    # There may be as many tokens as clips, and behind them the clips or all of their frames.
+    return bool(shape[1] % clips) if tokens_first else shape[1] != clips
 
 
 def find_layout(feats: Tensor, clips: int, few: Tensor, few_clips: int) -> Layout:

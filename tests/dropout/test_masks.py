@@ -117,6 +117,12 @@ V = torch.zeros(2, 3, 4, 5, 6)
         (lambda: masks.from_boxes(torch.zeros(2, 3, 4), (4, 4)), ValueError, r"boxes: expected shape \(N, T, K, 4\)"),
         (lambda: masks.from_boxes(torch.zeros(2, 3, 1, 4), (4, 4), inside=2), ValueError, "inside: expected 0 or 1"),
         (lambda: masks.from_video(V[0]), ValueError, r"video: expected shape \(N, C, T, H, W\)"),
+        (
+            lambda: masks.from_video(torch.zeros(2, 16, 3, 5, 6)),
+            ValueError,
+            r"video: .* \(N, C, T, H, W\), got \(2, 16, 3, 5, 6\), .* \(N, T, C, H, W\); pass video\.transpose\(1, 2\)",
+        ),
+        (lambda: masks.from_video(torch.zeros(2, 4, 1, 5, 6)), ValueError, r"got \(2, 4, 1, 5, 6\), which looks like"),
         (lambda: masks.from_video(V, contrast=0), ValueError, "contrast: expected a positive number"),
         (lambda: masks.from_video(V, window=2), ValueError, "window: expected an odd number of pixels, got 2"),
         (lambda: masks.to_tokens(V, (1, 1, 1)), ValueError, r"mask: expected shape \(N, T, H, W\)"),
@@ -131,3 +137,9 @@ V = torch.zeros(2, 3, 4, 5, 6)
 def test_bad_input_is_named(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3, 4, 4), (1, 3, 1, 4, 4), (1, 3, 3, 4, 4), (1, 2, 3, 4, 4), (1, 8, 8, 4, 4)])
+def test_shapes_that_may_have_colours_before_frames(shape):
+    for make in (masks.from_video, masks.from_motion):
+        assert make(torch.rand(shape)).shape == (1, *shape[2:])

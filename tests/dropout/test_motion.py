@@ -241,6 +241,11 @@ V = torch.zeros(2, 3, 4, 5, 6)
         (lambda: masks.from_motion(V.numpy()), TypeError, r"video: expected a torch\.Tensor, got ndarray"),
         (lambda: masks.from_motion(V.cfloat()), TypeError, r"video: expected real numbers, got torch\.complex64"),
         (lambda: masks.from_motion(V[:, :, :0]), ValueError, r"video: .* no empty dimension, got shape \(2, 3, 0"),
+        (
+            lambda: masks.from_motion(V.transpose(1, 2)),
+            ValueError,
+            r"got \(2, 4, 3, 5, 6\), which looks like \(N, T, C",
+        ),
         (lambda: masks.from_motion(V, window=2), ValueError, "window: expected an odd number of pixels, got 2"),
         (lambda: masks.from_motion(V, close=0), ValueError, "close: expected an odd number of pixels, got 0"),
         (lambda: masks.from_motion(V, camera="pan"), ValueError, "camera: expected one of still, moving, got 'pan'"),

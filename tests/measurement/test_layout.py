@@ -85,9 +85,9 @@ FOUND = {
         lambda x: x.reshape(TOKENS // 2, -1, 5, WIDTH).permute(1, 0, 3, 2).flatten(1, 2),
     ),
     "tokens first, frames folded behind": (
-        Net(nn.Linear(WIDTH, 5), lambda x: fold(x).transpose(0, 1)),
+        Net(Attention(), lambda x: fold(x).transpose(0, 1)),
         "layer",
-        lambda x: x.transpose(0, 1).reshape(-1, TOKENS, 5),
+        lambda x: x.transpose(0, 1).reshape(-1, TOKENS, WIDTH),
     ),
 }
 
