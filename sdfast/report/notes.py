@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping
 
 from sdfast.report.certainty import FEW_SOURCES, Certainty
+from sdfast.statistics import FACTORS
 
 FLOOR_NOTE = "shares come from a softmax: no information at all reads 21.2 / 21.2 / 57.6 %"
 POOLING_NOTE = "pooling forgets the order of frames: a frame-local model reads static 1 by construction"
@@ -12,7 +13,7 @@ UNDEFINED_NOTE = "undefined (NaN, Inf or fewer than two pairs), left out of the 
 def notes(reports: Collection[Certainty]) -> list[str]:
     """Return what is to be known of all the reports, each thing once."""
     found = [FLOOR_NOTE, POOLING_NOTE]
-    for of_each in (how_sure, _few):
+    for of_each in (missing_pairs, how_sure, _few):
         found += dict.fromkeys(map(of_each, reports))
     found += [_needed(reports), _dominated(reports)]
     return [line for line in found if line]
@@ -26,6 +27,18 @@ def undefined_notes(reports: Mapping[str, Certainty]) -> list[str]:
         for name, number in numbers.items()
         if number
     ]
+
+
+def missing_factors(report: Certainty) -> list[str]:
+    """Return the factors of which there are too few pairs for any correlation."""
+    return [factor for factor, number in zip(FACTORS, report.count.tolist(), strict=True) if number < 2]
+
+
+def missing_pairs(report: Certainty) -> str:
+    """Return what is not known for want of pairs, or nothing."""
+    numbers = dict(zip(FACTORS, report.count.tolist(), strict=True))
+    few = " and ".join(counted(numbers[factor], f"{factor} pair") for factor in missing_factors(report))
+    return few and f"{few}: there must be two of each factor, without which no channel has a class and no layer shares"
 
 
 def how_sure(report: Certainty) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from sdfast.report.certainty import LABELS, Certainty
-from sdfast.report.notes import UNDEFINED_NOTE, counted, how_sure, notes, undefined_notes
+from sdfast.report.notes import UNDEFINED_NOTE, counted, how_sure, missing_pairs, notes, undefined_notes
 from sdfast.report.reading import SHARES
 from sdfast.report.values import named
 from sdfast.statistics import FACTORS
@@ -96,7 +96,8 @@ def _published(reports: Mapping[str, Certainty]) -> list[list[str]]:
 
 
 def _explained(reports: Mapping[str, Certainty]) -> list[str]:
-    return list(dict.fromkeys(map(how_sure, reports.values())))
+    found = [of_each(report) for of_each in (missing_pairs, how_sure) for report in reports.values()]
+    return list(dict.fromkeys(filter(None, found)))
 
 
 def _scores_and_shares(report: Certainty) -> list[str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sdfast.foundation import require
 from sdfast.report.certainty import Certainty
+from sdfast.report.notes import missing_factors
 from sdfast.report.reading import SHARES
 from sdfast.statistics import FACTORS
 
@@ -37,6 +38,7 @@ def to_dict(report: Certainty) -> dict[str, Any]:
             "threshold": report.threshold,
             "num_channels": report.num_channels,
             "count": named(FACTORS, report.count),
+            "missing_factors": missing_factors(report),
             "num_sources": report.num_sources,
             "level": report.level,
             "method": report.method,

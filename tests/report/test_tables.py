@@ -5,6 +5,7 @@ import json
 import re
 import sys
 
+import numpy as np
 import pytest
 import torch
 
@@ -72,6 +73,31 @@ def test_a_single_source_and_none_are_said_to_say_nothing():
     without = BiasReport(report().moments).summary()
     assert "no sources known: intervals take all pairs as independent" in without and "±" not in without
     assert "are few" not in without and "would take" not in without
+
+
+@pytest.mark.parametrize(
+    ("numbers", "said", "missing"),
+    [
+        ((12, 0), "0 static pairs: there", ["static"]),
+        ((11, 1), "1 static pair: there", ["static"]),
+        ((0, 7), "0 dynamic pairs: there", ["dynamic"]),
+        ((1, 1), "1 dynamic pair and 1 static pair: there", ["dynamic", "static"]),
+        ((2, 2), None, []),
+    ],
+)
+def test_pairs_that_are_missing_are_said(numbers, said, missing):
+    a, b, _, _ = clustered_pairs(videos=12, pairs=1, channels=3)
+    factor = torch.repeat_interleave(torch.arange(2), torch.tensor(numbers)).numpy()
+    number = len(factor)
+    each = BiasReport(
+        torch.from_numpy(grouped_truth(a[:number], b[:number], factor, np.arange(number))), sources=number
+    )
+    assert each.count.tolist() == list(numbers)
+    reports = {"layer3": each, "layer4": each}
+    for printed in (each.summary(), *(show(reports) for show in (format_table, to_markdown, to_latex))):
+        assert printed.count("there must be two of each factor") == bool(missing)
+        assert said is None or said in printed
+    assert each.to_dict()["missing_factors"] == missing
 
 
 def test_a_group_that_carries_the_variance_is_named():
