@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from torch import nn
-from torch.nn.modules import batchnorm, conv, instancenorm
+from torch.nn.modules import batchnorm, conv, instancenorm, pooling
 from torch.nn.parameter import is_lazy
 
 _LAST, _FIRST = -1, 1
@@ -110,6 +110,8 @@ def known_channels(module: nn.Module, before: nn.Module | None = None) -> Channe
     lengths = dict.fromkeys(len(x) for x in made if x.ndim == 1 and len(x) > 1)
     if lengths:
         return Channels(type(module).__name__, tuple(lengths))
+    if type(module).__module__ == pooling.__name__:
+        return Channels(type(module).__name__, dims=(_FIRST,))
     if before is not None and (found := _known(before)) is not None:
         plain = type(module).__module__.startswith("torch.nn.")
         return found._replace(of=f"the {type(before).__name__} before it", own="before", plain=plain)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from sdfast.models import known_channels, layers_before, tokens_first
+from sdfast.models import first_tensor, known_channels, layers_before, tokens_first
 
 CLIPS = 2
 
@@ -119,6 +119,7 @@ FOUND = {
     ),
     "Conv1d in a Sequential": (nn.Sequential(nn.Conv1d(3, 7, 1), nn.ReLU()), (3, 6), 1, 7),
     "LayerNorm over all": (nn.LayerNorm((3, 4, 5)), (3, 4, 5), 1, 3),
+    "AdaptiveAvgPool1d": (nn.AdaptiveAvgPool1d(1), (7, 5), 1, 7),
     "ReLU": (nn.ReLU(), (3, 4, 5, 6), 1, 3),
     "ReLU of tokens": (nn.ReLU(), (4, 6), 2, 6),
 }
@@ -182,6 +183,54 @@ def test_what_has_no_sizes_is_as_the_layer_before_it():
     for layer, shape in (("own", (2, 4, 5, 7, 6)), ("block.mlp.1", (2, 28, 6, 28))):
         with pytest.raises(ValueError, match=r"the (Conv3d|Linear) before it has (6|28) channels; pass channel_dim="):
             find(layer, shape)
+
+
+SIZES = {"hidden_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2}
+STAGES = {"hidden_sizes": [12, 20], "depths": [1, 1]}
+SWIN = {"embed_dim": 12, "depths": [1, 1], "num_heads": [2, 2], "window_size": 4, "patch_size": 2}
+SEGFORMER = {"num_encoder_blocks": 2, "num_attention_heads": [1, 2], "sr_ratios": [2, 1], "patch_sizes": [3, 3]}
+JEPA = {f"pred_{name}": number for name, number in SIZES.items()} | {"crop_size": 32, "frames_per_clip": 4}
+VIDEO, IMAGE = (4, 3, 32, 32), (3, 32, 32)
+# Model, settings, input, and dimension and number of the channels of layers, as their code returns them
+TRANSFORMERS = [
+    ("VideoMAE", SIZES, VIDEO, {"embeddings": (-1, 24), "encoder.layer.0": (-1, 24), "encoder": (-1, 24)}),
+    ("Timesformer", SIZES, VIDEO, {"embeddings.patch_embeddings": (-1, 24), "encoder.layer.0": (-1, 24)}),
+    ("Vivit", SIZES | {"tubelet_size": [2, 8, 8]}, VIDEO, {"embeddings": (-1, 24), "layers.0": (-1, 24)}),
+    ("VJEPA2", SIZES | JEPA, VIDEO, {"encoder.embeddings": (-1, 24), "encoder.layer.0": (-1, 24)}),
+    ("Dinov2", SIZES, IMAGE, {"embeddings": (-1, 24), "encoder.layer.0": (-1, 24)}),
+    ("CLIPVision", SIZES, IMAGE, {"embeddings": (-1, 24), "encoder.layers.0": (-1, 24)}),
+    ("Swin", SWIN, IMAGE, {"encoder.layers.0.blocks.0": (-1, 12), "encoder.layers.0": (-1, 24), "pooler": (1, 24)}),
+    ("Swinv2", SWIN, IMAGE, {"encoder.layers.0.blocks.0": (-1, 12), "encoder.layers.1": (-1, 24)}),
+    ("ConvNext", STAGES | {"num_stages": 2}, IMAGE, {"embeddings": (1, 12), "encoder.stages.1": (1, 20)}),
+    ("ConvNextV2", STAGES | {"num_stages": 2}, IMAGE, {"embeddings": (1, 12), "encoder.stages.1": (1, 20)}),
+    ("ResNet", STAGES | {"embedding_size": 8}, IMAGE, {"embedder": (1, 8), "encoder.stages.0": (1, 12)}),
+    ("Segformer", STAGES | SEGFORMER | {"strides": [2, 2], "mlp_ratios": [2, 2]}, IMAGE, {"stages.0": (1, 12)}),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "shape", "layers"), TRANSFORMERS, ids=lambda x: x if type(x) is str else ""
+)
+def test_models_of_transformers(name, settings, shape, layers):
+    """All outputs of all their modules are clear, too, but those that have no clips."""
+    transformers = pytest.importorskip("transformers")
+    kinds = {"image_size": 32, "patch_size": 8, "num_frames": 4} if "hidden_size" in settings else {"image_size": 32}
+    config = getattr(transformers, f"{name}Config")(**kinds | settings)
+    model = getattr(transformers, f"{name}Model")(config).eval()
+    before, found, sizes = layers_before(model), {}, {}
+
+    def look(module, _, feats):
+        feats = first_tensor(feats)
+        if feats is not None and feats.is_floating_point() and feats.ndim > 1:
+            found[module] = known_channels(module, before.get(module)).find(feats.shape)
+            sizes[module] = feats.shape[found[module]]
+
+    for module in model.modules():
+        module.register_forward_hook(look)
+    with torch.no_grad():
+        model(torch.zeros(CLIPS, *shape))
+    modules = dict(model.named_modules())
+    assert {layer: (found[modules[layer]], sizes[modules[layer]]) for layer in layers} == layers
 
 
 def test_layers_that_have_not_run_know_nothing():
