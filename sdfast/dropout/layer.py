@@ -27,7 +27,8 @@ class StaticDropout(nn.Module):
         channel_dim: the dimension of the channels, such as -1 for tokens (N, tokens, C).
 
     Raises:
-        ValueError: p, a weight or the granularity is out of range.
+        ValueError: p, a weight or the granularity is out of range, or at the forward pass a mask has the positions of
+            another channel_dim.
         TypeError: p or the weights are of the wrong type.
 
     Source: after Kowal et al., TPAMI 2024, whose own algorithm we know by its abstract only.
@@ -79,6 +80,8 @@ class StaticDropout(nn.Module):
         mask, seed = current()
         if not torch.compiler.is_compiling():
             self._check_recomputation(mask)
+        if mask is not None:
+            _check_grid(mask, input.shape, self.channel_dim)
         granularity = self.granularity
         if granularity is None:
             granularity = default_granularity(mask, self.channel_weight)
@@ -159,3 +162,22 @@ class StaticDropout(nn.Module):
         if weight is not None and (self.channel_weight is None or self.channel_weight.shape != weight.shape):
             self.channel_weight = torch.empty_like(weight, device=self._home.device)
         super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def _check_grid(mask: Tensor, shape: torch.Size, channel_dim: int) -> None:
+    """Raise if a mask has the very positions of the input with its channels at the other end.
+
+    A mask of another grid than the features is read at the nearest positions, and so would be one of tokens or pixels
+    over channels.
+    """
+    ndim = len(shape)
+    if ndim < 3 or channel_dim % ndim not in (1, ndim - 1) or mask.ndim < ndim - 1:
+        return
+    grid, other = mask.shape[2 - ndim :], -1 if channel_dim % ndim == 1 else 1
+    first, last = shape[2:], shape[1:-1]
+    here, there = (first, last) if other == -1 else (last, first)
+    if grid == there and grid != here and any(size > 1 for size in grid):
+        raise ValueError(
+            f"mask: expected the positions of features {tuple(shape)} with channel_dim={channel_dim}, {tuple(here)}, "
+            f"got {tuple(mask.shape)}, which fits channel_dim={other}"
+        )

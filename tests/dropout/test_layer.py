@@ -1,6 +1,7 @@
 """StaticDropout and the static mask: a drop-in for nn.Dropout that a context guides, compiled and in threads too."""
 
 import copy
+import re
 import threading
 
 import pytest
@@ -313,3 +314,29 @@ def test_the_shared_draws_are_those_of_the_blocks_seed():
         seed = int(context.current()[1])
     gone, _ = truth.dropped((30, 2, 3), seed, 0.5, torch.ones(30, 1).numpy(), granularity="region")
     assert torch.equal(y == 0, torch.from_numpy(gone.copy()))
+
+
+@pytest.mark.parametrize(
+    ("shape", "mask", "channel_dim", "fits"),
+    [
+        ((2, 9, 6), (2, 9), 1, -1),
+        ((2, 9, 6), (2, 1, 9), 1, -1),
+        ((2, 9, 6), (2, 6), -1, 1),
+        ((2, 4, 5, 6), (2, 4, 5), 1, -1),
+        ((2, 8, 3, 4, 5), (2, 3, 4, 5), 4, 1),
+    ],
+)
+def test_a_mask_with_channels_at_the_other_end_is_refused(shape, mask, channel_dim, fits):
+    layer = sdfast.StaticDropout(p=1.0, channel_dim=channel_dim)
+    message = rf"mask: expected the positions .* got {re.escape(str(mask))}, which fits channel_dim={fits}$"
+    with sdfast.static_mask(torch.ones(mask)), pytest.raises(ValueError, match=message):
+        layer(torch.ones(shape))
+    layer.channel_dim = fits
+    with sdfast.static_mask(torch.ones(mask)):
+        assert (layer(torch.ones(shape)) == 0).all()
+
+
+@pytest.mark.parametrize(("shape", "mask"), [((2, 6, 6), (2, 6)), ((2, 1, 6), (2, 1)), ((2, 4, 5, 6), (2, 3, 3))])
+def test_masks_of_other_grids_are_taken(shape, mask):
+    with sdfast.static_mask(torch.ones(mask)):
+        assert (sdfast.StaticDropout(p=1.0)(torch.ones(shape)) == 0).all()
