@@ -21,11 +21,11 @@ def tokens_first(model: nn.Module) -> set[nn.Module]:
     True
     """
     found: set[nn.Module] = set()
-    for module in model.modules():
+    for module in reversed(list(model.modules())):  # what a Sequential holds before itself
         # A transformer says it by its attention only.
         parts = module.modules() if isinstance(module, _TRANSFORMERS) else [module]
         if any(getattr(part, "batch_first", True) is False for part in parts):
             found.update(module.modules())
-        elif isinstance(module, nn.Sequential) and len(module) and module[-1] in tokens_first(module[-1]):
+        elif isinstance(module, nn.Sequential) and len(module) and module[-1] in found:
             found.add(module)
     return found
