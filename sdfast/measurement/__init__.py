@@ -1,6 +1,7 @@
 """The job: hooks, batches, processes and state files."""
 
 from sdfast.measurement.checkpoint import CheckpointError
+from sdfast.measurement.dataset import dataset_bias
 from sdfast.measurement.job import check_settings, measure
 from sdfast.measurement.journal import forget_states
 from sdfast.measurement.processes import PeerError
@@ -10,6 +11,7 @@ __all__ = [
     "CheckpointError",
     "PeerError",
     "check_settings",
+    "dataset_bias",
     "forget_states",
     "measure",
     "percent",

@@ -26,7 +26,7 @@ def measure(
     device: torch.device | str | None = None,
     batch_size: int = 8,
     num_workers: int = 0,
-    progress: bool = True,
+    progress: bool | str = True,
     channel_dim: int | Mapping[str, int] | None = None,
     resume: str | os.PathLike | None = None,
     until: float | None = None,
@@ -51,7 +51,7 @@ def measure(
         device: where to run; the model goes there and back. Default: where the model is.
         batch_size: pairs a batch, of a map-style dataset.
         num_workers: processes that load a map-style dataset.
-        progress: show a progress bar on stderr.
+        progress: show a progress bar on stderr; a string is its title.
         channel_dim: the dimension of the channels in the layers' outputs, for all layers or by name or pattern.
             Default: 1 of convolutions and batch norms, the last of linear layers, layer norms and 3-D outputs
             (N, tokens, C), else 1.
