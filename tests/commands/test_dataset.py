@@ -89,7 +89,7 @@ def test_classes_by_folders_or_from_a_file(sets, main):
         (["--videos", "one/walk", "--labels", "folder"], "--labels: expected a folder for each class below one/walk"),
         (["--videos", "two", "--labels", "folder"], "classes: expected as many as the model has logits"),
         (
-            ["--videos", "one", "--videos", "two", "--labels", "one.txt", "--model", "toy:classifier"],
+            ["--videos", "one", "--videos", "two", "--labels", "c.txt", "--model", "toy:classifier"],
             "in a folder named",
         ),
         (["--videos", "one", "--layers", "haed"], "layers: 'haed' matches no layer"),
