@@ -1,7 +1,6 @@
 """What sdfast costs beside its peers and beside what the machine can do: `python -m benchmarks`.
 
-One file an operation. Each checks the answer before it times it, and only ratios within one run count: candidates are
-timed in turn, and each ratio is taken within one round. Tables at the end say how it went, and the exit status whether
-every reach is met; all is kept in `benchmarks/results`, beside pytest-benchmark's own JSON. `--quick` takes fewer
-rounds of what has a target, `--page` writes RESULTS.md, `--compare REV` times this tree against another revision.
+One file an operation, one harness for CPU and GPU. A stage draws features and holds a contest: each answer is checked,
+then those that are right are timed in turn, and each ratio is taken within one round. A process of its own measures and
+writes down at once what it finds; the command watches it, goes on behind what takes it down, and ends with tables.
 """

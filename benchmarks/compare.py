@@ -5,135 +5,93 @@ Each has a process of its own, as no process can import two of them. Only one is
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
+from subprocess import PIPE
 
 import torch
 
-from benchmarks.scoreboard import columns, machine_line
-from sdfast.bench import MAX_ROUNDS, MIN_ROUNDS, OPERATIONS, SECONDS, Rounds
+from benchmarks.build import ROOT, install
+from benchmarks.device import Device
+from benchmarks.outcome import columns, machine_line
+from sdfast.bench import OPERATIONS, SECONDS, interleave
 
-ROOT = Path(__file__).parents[1]
 THIS = "this tree"
 BAD_REVISION = 2
 _NOISE = 0.25  # of the median, between the quartiles
 
 
-class Worker:
-    """A process that has imported one of the trees and answers one line of JSON for each it is sent.
-
-    Args:
-        site: the folder into which the tree has been installed.
-    """
+class Tree:
+    """A process that has imported the tree installed in a folder, and answers each line of JSON with one."""
 
     def __init__(self, site: Path):
         # Without site-packages' hooks (-S): an editable install would come before any path.
         paths = [site, Path(torch.__file__).parents[1], sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(map(str, paths)))}
-        script = Path(__file__).with_name("compare_worker.py")
-        self._process = subprocess.Popen(
-            [sys.executable, "-S", str(script), str(ROOT / "sdfast" / "bench"), str(site)],
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        script, pipes = Path(__file__).with_name("compare_worker.py"), dict.fromkeys(("stdin", "stdout"), PIPE)
+        command = [sys.executable, "-S", str(script), str(ROOT / "sdfast" / "bench"), str(site)]
+        self._process = subprocess.Popen(command, env=environment, text=True, **pipes)
 
     def ask(self, **question) -> dict:
         """Return the answer to a question; see `compare_worker` for both."""
-        self._process.stdin.write(json.dumps(question) + "\n")
-        self._process.stdin.flush()
+        print(json.dumps(question), file=self._process.stdin, flush=True)
         line = self._process.stdout.readline()
         if not line:
             raise RuntimeError(f"the process of a tree has ended with {self._process.wait()}")
         return json.loads(line)
 
+    def sample(self, calls: int = 1) -> float:
+        """Return the seconds of each of some calls in a row."""
+        return self.ask(sample=calls)["seconds"]
+
     def close(self) -> None:
         """End the process and wait for it."""
-        self._process.stdin.close()
-        self._process.wait()
-        self._process.stdout.close()
+        self._process.communicate()
 
 
-def compare(revision: str, names: Iterable[str] = tuple(OPERATIONS)) -> int:
-    """Print how many times the seconds of this tree those of a revision are; return an exit code.
-
-    Args:
-        revision: anything that git can resolve.
-        names: the operations to time.
-    """
+def compare(revision: str, only: str = "") -> int:
+    """Print how a revision fares at the operations that have a text in their name, and return an exit code."""
     asked = ["git", "-C", str(ROOT), "rev-parse", "--short", "--verify", f"{revision}^{{commit}}"]
     found = subprocess.run(asked, capture_output=True, text=True)
     if found.returncode:
         print(f"--compare: {revision!r} is no revision of {ROOT}", file=sys.stderr)
         return BAD_REVISION
-    commit = found.stdout.strip()
+    commit, trees = found.stdout.strip(), {}
     with tempfile.TemporaryDirectory(prefix="sdfast-compare-") as folder, ExitStack() as stack:
-        tree = stack.enter_context(checked_out(commit, Path(folder)))
-        workers = {}
+        tree, archive = Path(folder) / "tree", f"{folder}/tree.tar"
+        subprocess.run(["git", "-C", str(ROOT), "archive", "-o", archive, commit], check=True)
+        shutil.unpack_archive(archive, tree)
         for name, source in ((THIS, ROOT), (commit, tree)):
             print(f"building {name}", file=sys.stderr)
-            site = install(source, Path(folder) / f"site-{len(workers)}")
-            workers[name] = Worker(site)
-            stack.callback(workers[name].close)
+            site = Path(folder) / f"site-{len(trees)}"
+            if fault := install(source, site, SDFAST_CUDA="OFF"):
+                raise RuntimeError(f"{name} cannot be built: {fault}")
+            trees[name] = Tree(site)
+            stack.callback(trees[name].close)
         rows = [("operation", f"its time / {THIS}", "half of the rounds", "min to max", "rounds", "")]
-        for name in names:
+        for name in filter(lambda name: only in name, OPERATIONS):
             print(name, file=sys.stderr)
-            rows.append((name, *judge(workers, name, commit)))
-    print(*columns(rows), machine_line(), f"{commit} against {THIS}: above 1, {THIS} is faster", sep="\n")
+            rows.append((name, *judge(trees, name, commit)))
+    machine = machine_line({"machine": Device().describe()})
+    print(*columns(rows), machine, f"{commit} against {THIS}: above 1, {THIS} is faster", sep="\n")
     return 0
 
 
-@contextmanager
-def checked_out(commit: str, folder: Path) -> Iterator[Path]:
-    """Check a commit out beside the repository for a while."""
-    tree = folder / "tree"
-    git = ["git", "-C", str(ROOT), "worktree"]
-    subprocess.run([*git, "add", "--quiet", "--detach", str(tree), commit], check=True)
-    try:
-        yield tree
-    finally:
-        subprocess.run([*git, "remove", "--force", str(tree)], check=True)
-
-
-def install(source: Path, site: Path) -> Path:
-    """Build a tree with the tools of this environment, from nothing, and install it into a folder of its own."""
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    built = f"--config-settings=build-dir={site}-build"
-    subprocess.run([*pip, "--no-build-isolation", built, "--target", str(site), str(source)], check=True)
-    return site
-
-
-def judge(workers: dict[str, Worker], name: str, commit: str) -> tuple[str, ...]:
+def judge(trees: Mapping[str, Tree], name: str, commit: str, seconds: float = SECONDS) -> tuple[str, ...]:
     """Check an operation in both trees, time it in turn and return the cells of its row."""
-    ready = {tree: worker.ask(prepare=name) for tree, worker in workers.items()}
-    faults = [f"{tree}: {answer['fault']}" for tree, answer in ready.items() if answer.get("fault")]
-    if faults:
-        return "", "", "", "", "; ".join(faults)
-    calls = max(answer["calls"] for answer in ready.values())
-    ratio = interleaved(workers, calls).ratio(commit, THIS)
+    ready = {tree: process.ask(prepare=name).get("fault") for tree, process in trees.items()}
+    if any(ready.values()):
+        return "", "", "", "", "; ".join(f"{tree}: {fault}" for tree, fault in ready.items() if fault)
+    samples = {tree: process.sample for tree, process in trees.items()}
+    ratio = interleave(samples, clock=lambda sample, calls: sample(calls), seconds=seconds).ratio(commit, THIS)
     low, high = ratio.quartiles
-    told = (
-        "noise" if high - low > _NOISE * ratio.median else "" if low <= 1 <= high else "faster" if low > 1 else "SLOWER"
-    )
+    told = "" if low <= 1 <= high else "faster" if low > 1 else "SLOWER"
+    told = "noise" if high - low > _NOISE * ratio.median else told
     ends = f"{min(ratio.values):.2f} to {max(ratio.values):.2f}"
     return f"{ratio.median:.3f}x", f"{low:.3f} to {high:.3f}", ends, str(len(ratio.values)), told
-
-
-def interleaved(workers: dict[str, Worker], calls: int, seconds: float = SECONDS) -> Rounds:
-    """Take samples in turn; who is first changes with every round."""
-    taken: dict[str, list[float]] = {tree: [] for tree in workers}
-    spent, rounds = 0.0, 0
-    while rounds < MIN_ROUNDS or (spent < seconds and rounds < MAX_ROUNDS):
-        order = list(workers) if rounds % 2 else list(reversed(workers))
-        for tree in order:
-            sample = workers[tree].ask(sample=calls)["seconds"]
-            taken[tree].append(sample)
-            spent += sample * calls
-        rounds += 1
-    return Rounds({tree: tuple(values) for tree, values in taken.items()})

@@ -1,7 +1,7 @@
 """The process of one tree in a comparison; run by `benchmarks.compare`, not imported.
 
-`{"prepare": operation}` is answered by {"calls": how many make a sample} or {"fault": why it cannot be timed},
-`{"sample": calls}` by {"seconds": of a call}. What is timed is this tree's list of operations, whichever tree runs.
+`{"prepare": operation}` is answered by {} or {"fault": why it cannot be timed}, `{"sample": calls}` by
+{"seconds": of a call}. What is timed is this tree's list of operations, whichever tree runs.
 """
 
 import importlib.util
@@ -18,7 +18,7 @@ def main() -> None:
     import torch
 
     import sdfast
-    from sdfast.bench import OPERATIONS, calls_a_sample, sample
+    from sdfast.bench import OPERATIONS, sample
 
     assert Path(sdfast.__file__).is_relative_to(site), f"{sdfast.__file__} is not in {site}"
     torch.set_grad_enabled(False)
@@ -33,7 +33,6 @@ def main() -> None:
                     operation.settle()
                 error = operation.error(operation.ours())
                 answer = {"fault": f"WRONG, error {error:.0e}"} if error > operation.tolerance else {}
-                answer["calls"] = calls_a_sample(operation.ours)
             except Exception as error:  # a revision may lack an operation, or an argument of it
                 answer = {"fault": f"{type(error).__name__}: {error}"}
         else:
@@ -48,9 +47,8 @@ def use_bench_of(folder: Path) -> None:
     """Have `sdfast.bench` come from a folder, whatever the tree itself has by that name."""
     import sdfast
 
-    spec = importlib.util.spec_from_file_location(
-        "sdfast.bench", folder / "__init__.py", submodule_search_locations=[str(folder)]
-    )
+    inside = {"submodule_search_locations": [str(folder)]}
+    spec = importlib.util.spec_from_file_location("sdfast.bench", folder / "__init__.py", **inside)
     sys.modules["sdfast.bench"] = sdfast.bench = module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
 

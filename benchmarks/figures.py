@@ -5,12 +5,10 @@ from collections.abc import Mapping
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sdfast.report.plots import DASHES, FAINT, INK, PALE
-
-OURS = "sdfast"
+INK, PALE, DASHES = "#2b2f36", "#9aa1ab", (0, (4, 3))
 _COLORS = ("#46307f", "#e0662a", "#3388c4", "#6b9e4a", "#b0476f")
 _VERDICTS = {"aim": "#46307f", "reached": "#3388c4", "missed": "#e0662a", "noise": "#cfd4da"}
-_LIMITS = ("of the read probe", "of mul_", "of mul(out=)")
+_LIMITS = ("of the read probe", "of mul_", "of mul(out=)", "of the copy bandwidth")
 _DPI = 75  # keeps the files small
 
 
@@ -38,45 +36,27 @@ def draw_limits(kept: Mapping) -> Figure | None:
     return figure
 
 
-def draw_growth(kept: Mapping) -> Figure | None:
-    """Draw a panel for each axis: seconds over size, both as logarithms, with the fitted exponents."""
-    curves = [curve for curve in kept["curves"] if curve["unit"] == "s"]
+def draw_curves(kept: Mapping, unit: str) -> Figure | None:
+    """Draw a panel for each axis, both ways as logarithms: seconds ("s") with the fitted exponents, or errors ("")."""
+    curves = [curve for curve in kept["curves"] if curve["unit"] == unit]
     panels = dict.fromkeys((curve["case"], curve["axis"]) for curve in curves)
     if not panels:
         return None
-    figure = Figure(figsize=(3.1 * len(panels), 3.2), dpi=_DPI, layout="constrained")
+    width, scale = (3.1, 1e3) if unit == "s" else (6, 1)
+    figure = Figure(figsize=(width * len(panels), 3.4), dpi=_DPI, layout="constrained")
     for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         shown = [curve for curve in curves if (curve["case"], curve["axis"]) == panel]
         for color, curve in zip(_COLORS, shown, strict=False):
-            label = f"{curve['candidate']}, exponent {curve['exponent']:.2f}"
-            milliseconds = [1e3 * seconds for seconds in curve["y"]]
-            axes.loglog(curve["x"], milliseconds, marker="o", markersize=4, color=color, label=label)
+            label = curve["candidate"] + (f", exponent {curve['exponent']:.2f}" if unit == "s" else "")
+            values = [scale * value for value in curve["y"]]
+            axes.loglog(curve["x"], values, marker="o", markersize=4, color=color, label=label)
         axes.set_title(f"{panel[0]} over {panel[1]}", fontsize=9, color=INK)
         axes.set_xlabel(panel[1], fontsize=9)
         axes.set_xticks(shown[0]["x"], [f"{x:g}" for x in shown[0]["x"]])
         axes.minorticks_off()
-        axes.set_ylabel("ms", fontsize=9)
+        axes.set_ylabel("ms" if unit == "s" else "largest error", fontsize=9)
         axes.legend(fontsize=7.5, frameon=False)
         _plain(axes)
-    return figure
-
-
-def draw_errors(kept: Mapping) -> Figure | None:
-    """Draw the error of the correlation over mean/std."""
-    curves = [curve for curve in kept["curves"] if curve["unit"] == ""]
-    if not curves:
-        return None
-    figure = Figure(figsize=(6, 3.6), dpi=_DPI, layout="constrained")
-    axes = figure.subplots()
-    for color, curve in zip(_COLORS, curves, strict=False):
-        width = 2.5 if curve["candidate"] == OURS else 1.2
-        axes.loglog(curve["x"], curve["y"], marker="o", markersize=4, color=color, linewidth=width,
-                    label=curve["candidate"])  # fmt: skip
-    axes.set_xlabel("mean / standard deviation of the features, float32", fontsize=9)
-    axes.set_ylabel("largest error of the correlation", fontsize=9)
-    axes.grid(color=FAINT, linewidth=0.6)
-    axes.legend(fontsize=8, frameon=False)
-    _plain(axes)
     return figure
 
 

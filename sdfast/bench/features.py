@@ -39,3 +39,21 @@ def largest_error(answer: object, truth: object) -> float:
     """
     distance = np.abs(np.asarray(answer, dtype=np.float64) - np.asarray(truth, dtype=np.float64))
     return float(np.nan_to_num(distance, nan=np.inf).max())
+
+
+def shape_text(shape: tuple[int, ...]) -> str:
+    """Return a shape without spaces, for tables.
+
+    >>> shape_text((2, 3))
+    '(2,3)'
+    """
+    return str(tuple(shape)).replace(", ", ",")
+
+
+def dtype_text(dtype: torch.dtype) -> str:
+    """Return the name of a dtype, for tables.
+
+    >>> dtype_text(torch.float32)
+    'float32'
+    """
+    return str(dtype).removeprefix("torch.")

@@ -47,6 +47,12 @@ def centred(feats_a: Tensor, feats_b: Tensor, channel_dim: int = 1, pool: bool =
     return mutual_information(corr), corr
 
 
+def centred_product(feats_a: Tensor, feats_b: Tensor) -> Tensor:
+    """Correlate all channels with all: centre and scale both samples (N, C), then multiply."""
+    a, b = (x - x.mean(0) for x in (feats_a, feats_b))
+    return (a / a.norm(dim=0)).T @ (b / b.norm(dim=0))
+
+
 def compiled(formula: Callable) -> Callable:
     """Compile a formula for the one shape that it will see."""
     return torch.compile(formula, fullgraph=True, dynamic=False)

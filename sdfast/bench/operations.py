@@ -11,8 +11,8 @@ from torch.nn import functional
 
 # By the names that users know, so that `python -m benchmarks --compare` can go back to other layouts of the package.
 from sdfast import channel_bias, pairwise_correlation, static_dropout, use_backend
-from sdfast.bench.features import draw_pair, largest_error
-from sdfast.bench.formulas import centred
+from sdfast.bench.features import draw_pair, dtype_text, largest_error, shape_text
+from sdfast.bench.formulas import centred, centred_product
 
 _P = 0.5
 _SMALL = 1 << 20  # bytes; below it a call is all that a limit would time
@@ -43,8 +43,7 @@ class Operation:
 
 
 def _shape(x: Tensor) -> str:
-    dtype = "" if x.dtype == torch.float32 else f" {str(x.dtype).removeprefix('torch.')}"
-    return str(tuple(x.shape)).replace(", ", ",") + dtype
+    return shape_text(x.shape) + ("" if x.dtype == torch.float32 else f" {dtype_text(x.dtype)}")
 
 
 def _reading(a: Tensor, b: Tensor) -> tuple[str, Callable[[], object] | None]:
@@ -121,15 +120,11 @@ def _dropout(device: torch.device, shape: tuple[int, ...], guided: bool = False)
 def _pairwise(device: torch.device, shape: tuple[int, int]) -> Operation:
     a, b = (x.to(device) for x in draw_pair(shape, torch.float32))
 
-    def product(a: Tensor, b: Tensor) -> Tensor:
-        a, b = (x - x.mean(0) for x in (a, b))
-        return (a / a.norm(dim=0)).T @ (b / b.norm(dim=0))
-
-    truth = product(a.double(), b.double()).cpu()
+    truth = centred_product(a.double(), b.double()).cpu()
     return Operation(
         _shape(a),
         partial(pairwise_correlation, a, b),
-        partial(product, a, b),
+        partial(centred_product, a, b),
         lambda answer: largest_error(answer.cpu(), truth),
         1e-5,
         "torch.mm",

@@ -2,15 +2,13 @@
 
 import gc
 import math
-import os
 import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-QUICK = os.environ.get("SDFAST_BENCH") == "quick"
-SECONDS = 0.4 if QUICK else 3.0  # for all rounds of a comparison
+SECONDS = 3.0  # for all rounds of a comparison
 MIN_ROUNDS, MAX_ROUNDS = 7, 101
 _SAMPLE = 1e-3  # seconds that a sample lasts at least, in as many calls as that takes
 
@@ -80,7 +78,7 @@ def interleave(
     clock = clock or partial(sample, wait=wait)
     for run in candidates.values():
         run()
-    calls = {name: calls_a_sample(run, clock) for name, run in candidates.items()}
+    calls = {name: _calls_a_sample(run, clock) for name, run in candidates.items()}
     begin = time.perf_counter()
     first = _round(candidates, calls, settle, clock)
     rounds = min(MAX_ROUNDS, max(MIN_ROUNDS, int(seconds / (time.perf_counter() - begin))))
@@ -107,7 +105,7 @@ def sample(run: Callable[[], object], calls: int, wait: Callable[[], object] | N
     return (time.perf_counter() - begin) / calls
 
 
-def calls_a_sample(run: Callable[[], object], clock: Callable[[Callable[[], object], int], float] = sample) -> int:
+def _calls_a_sample(run: Callable[[], object], clock: Callable[[Callable[[], object], int], float] = sample) -> int:
     """Return how many calls it takes for a sample to last long enough."""
     return max(1, math.ceil(_SAMPLE / clock(run, 1)))
 

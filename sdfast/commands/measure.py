@@ -14,10 +14,10 @@ from sdfast.commands.arguments import half_width, positive
 from sdfast.commands.errors import RunError
 from sdfast.commands.machine import find_device, joined_processes, try_writing, writing_to
 from sdfast.commands.settings import add_settings, chosen_model, describe, pair_settings, running
-from sdfast.measurement import check_settings, forget_states, measure, percent, ran_out, widest_share
+from sdfast.measurement import check_estimator, check_settings, forget_states, measure, percent, ran_out, widest_share
 from sdfast.models import VideoModel
 from sdfast.report import REPORT_JSON, RESULTS, BiasReport, format_table, save_reports
-from sdfast.statistics import GROUPS
+from sdfast.statistics import GROUPS, SAMPLE_ESTIMATORS
 
 
 def register(subparsers) -> None:
@@ -42,6 +42,11 @@ def register(subparsers) -> None:
         "least 20 videos; --pairs is the most that is measured then. Stopping when the classes of the channels are "
         "determined is not offered: it ends with a wrong class in 37 %% of cases")  # fmt: skip
     add_settings(add)
+    add("--estimator", choices=("gaussian", *SAMPLE_ESTIMATORS), default="gaussian",
+        help="of the mutual information; the others keep all pooled features, 8 bytes a channel and pair "
+        "(%(default)s)")  # fmt: skip
+    add("--neighbors", type=positive, default=3, metavar="K", help="that --estimator kraskov looks at (%(default)s)")
+    add("--keep-in", type=Path, metavar="FOLDER", help="for a file with these features instead of memory")
     add("--out", type=Path, default=Path("sdfast-report"), metavar="FOLDER", help="for the results (%(default)s)")
     add("--resume", action="store_true", help="go on from where a run with the same --out was stopped")
     add("--json", action="store_true", help="print the report as JSON on stdout, all else on stderr")
@@ -57,6 +62,7 @@ def run(args: argparse.Namespace) -> None:
             pairs = _pairs(args, model)
             # What measure would say only after the state of an earlier run is gone.
             check_settings(model.module, model.layers, args.kind, args.threshold, model.channel_dim)
+            check_estimator(args.estimator, args.neighbors, args.kind, args.until)
             # Tables, pictures, the sums and the state twice, for layers of some 2,000 channels.
             groups = min(GROUPS, len(pairs.sources))
             _prepare(args.out, rank, world, megabytes=4 + len(model.layers) * groups // 2, keep=args.resume)
@@ -85,11 +91,16 @@ def _measure(
             channel_dim=model.channel_dim,
             resume=args.out,
             until=args.until,
+            estimator=args.estimator,
+            neighbors=args.neighbors,
+            keep_in=args.keep_in,
             **running(args),
         )
         if rank == 0:
             seconds = time.perf_counter() - start
-            settings = describe(args, args.weights, model, pairs, world) | _stopped(args, reports)
+            neighbors = args.neighbors if args.estimator == "kraskov" else None
+            settings = describe(args, args.weights, model, pairs, world)
+            settings |= {"estimator": args.estimator, "neighbors": neighbors, **_stopped(args, reports)}
             save_reports(reports, args.out, {**settings, "seconds": round(seconds, 3)})
             forget_states(args.out)
     except OSError as error:

@@ -2,7 +2,7 @@
 
 from sdfast.measurement.checkpoint import CheckpointError
 from sdfast.measurement.dataset import dataset_bias
-from sdfast.measurement.job import check_settings, measure
+from sdfast.measurement.job import check_estimator, check_settings, measure
 from sdfast.measurement.journal import forget_states
 from sdfast.measurement.processes import PeerError
 from sdfast.measurement.stopping import percent, ran_out, widest_share
@@ -10,6 +10,7 @@ from sdfast.measurement.stopping import percent, ran_out, widest_share
 __all__ = [
     "CheckpointError",
     "PeerError",
+    "check_estimator",
     "check_settings",
     "dataset_bias",
     "forget_states",

@@ -2,6 +2,7 @@
 
 import copy
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ def accumulate(
     progress: bool | str = True,
     resume: str | os.PathLike | None = None,
     stopping: Stopping = NEVER,
+    told: Callable[[Sequence[int], int | None], str] | None = None,
 ) -> dict[str, PairState]:
     """Return the states of the layers, each with the pairs of all processes, by the names of their reports.
 
@@ -41,6 +43,7 @@ def accumulate(
         processes: those that share the pairs.
         progress: show a progress bar on stderr; a string is its title.
         stopping: asked every so often whether the pairs so far are enough.
+        told: from the numbers of channels of all states, and how many pairs there will be, to a line for stderr.
 
     The other arguments, and what they raise, are those of `measure`.
     """
@@ -67,7 +70,7 @@ def accumulate(
                 return False
             return stopping.reached(_named(_reduced(copy.deepcopy(capture.states), make_state, processes, device)))
 
-        _run(model, share, capture, device, processes, progress, journal, enough, stopping)
+        _run(model, share, capture, device, processes, progress, journal, enough, stopping, told)
         processes.wait("measured")
         return _named(_reduced(capture.states, make_state, processes, device))
 
@@ -82,6 +85,7 @@ def _run(
     journal: Journal | None,
     enough: Callable[[], bool],
     stopping: Stopping,
+    told: Callable[[Sequence[int], int | None], str] | None,
 ) -> None:
     from tqdm import tqdm  # only here: who measures no model needs none
 
@@ -98,6 +102,9 @@ def _run(
             if first:
                 capture.check_all_ran()
                 first = False
+                if told is not None and not silent:
+                    channels = [state.num_channels for state in capture.states.values()]
+                    tqdm.write(told(channels, total), file=sys.stderr)
             share.done += 1
             if journal is not None:
                 journal.write(capture, share.done)

@@ -3,17 +3,19 @@
 import os
 import warnings
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 
+from sdfast.foundation import check_integer
 from sdfast.measurement.accumulation import accumulate
 from sdfast.measurement.processes import Processes
 from sdfast.measurement.stopping import NEVER, SharesKnown, ran_out
 from sdfast.models import check_model, match_channel_dims, match_layers
 from sdfast.report import BiasReport, check_reading
-from sdfast.statistics import GroupedCoMoments
+from sdfast.statistics import SAMPLE_ESTIMATORS, GroupedCoMoments, KeptSamples, SampledCoMoments
 
 
 def measure(
@@ -30,6 +32,9 @@ def measure(
     channel_dim: int | Mapping[str, int] | None = None,
     resume: str | os.PathLike | None = None,
     until: float | None = None,
+    estimator: str = "gaussian",
+    neighbors: int = 3,
+    keep_in: str | os.PathLike | None = None,
 ) -> dict[str, BiasReport]:
     """Measure the static and dynamic information of a model's layers.
 
@@ -60,9 +65,15 @@ def measure(
             by their `fingerprint()`, as those of sdfast.pairs have it, and without one by their class and number
             only. The files stay; `sdfast.measurement.forget_states` deletes them.
         until: stop as soon as the share of every layer is known to ± this fraction of it, by intervals at 95 %, of at
-            least 20 sources; `pairs` are the most that is measured then. It is looked up whenever there are 5 % more
+            least 20 sources; `pairs` are the most that is measured then. It is looked up whenever there are 10 % more
             pairs. If they run out first, a warning says so. There is no stopping when the classes of the channels are
             determined: whoever waits for that ends with a wrong class in 37 % of cases.
+        estimator: of the mutual information: "gaussian" follows from the sums; "copula" and "kraskov", see
+            `sdfast.channel_bias`, need all pooled features at once: 8 bytes a channel and pair, which a line on stderr
+            says of the layers before the second batch. Classes, scores and shares are those of `kind` all the same,
+            which has to be "pearson". Not with `until`.
+        neighbors: how many of them "kraskov" looks at.
+        keep_in: a folder for a file with these features instead of memory. The file has no name and goes with the run.
 
     Returns:
         A report for each layer, in the order they first ran. A layer called several times in one forward pass has
@@ -87,12 +98,20 @@ def measure(
     """
     with Processes() as processes:
         matches, channel_dims = check_settings(model, layers, kind, threshold, channel_dim)
+        check_estimator(estimator, neighbors, kind, until)
+        kept = estimator != "gaussian"
+
+        def make_state(num_channels: int, device: torch.device) -> GroupedCoMoments:
+            if kept:
+                return SampledCoMoments(num_channels, device=device, folder=keep_in)
+            return GroupedCoMoments(num_channels, device=device)
+
         states = accumulate(
             model,
             pairs,
             matches,
             channel_dims,
-            lambda num_channels, device: GroupedCoMoments(num_channels, device=device),
+            make_state,
             processes,
             device=device,
             batch_size=batch_size,
@@ -100,14 +119,41 @@ def measure(
             progress=progress,
             resume=resume,
             stopping=NEVER if until is None else SharesKnown(until, kind),
+            told=partial(_memory, estimator, keep_in) if kept else None,
         )
-        reports = {
-            name: BiasReport(state.moments, kind, threshold, name, sources=state.num_sources)
-            for name, state in states.items()
-        }
+        reports = {}
+        for name, state in states.items():
+            known = {"sources": state.num_sources}
+            if kept:
+                known |= {"estimator": estimator, "information": state.kept.information(estimator, neighbors)[0]}
+            reports[name] = BiasReport(state.moments, kind, threshold, name, **known)
         if until is not None and processes.rank == 0 and (unmet := ran_out(reports, until)):
             warnings.warn(unmet, stacklevel=2)
     return reports
+
+
+def _memory(estimator: str, keep_in: str | os.PathLike | None, channels: Sequence[int], pairs: int | None) -> str:
+    """Return how much room the samples of layers with so many channels take, in words."""
+    size = sum(KeptSamples.num_bytes(1000 if pairs is None else pairs, number) for number in channels)
+    where = "in memory" if keep_in is None else f"in a file in {keep_in}"
+    number = "every 1,000 pairs" if pairs is None else f"{pairs:,} pairs"
+    return f"{estimator}: the features of {number} take {size / 1e6:,.3g} MB {where}"
+
+
+def check_estimator(estimator: str, neighbors: int, kind: str, until: float | None) -> None:
+    """Raise ValueError unless `measure` can estimate the mutual information so; the arguments are those of it.
+
+    >>> check_estimator("kraskov", 3, "pearson", None)
+    """
+    if estimator == "gaussian":
+        return
+    if estimator not in SAMPLE_ESTIMATORS:
+        raise ValueError(f"estimator: expected one of gaussian, {', '.join(SAMPLE_ESTIMATORS)}, got {estimator!r}")
+    if kind != "pearson":
+        raise ValueError(f"kind: expected 'pearson' with estimator={estimator!r}, got {kind!r}")
+    if until is not None:
+        raise ValueError(f"until: expected None with estimator={estimator!r}, got {until!r}")
+    check_integer("neighbors", neighbors, 1)
 
 
 def check_settings(

@@ -3,15 +3,12 @@
 import math
 from collections.abc import Iterable, Mapping
 
-import torch
-from torch import Tensor
-
 from sdfast.report import BiasReport
-from sdfast.statistics import Estimator, GroupedCoMoments, PairState, Spread, estimator_of, merge, shares
+from sdfast.statistics import GroupedCoMoments, Jackknife, PairState, estimator_of
 
 LEVEL = 0.95  # that of reports
 LEAST_SOURCES = 20  # of fewer, intervals by chance too narrow would stop it too early
-_GROWTH = 20  # a check whenever there is a twentieth more
+_GROWTH = 10  # a check whenever there is a tenth more
 
 
 class Stopping:
@@ -58,12 +55,12 @@ class SharesKnown(Stopping):
         self.until, self._estimator = float(until), estimator_of(kind)
 
     def due(self, done: int) -> bool:
-        """Tell whether to ask after so many batches of each process: whenever they have grown by a twentieth.
+        """Tell whether to ask after so many batches of each process: whenever they have grown by a tenth.
 
         So all processes, and a run that goes on from an earlier one, ask at the same batches.
 
         >>> [done for done in range(37, 60) if SharesKnown(0.01).due(done)]
-        [37, 38, 39, 40, 42, 44, 46, 48, 50, 52, 54, 56, 58]
+        [39, 42, 46, 50, 55]
         """
         check = 1
         while check < done:
@@ -74,33 +71,10 @@ class SharesKnown(Stopping):
         """Tell whether there are sources enough, and every share is known as well as it shall be."""
         if any(state.num_sources < LEAST_SOURCES for state in states.values()):
             return False
-        spreads = [share_spread(state.moments, self._estimator) for state in states.values()]
+        spreads = (Jackknife(state.moments, self._estimator).shares for state in states.values())
         widest = _widest(float(spread.half_width(LEVEL).max()) for spread in spreads)
         self.status = f"widest share ±{percent(widest)}"
         return widest <= self.until
-
-
-def share_spread(grouped: Tensor, estimator: Estimator) -> Spread:
-    """Return the shares of a layer and what they are without each group, on the device of the sums.
-
-    They are those of `Jackknife`, to rounding, for a small part of its time: what a group brought is subtracted.
-    That would spoil channels that only one group makes vary; in sums over all channels it does not show.
-
-    Args:
-        grouped: co-moments (6, G, F, C) of groups of sources.
-        estimator: the kind of correlation.
-    """
-    groups = grouped[:, (grouped[0] > 0).flatten(1).any(1)]
-    total = merge(groups.movedim(1, 0)).unsqueeze(1)
-    count, apart = groups[0], groups[1:3] - total[1:3]
-    left = total[0] - count
-    weight = count / left.clamp(min=1)
-    products = torch.stack([apart[0].square(), apart[1].square(), apart[0] * apart[1]])
-    squares = total[3:] - groups[3:] - (weight * total[0]) * products
-    squares[:2].clamp_(min=0)
-    without = torch.cat([left.unsqueeze(0), total[1:3] - weight * apart, squares])
-    whole, rest = (shares(estimator.layer_score(x)) for x in (total.squeeze(1), without))
-    return Spread(whole, rest, torch.ones((len(rest), 1), dtype=torch.bool, device=rest.device))
 
 
 def widest_share(reports: Iterable[BiasReport]) -> float:

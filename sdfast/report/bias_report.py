@@ -31,6 +31,9 @@ class BiasReport(Certainty):
         sources: how many sources, videos for example, the pairs were cut from. Default: as many as groups have pairs.
         level: the confidence of intervals and classes, between 0 and 1.
         groups: (6, G, 2, C) or None; where `moments` has the groups they are kept here.
+        estimator: of the mutual information: "gaussian", which follows from the moments, "copula" or "kraskov".
+        information: (2, C) in nats, where the estimator is another than "gaussian". Correlations, classes, scores and
+            shares are those of the moments all the same.
 
     Raises:
         ValueError: an argument has another shape or value.
@@ -121,10 +124,14 @@ class BiasReport(Certainty):
             sources: how many sources the pairs of both were cut from. Default: the sum, as of different ones.
 
         Raises:
-            ValueError: other is of another layer, kind, threshold, level, number of channels or of groups.
+            ValueError: other is of another layer, kind, threshold, level, number of channels or of groups, or an
+                estimator other than "gaussian" has to see all samples at once.
 
         Source: `sdfast.statistics.merge`.
         """
+        for report in (self, other):
+            if report.information is not None:
+                raise ValueError(f"estimator: reports of {report.estimator!r} cannot be merged, only their samples can")
         shapes = [x.moments.shape if x.groups is None else x.groups.shape for x in (self, other)]
         for what, mine, theirs in (
             *((key, getattr(self, key), getattr(other, key)) for key in ("name", "kind", "threshold", "level")),

@@ -106,13 +106,13 @@ class Certainty(Reading):
         """Mutual information in nats less what so few pairs add to it, (2, C); below 0 by chance, inf at corr ±1.
 
         By the jackknife over sources. Without groups, for independent normal pairs, exactly; NaN for "intraclass",
-        of which no such formula is known.
+        of which no such formula is known, and for estimators other than "gaussian".
 
         Source: Quenouille's correction by `Jackknife`, and `mutual_information_bias` of `sdfast.statistics`.
         """
-        if self.groups is not None:
+        if self.groups is not None and self.information is None:
             return self._jackknife.mi_corrected
-        if not self._estimator.is_pearson:
+        if not self._estimator.is_pearson or self.information is not None:
             return torch.full_like(self.moments[0], torch.nan)
         return self.mi - mutual_information_bias(self.moments[0])
 

@@ -31,6 +31,8 @@ class Reading:
     sources: int | None = None
     level: float = 0.95
     groups: Tensor | None = None
+    estimator: str = "gaussian"
+    information: Tensor | None = None
 
     def __post_init__(self) -> None:
         moments, groups = (None if x is None else _snapshot(x) for x in (self.moments, self.groups))
@@ -51,6 +53,13 @@ class Reading:
             if self.sources is None:
                 object.__setattr__(self, "sources", self.num_groups)
         object.__setattr__(self, "moments", moments)
+        if (self.estimator == "gaussian") != (self.information is None):
+            raise ValueError(f"information: expected that of estimator={self.estimator!r}, got {self.information!r}")
+        if self.information is not None:
+            if self.information.shape != moments.shape[1:]:
+                expected = tuple(moments.shape[1:])
+                raise ValueError(f"information: expected shape {expected}, got {tuple(self.information.shape)}")
+            object.__setattr__(self, "information", _snapshot(self.information))
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave what follows from the fields out of copies and pickles."""
@@ -82,13 +91,18 @@ class Reading:
 
     @property
     def mi(self) -> Tensor:
-        """Mutual information in nats, (2, C); inf where the correlation is ±1."""
-        return mutual_information(self.corr)
+        """Mutual information in nats, (2, C), by `estimator`; "gaussian" is inf where the correlation is ±1."""
+        return mutual_information(self.corr) if self.information is None else self.information
 
     @property
     def mi_floor(self) -> Tensor:
-        """Mutual information that so few pairs show by chance at no correlation, (2,): about 1 / (2 N)."""
+        """Mutual information that so few pairs show by chance at no correlation, (2,): about 1 / (2 N).
+
+        NaN for "kraskov", which shows none on average.
+        """
         count = self.moments[0, :, 0]
+        if self.estimator == "kraskov":
+            return torch.full_like(count, torch.nan)
         return torch.where(count > 0, 0.5 / count, torch.nan)
 
     @property

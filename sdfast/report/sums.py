@@ -31,6 +31,8 @@ def write_sums(folder: Path, reports: Iterable[Reading]) -> dict[str, str]:
         else:
             filled = report.groups.ne(0).transpose(0, 1).flatten(1).any(1)
             arrays |= {f"{i}": report.groups[:, filled].numpy(), f"{i}.filled": filled.numpy()}
+        if report.information is not None:
+            arrays[f"{i}.information"] = report.information.numpy()
     path = folder / REPORT_NPZ
     write_atomically(path, lambda part: np.savez(part, **arrays))
     return {"file": REPORT_NPZ, "sha256": _digest(path)}
@@ -53,7 +55,7 @@ def read_reports(path: str | os.PathLike, make: Callable[..., Made]) -> dict[str
         content = json.loads(path.read_text(encoding="utf-8"))
         sums, layers = content["sums"], content["layers"]
         kept, digest = path.with_name(sums["file"]), sums["sha256"]
-        keys = {"kind": "kind", "threshold": "threshold", "level": "level", "sources": "num_sources"}
+        keys = {key: key for key in ("kind", "threshold", "level", "estimator")} | {"sources": "num_sources"}
         arguments = [{key: layer[name] for key, name in keys.items()} for layer in layers.values()]
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: expected a report.json that says where its sums are ({error!r})") from error
@@ -63,12 +65,15 @@ def read_reports(path: str | os.PathLike, make: Callable[..., Made]) -> dict[str
         raise ValueError(f"{kept}: expected the sums of {path.name}, got those of another run, or a damaged file")
     try:
         with np.load(kept, allow_pickle=False) as arrays:
-            moments = [_restored(arrays, str(i)) for i in range(len(layers))]
+            found = [
+                {"moments": _restored(arrays, str(i)), "information": _optional(arrays, f"{i}.information")}
+                for i in range(len(layers))
+            ]
     except (ValueError, LookupError, TypeError, RuntimeError, zipfile.BadZipFile) as error:
         raise ValueError(f"{kept}: expected the sums of {counted(len(layers), 'layer')} ({error})") from error
     try:
-        rows = zip(layers, arguments, moments, strict=True)
-        return {name: make(moments=x, name=name, **given) for name, given, x in rows}
+        rows = zip(layers, arguments, found, strict=True)
+        return {name: make(**tensors, name=name, **given) for name, given, tensors in rows}
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path}: expected what a report is made of ({error})") from error
 
@@ -82,6 +87,10 @@ def _restored(arrays: Mapping[str, np.ndarray], key: str) -> torch.Tensor:
     groups = kept.new_zeros((len(kept), len(filled), *kept.shape[2:]))
     groups[:, filled] = kept
     return groups
+
+
+def _optional(arrays: Mapping[str, np.ndarray], key: str) -> torch.Tensor | None:
+    return torch.from_numpy(arrays[key]) if key in arrays else None
 
 
 def _digest(path: Path) -> str:

@@ -31,6 +31,8 @@ def summary(report: Certainty) -> str:
         f"{int(report.undefined.sum())} {UNDEFINED_NOTE}",
         "MI by chance": _join({x: f"{floor:.2g} nats" for x, floor in named(FACTORS, report.mi_floor).items()}),
     }
+    if report.estimator == "kraskov":
+        del lines["MI by chance"]
     dynamic, static = report.count.tolist()
     origin = "" if report.sources is None else f" of {counted(report.sources, 'source')}"
     pairs = f"{dynamic} dynamic + {static} static pairs{origin}"

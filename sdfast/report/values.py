@@ -40,6 +40,7 @@ def to_dict(report: Certainty) -> dict[str, Any]:
             "num_sources": report.num_sources,
             "level": report.level,
             "method": report.method,
+            "estimator": report.estimator,
             "classes": report.classes,
             "dead": int(report.dead.sum()),
             "undefined": int(report.undefined.sum()),

@@ -12,6 +12,7 @@ from sdfast.statistics.kept_samples import KeptSamples
 from sdfast.statistics.mi_bias import mutual_information_bias
 from sdfast.statistics.planning import CLASSES, channel_classes, needed_sources
 from sdfast.statistics.sample_estimators import SAMPLE_ESTIMATORS, sample_information
+from sdfast.statistics.sampled import SampledCoMoments
 from sdfast.statistics.sign_flips import content_correlation, sign_flip_test
 from sdfast.statistics.state import CoMoments, PairState, add_batch, empty_moments, merge
 from sdfast.statistics.student import student_quantile, student_within
@@ -32,6 +33,7 @@ __all__ = [
     "Jackknife",
     "KeptSamples",
     "PairState",
+    "SampledCoMoments",
     "Spread",
     "add_batch",
     "add_to_groups",

@@ -1,13 +1,15 @@
 """`sdfast bench`: each operation is right and can be found wrong, and the table says how fast it is."""
 
 import dataclasses
+import itertools
+from functools import partial
 
 import pytest
 import torch
 
 from sdfast.bench import timing
 from sdfast.bench.operations import OPERATIONS
-from sdfast.bench.timing import MIN_ROUNDS, interleave
+from sdfast.bench.timing import MIN_ROUNDS, Rounds, interleave
 from sdfast.commands import bench, main
 
 CPU = torch.device("cpu")
@@ -80,3 +82,13 @@ def test_devices_are_waited_for_within_what_is_timed(monkeypatch):
     calls = []
     interleave({"A": lambda: calls.append("A")}, wait=lambda: calls.append("wait"), seconds=0.0)
     assert calls[-1] == "wait" and calls.count("wait") == 2 * (MIN_ROUNDS + 1)
+
+
+def test_candidates_are_timed_in_turn_and_ratios_taken_round_by_round(few):
+    calls = []
+    candidates = {name: partial(calls.append, name) for name in "AB"}
+    interleave(candidates, settle=lambda: calls.append("settle"), seconds=0.0)
+    turns = [name for name, _ in itertools.groupby(calls[calls.index("settle") :])]
+    assert turns == ["settle", "A", "settle", "B"] * MIN_ROUNDS
+    ratio = Rounds({"slow": (2.0, 30.0, 400.0), "fast": (1.0, 10.0, 100.0)}).ratio("slow", "fast")
+    assert ratio.values == (2.0, 3.0, 4.0) and ratio.median == 3.0

@@ -1,226 +1,226 @@
-"""The benchmarks: peers compute the same, ratios are of one round, and what is wrong is neither timed nor passed."""
+"""A contest: all are timed in turn, what is wrong is not timed, and verdicts are right; and a GPU is asked rightly."""
 
 import itertools
-import json
+from dataclasses import replace
+from functools import partial
+from unittest.mock import MagicMock
 
-import numpy as np
 import pytest
 import torch
 
-from benchmarks import features
-from benchmarks.allocator import compete_warm
-from benchmarks.contest import OURS, Candidate, Contest, Lineup, compete, hold
-from benchmarks.features import TOLERANCE, draw, estimate
-from benchmarks.peers import TorchMetrics, authors_numpy
-from benchmarks.scoreboard import Judged, Scoreboard, columns
-from benchmarks.targets import CALL, MEASURE, PAIRWISE, POOLED, TARGETS, Target
-from benchmarks.test_channel_bias import eager_lineup
-from benchmarks.test_pairwise import centred as centred_product
-from benchmarks.test_pairwise import corrcoef, numpy_corrcoef
-from sdfast.bench import timing
-from sdfast.bench.features import largest_error
-from sdfast.bench.formulas import centred, one_pass
-from sdfast.bench.timing import MIN_ROUNDS, Rounds, Spread, interleave
+from benchmarks.contest import Candidate, Case, Run, contend
+from benchmarks.device import OURS, Device, Gpu, Rehearsal, in_turn, poisoned
+from benchmarks.logbook import Logbook
+from benchmarks.targets import AIMS, COPY, MM, ONE_PASS
+from benchmarks.worker import stages_on
+from sdfast.backends import table
+from sdfast.bench import MIN_ROUNDS, Spread, timing
+
+_JUDGED = "co-moments, pooled float32", "co-moments, each call", "measure", "dropout, kept for backward"
+POOLED, CALL, MEASURE, KEPT = (next(iter(AIMS["cpu"][key].values())) for key in _JUDGED)
 
 
 @pytest.fixture(autouse=True)
 def few_rounds(monkeypatch):
-    monkeypatch.setattr(timing, "MAX_ROUNDS", MIN_ROUNDS)
+    monkeypatch.setattr(timing, "MAX_ROUNDS", timing.MIN_ROUNDS)
 
 
-class Recorder:
-    """Stands in for pytest-benchmark."""
+class StandIn(Rehearsal):
+    """A GPU to whoever asks; candidates say themselves how long they take."""
+
+    rehearses, large = False, Gpu.large
 
     def __init__(self):
-        self.extra_info, self.runs = {}, 0
+        super().__init__()
+        self.ours, self.now, self.launched = {"cpu": None, "reference": None, "triton": "no GPU"}, 0.0, 1
 
-    def pedantic(self, run, **_):
-        self.runs += 1
-        run()
+    def clock(self, call, calls):
+        begin = self.now
+        for _ in range(calls):
+            call()
+        return (self.now - begin) / calls
 
+    def launches(self, call):
+        return ["kernel"] * self.launched
 
-@pytest.mark.parametrize("pool", [True, False])
-@pytest.mark.parametrize(
-    ("shape", "layout", "channel_dim"),
-    [
-        ((40, 6), "contiguous", 1),
-        ((20, 6, 3, 5), "contiguous", 1),
-        ((20, 6, 3, 5), "channels_last", 1),
-        ((20, 15, 6), "contiguous", -1),
-    ],
-)
-def test_peers_compute_the_same(shape, layout, channel_dim, pool):
-    feats = draw(shape, torch.float32, layout, channel_dim)
-    args = (feats.feats_a, feats.feats_b, channel_dim, pool)
-    for peer in (one_pass, centred, TorchMetrics(6)):
-        mi, corr = peer(*args)
-        truth = feats.truth(pool)
-        assert largest_error(corr, truth) < 1e-4
-        np.testing.assert_allclose(mi, -0.5 * np.log1p(-truth * truth), atol=1e-3)
-    if pool:
-        _, corr = authors_numpy(feats.feats_a.numpy(), feats.feats_b.numpy(), channel_dim)
-        assert largest_error(corr, feats.truth(pool, "intraclass")) < 1e-4
+    def taking(self, seconds, answer=0.0):
+        """Return a candidate whose error is its answer."""
+
+        def call():
+            self.now += seconds
+            return answer
+
+        return Candidate([call, call], lambda found: found, 0.1)
 
 
-def test_truth_is_the_same_in_pieces(monkeypatch):
-    feats = draw((20, 7, 5), torch.bfloat16)
-    whole = feats.truth(pool=False)
-    monkeypatch.setattr(features, "_CHUNK", 300)
-    np.testing.assert_allclose(feats.truth(pool=False), whole, rtol=0, atol=1e-14)
-    assert whole.shape == (7,)
+@pytest.fixture
+def run(tmp_path):
+    return Run(StandIn(), Logbook(tmp_path / "log"), 0, 0.0, False)
 
 
-def test_nan_is_the_largest_error():
-    assert largest_error(np.array([0.0, np.nan]), np.zeros(2)) == np.inf
+def hold(run, key="co-moments, pooled float32", **settings):
+    """Hold a contest of a call of 2 ms beside a copy of 1.8 ms, and return its rows by candidate."""
+    limits = {COPY: run.device.taking(0.0018).calls}
+    how = {"moved": 2 * 10**9, "ours": run.device.taking(0.002), "limits": limits, **settings}
+    contend(Case(key, "channel_bias", "(2,3)", "float32", **how), run)
+    return {row["candidate"]: row for row in run.log.of("row")}
 
 
-def test_candidates_are_timed_in_turn():
-    calls = []
-    candidates = {name: lambda name=name: calls.append(name) for name in "AB"}
-    rounds = interleave(candidates, settle=lambda: calls.append("settle"))
-    first = calls.index("settle")
-    turns = [name for name, _ in itertools.groupby(calls[first:])]
-    assert turns == ["settle", "A", "settle", "B"] * MIN_ROUNDS
-    assert all(len(seconds) == MIN_ROUNDS for seconds in rounds.seconds.values())
-
-
-def test_ratios_are_taken_round_by_round():
-    rounds = Rounds({"slow": (2.0, 30.0, 400.0), "fast": (1.0, 10.0, 100.0)})
-    assert rounds.ratio("slow", "fast").values == (2.0, 3.0, 4.0)
-    assert rounds.ratio("slow", "fast").median == 3.0
+def verdicts(run):
+    return {(each["target"].split(": ")[1], each["candidate"]): each["verdict"] for each in run.log.of("judged")}
 
 
 @pytest.mark.parametrize(
-    ("values", "verdict"),
+    ("target", "values", "verdict"),
     [
-        ((0.84, 0.85, 0.86), "reached"),
-        ((0.97, 0.98, 0.99), "aim"),
-        ((0.70, 0.71, 0.72), "missed"),
-        ((0.79, 0.81, 0.82), "reached"),  # the rounds agree well enough for the median to decide
-        ((0.30, 0.81, 0.99), "noise"),
-        ((0.30, 0.70, 0.99), "noise"),
-        ((0.85, 0.99, 1.40), "noise"),  # good all through, but what of?
-        ((1.20, 1.30, 1.31), "noise"),  # nothing is faster than the limit
+        (POOLED, (0.84, 0.85, 0.86), "reached"),
+        (POOLED, (0.97, 0.98, 0.99), "aim"),
+        (POOLED, (0.70, 0.71, 0.72), "missed"),
+        (POOLED, (0.79, 0.81, 0.82), "reached"),  # the rounds agree well enough for the median to decide
+        (POOLED, (0.30, 0.81, 0.99), "noise"),
+        (POOLED, (0.30, 0.70, 0.99), "noise"),
+        (POOLED, (0.85, 0.99, 1.40), "noise"),  # good all through, but what of?
+        (POOLED, (1.20, 1.30, 1.31), "noise"),  # nothing is faster than the limit
+        (CALL, (1.0, 1.1, 1.2), "aim"),  # less is better
+        (CALL, (2.8, 2.9, 2.95), "reached"),
+        (CALL, (3.8, 3.9, 3.95), "missed"),
+        (MEASURE, (-0.9, 0.1, 0.8), "aim"),  # percent: their spread is not a matter of the median
+        (MEASURE, (-20.0, 0.1, 2.0), "noise"),
+        (KEPT, (0.0,), "aim"),
+        (KEPT, (1.0,), "missed"),
     ],
 )
-def test_verdicts(values, verdict):
-    assert Judged(POOLED, "", Spread(values)).verdict == verdict
+def test_verdicts(target, values, verdict):
+    assert target.verdict(Spread(values)) == verdict
 
 
-def test_less_is_better_where_it_is():
-    assert CALL.verdict(Spread((1.0, 1.1, 1.2))) == "aim"
-    assert CALL.verdict(Spread((2.8, 2.9, 2.95))) == "reached"
-    assert CALL.verdict(Spread((3.8, 3.9, 3.95))) == "missed"
-    assert MEASURE.verdict(Spread((-0.9, 0.1, 0.8))) == "aim"  # percent: their spread is not a matter of the median
-    assert MEASURE.verdict(Spread((-20.0, 0.1, 2.0))) == "noise"
+def test_all_that_is_right_is_timed_beside_what_the_device_can_do(run):
+    taking = run.device.taking
+    rivals = {ONE_PASS: taking(0.006), "wrong": taking(0.001, answer=1.0), "nan": taking(0.001, answer=float("nan"))}
+    assert "wrong" not in hold(replace(run, quick=True), rivals=rivals), "no target names it"
+    run.log.events.clear()
+    rows = hold(run, rivals={**rivals, "broken": Candidate([lambda: 1 / 0], lambda found: 0.0, 0.0)})
+    assert rows["cpu"]["seconds"]["median"] == pytest.approx(0.002)
+    assert rows[COPY]["over"]["cpu"]["median"] == pytest.approx(0.9)
+    assert rows[ONE_PASS]["over"]["reference"]["median"] == pytest.approx(3)
+    assert all(rows[name]["seconds"] is None for name in ("wrong", "nan", "broken", "triton"))
+    assert {rows[name]["status"] for name in ("wrong", "nan")} == {"WRONG"} and rows["triton"]["status"] == "absent"
+    assert rows["broken"]["status"] == "failed" and "ZeroDivisionError" in rows["broken"]["note"]
+    assert verdicts(run)["of the copy bandwidth", "cpu"] == "reached"
+    assert verdicts(run)["over torch.compile", "cpu"] == "aim"
+    assert {each["candidate"] for each in run.log.of("judged") if each["selected"]} == {"cpu"}
 
 
-def contest_of(ours, peers):
-    feats = draw((20, 6), torch.float32)
-    truth = feats.truth(pool=True)
-    candidate = estimate(lambda: (None, ours(truth)), truth, TOLERANCE[torch.float32])
-    return hold(Recorder(), Lineup("case", feats.shape, candidate, peers(truth)))
+def test_one_wrong_answer_of_ours_is_missed_and_nothing_is_timed(run):
+    rows = hold(run, ours=run.device.taking(0.001, answer=0.5))
+    assert rows["cpu"]["status"] == rows["reference"]["status"] == "WRONG" and rows[COPY]["seconds"] is None
+    assert set(verdicts(run).values()) == {"WRONG"}
 
 
-def test_a_wrong_answer_is_printed_as_wrong_and_not_timed():
-    contest = contest_of(lambda truth: truth + 1e-3, lambda truth: {"peer": estimate(lambda: (None, truth), truth)})
-    assert contest.rounds is None
-    board = Scoreboard()
-    contest.judge(board, POOLED, "peer")
-    contest.compare(board)
-    assert [row[-1] for row in board.judged_table()[1:] if row[0] == POOLED.label] == ["WRONG"]
-    assert any("WRONG" in row[2] for row in board.beside_table())
-    with pytest.raises(AssertionError, match="WRONG"):
-        contest.check()
+def test_who_was_wrong_in_a_check_or_took_a_process_down_is_not_timed(run):
+    run.log.add("check", operation="comoments", dtype="float32", candidate="cpu", status="WRONG")
+    run.log.add("died", stage="co-moments, pooled float32 (2,3)", candidate="peer", note="was ended by SIGSEGV")
+    rows = hold(run, rivals={"peer": run.device.taking(0.001)})
+    assert rows["cpu"]["note"] == "WRONG in the checks" and rows["cpu"]["seconds"] is None
+    assert rows["peer"]["note"] == "was ended by SIGSEGV" and rows["peer"]["seconds"] is None
+    assert rows["reference"]["status"] == "timed"
 
 
-def test_a_peer_that_is_wrong_or_cannot_run_is_named_and_not_timed():
-    def broken():
-        raise RuntimeError("no compiler")
-
-    contest = contest_of(
-        lambda truth: truth,
-        lambda truth: {
-            "right": estimate(lambda: (None, truth), truth),
-            "wrong": estimate(lambda: (None, -truth), truth),
-            "broken": estimate(broken, truth),
-        },
-    )
-    contest.check()
-    assert set(contest.rounds.seconds) == {OURS, "right"}
-    assert contest.notes == {"wrong": "WRONG", "broken": "cannot run: RuntimeError"}
-    board = Scoreboard()
-    contest.compare(board)
-    shown = {row[1]: row[2] for row in board.beside_table()[1:]}
-    assert shown["wrong"] == "WRONG" and shown["broken"] == "cannot run: RuntimeError" and "x" in shown["right"]
-
-
-def test_every_target_has_a_row_and_all_is_kept(tmp_path):
-    board = Scoreboard([Judged(POOLED, "(2,3)", Spread((0.9, 0.91, 0.92)))])
-    rows = board.judged_table()[1:]
-    assert [row[0] for row in rows] == [target.label for target in TARGETS]
-    assert [row[-1] for row in rows].count("not run") == len(TARGETS) - 1
-    assert len({len(line) for line in columns([("a", "b"), ("ccc", "d")])}) == 1
-    board.save(tmp_path)
-    (kept,) = json.loads((tmp_path / "latest.json").read_text())["judged"]
-    assert kept["measured"]["median"] == 0.91 and kept["verdict"] == "reached"
-    assert "(2,3)" in (tmp_path / "latest.md").read_text()
-
-
-def test_small_figures_are_shown_with_their_exponent():
-    assert Target("", 1e-6, 1e-9).show(2.5e-10) == "2.5e-10"
-    assert Target("", 1.0, 2.0, unit="x").show(1.456) == "1.46x"
-
-
-def test_where_less_is_wanted_it_is_our_time_over_theirs():
-    contest = Contest("case", "(2,3)", Rounds({OURS: (2.0, 4.0), "torch.mm": (1.0, 4.0)}), {}, {})
-    board = Scoreboard()
-    contest.judge(board, PAIRWISE, "torch.mm")
-    contest.judge(board, POOLED, "torch.mm")
-    assert [figure.measured.values for figure in board.judged] == [(2.0, 1.0), (0.5, 1.0)]
-
-
-def test_all_are_settled_before_they_are_checked_and_timed():
+def test_what_moves_little_is_replayed_on_all_sets(run):
     calls = []
-    candidates = {
-        name: Candidate(lambda name=name: calls.append(name), lambda answer: 0.0, 0.0) for name in ("ours", "peer")
-    }
-    compete(Lineup("", "", candidates["ours"], {"peer": candidates["peer"]}, settle=lambda: calls.append("settle")))
-    assert calls[:4] == ["settle", "ours", "settle", "peer"]
-    timed = calls[calls.index("settle", 4) :]
-    assert [name for name, _ in itertools.groupby(timed)] == ["settle", "ours", "settle", "peer"] * MIN_ROUNDS
+
+    def call(i):
+        calls.append(i)
+        run.device.now += 1e-5
+        return 0.0
+
+    ours = Candidate([partial(call, i) for i in range(3)], lambda found: found, 0.0)
+    assert hold(run, moved=10**6, ours=ours)["cpu"]["seconds"]["median"] == pytest.approx(1e-5)
+    assert set(calls) == {0, 1, 2}
 
 
-def test_eager_is_timed_in_a_process_that_keeps_its_memory(monkeypatch):
-    monkeypatch.setenv("SDFAST_BENCH", "quick")
-    contest = compete_warm(eager_lineup, shape=(16, 4, 9), channel_dim=1, pool=False)
-    contest.check()
-    ratio = contest.over_ours("eager")
-    assert len(ratio.values) >= MIN_ROUNDS and min(ratio.values) > 0
-    assert contest.shape == "(16,4,9)" and contest.errors[OURS] < 1e-12
+def test_launches_are_judged_and_none_seen_shows_nothing(run):
+    for launched, expected in ((0, set()), (1, {"aim"}), (2, {"missed"})):
+        run.log.events.clear()
+        run.device.launched = launched
+        rows = hold(run, "co-moments, in a graph")
+        assert set(verdicts(run).values()) == expected
+        assert ("launches not counted" in rows["cpu"]["note"]) == (launched == 0)
+    run.device.launched = None  # a profiler that fails
+    assert hold(run, "co-moments, in a graph")["cpu"]["status"] == "timed"
 
 
-def wrong_lineup() -> Lineup:
-    return Lineup("case", "(2,3)", Candidate(lambda: None, lambda answer: np.inf, 1e-3))
+def test_on_the_cpu_our_time_is_over_theirs_where_less_is_wanted(tmp_path):
+    run, calls = Run(Device(), Logbook(tmp_path / "log"), 0, 0.0, False), []
+    ours, limit, settle = (partial(calls.append, name) for name in ("ours", "limit", "settle"))
+    name = "pairwise correlation, float32", "pairwise_correlation", "(2,3)", "float32"
+    candidate = Candidate([ours], lambda answer: 0.0, 0.0)
+    contest = contend(Case(*name, candidate, limits={MM: [limit]}, settle=settle), run)
+    (judged,) = run.log.of("judged")
+    assert judged["measured"] == contest.rounds.ratio(OURS, MM).to_dict()
+    assert calls[:2] == ["settle", "ours"], "all start from the same when they are checked, too"
+    turns = [name for name, _ in itertools.groupby(calls[calls.index("settle", 2) :])]
+    assert turns == ["settle", "limit", "settle", "ours"] * MIN_ROUNDS
 
 
-def test_a_wrong_answer_comes_back_from_the_other_process():
-    contest = compete_warm(wrong_lineup)
-    assert contest.rounds is None and contest.errors == {OURS: np.inf}
-    with pytest.raises(AssertionError, match="WRONG"):
-        contest.check()
+@pytest.mark.parametrize(("place", "large"), [(Device(), 200e6), (StandIn(), 1e9)], ids=["cpu", "gpu"])
+def test_every_target_is_judged_in_a_quick_run_and_on_what_no_cache_holds(place, large):
+    quick = {stage.name: stage for stage in stages_on(place) if stage.quick}
+    modest = "small", "each call", "in a graph", "far from zero", "forward and backward", "measure", "kept", "pairwise"
+    modest += "Kraskov", "copula"
+    for key in AIMS[place.kind]:
+        held = [stage for name, stage in quick.items() if key.replace("co-moments, far", "far") in name]
+        assert held, key
+        assert any(word in key for word in modest) or all(stage.size >= large for stage in held), key
 
 
-def test_what_fails_in_the_other_process_is_told():
-    with pytest.raises(RuntimeError, match="unexpected keyword argument 'shapes'"):
-        compete_warm(eager_lineup, shapes=(16, 4, 9))
+def test_what_is_not_written_is_nan():
+    with poisoned():
+        assert torch.empty(1000).isnan().all() and (torch.empty(9, dtype=torch.int64) != 0).all()
+    assert not torch.are_deterministic_algorithms_enabled()
 
 
-def test_pairwise_peers_compute_the_same():
-    generator = torch.Generator().manual_seed(0)
-    a, b = torch.randn(50, 4, generator=generator), torch.randn(50, 7, generator=generator)
-    truth = numpy_corrcoef(a.double().numpy(), b.double().numpy())
-    assert truth.shape == (4, 7)
-    np.testing.assert_allclose(truth[1, 2], np.corrcoef(a[:, 1], b[:, 2])[0, 1], atol=1e-6)
-    for peer in (corrcoef, centred_product):
-        assert largest_error(peer(a, b), truth) < 1e-5
+@pytest.fixture
+def gpu(monkeypatch):
+    """A GPU whose `torch.cuda` notes what it is asked."""
+    monkeypatch.setattr(torch, "cuda", MagicMock())
+    torch.cuda.Event.return_value.elapsed_time.return_value = 6.0
+    found = Gpu.__new__(Gpu)
+    found.torch, found.l2 = torch.device("cuda", 0), 1000
+    return found
+
+
+def asked():
+    return [name for name, _, _ in torch.cuda.mock_calls]
+
+
+def test_judged_is_the_backend_that_serves(gpu, monkeypatch):
+    monkeypatch.setitem(table.TABLE["channel_bias"], "cuda", "cuda")
+    assert gpu.selected("channel_bias") == "cuda" and gpu.selected("static_dropout") == "triton"
+
+
+def test_sets_take_turns_beyond_the_caches(gpu):
+    assert [gpu.sets(size) for size in (1, 999, 4000, 10**6)] == [256, 5, 1, 1]
+    seen = []
+    call = in_turn([partial(seen.append, i) for i in range(3)])
+    for _ in range(4):
+        call()
+    assert seen == [0, 1, 2, 0]
+    assert in_turn([call]) is call, "a single call is timed without anything around it"
+
+
+def test_the_host_is_ahead_of_what_is_timed(gpu):
+    assert gpu.clock(torch.cuda.call, 3) == pytest.approx(2e-3)
+    event = "Event().record", "Event().synchronize", "Event().elapsed_time"
+    assert asked()[2:] == ["_sleep", event[0], "call", "call", "call", *event]
+
+
+def test_a_graph_holds_a_call_on_each_set_and_one_that_fails_leaves_no_stream(gpu):
+    calls = [torch.cuda.first, torch.cuda.second]
+    assert gpu.replay(calls) is torch.cuda.CUDAGraph.return_value.replay
+    captured = asked()[asked().index("graph") :]
+    assert captured == ["graph", "graph().__enter__", "first", "second", "graph().__exit__"]
+    torch.cuda.graph.side_effect = RuntimeError("operation not permitted when stream is capturing")
+    with pytest.raises(RuntimeError, match="capturing"):
+        gpu.replay(calls)
+    torch.cuda.set_stream.assert_called_once_with(torch.cuda.current_stream.return_value)

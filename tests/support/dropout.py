@@ -13,10 +13,10 @@ def features(shape: tuple[int, ...], dtype: torch.dtype = torch.float32, seed: i
     return (torch.randn(shape, generator=torch.Generator().manual_seed(seed)) + 2).to(dtype)
 
 
-def grid_mask(shape: tuple[int, ...], kind: str, channel_dim: int = 1) -> Tensor:
+def grid_mask(shape: tuple[int, ...], kind: str, channel_dim: int = 1, seed: int = 3) -> Tensor:
     """Return a mask for features of a shape: coarser, finer or of their own size, of several types."""
     sizes = [s for d, s in enumerate(shape) if d not in (0, channel_dim % len(shape))]
-    generator = torch.Generator().manual_seed(3)
+    generator = torch.Generator().manual_seed(seed)
     if kind == "coarse":
         return torch.rand(shape[0], *[(s + 1) // 2 for s in sizes], generator=generator)
     if kind == "fine":  # a channel dimension, strides of its own, half precision

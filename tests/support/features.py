@@ -37,7 +37,7 @@ def transposed(x: Tensor) -> Tensor:
 
 def strided(x: Tensor) -> Tensor:
     # The gaps hold NaN: reading one shows.
-    wide = torch.full([2 * s for s in x.shape], torch.nan, dtype=x.dtype)
+    wide = x.new_full([2 * s for s in x.shape], torch.nan)
     view = wide[tuple(slice(None, None, 2) for _ in x.shape)]
     view.copy_(x)
     return view
