@@ -13,6 +13,7 @@ from sdfast.report.values import plain
 
 if TYPE_CHECKING:
     from sdfast.report.metric import BiasMetric
+    from sdfast.report.plots import curves_figure
 
 __all__ = [
     "LABELS",
@@ -24,6 +25,7 @@ __all__ = [
     "Difference",
     "check_reading",
     "compare",
+    "curves_figure",
     "format_differences",
     "format_seeds",
     "format_table",
@@ -42,4 +44,9 @@ def __getattr__(name: str):
         from sdfast.report.metric import BiasMetric
 
         return BiasMetric
+    # matplotlib is optional.
+    if name == "curves_figure":
+        from sdfast.report.plots import curves_figure
+
+        return curves_figure
     raise AttributeError(f"module 'sdfast.report' has no attribute {name!r}")
