@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from sdfast.report.bias_report import BiasReport
 from sdfast.report.certainty import LABELS
+from sdfast.report.curves import draw_curves
 from sdfast.report.difference import Difference, compare, format_differences
 from sdfast.report.reading import SHARES, check_reading
 from sdfast.report.saving import REPORT_JSON, RESULTS, load_reports, save_reports
@@ -13,7 +14,6 @@ from sdfast.report.values import plain
 
 if TYPE_CHECKING:
     from sdfast.report.metric import BiasMetric
-    from sdfast.report.plots import curves_figure
 
 __all__ = [
     "LABELS",
@@ -25,7 +25,7 @@ __all__ = [
     "Difference",
     "check_reading",
     "compare",
-    "curves_figure",
+    "draw_curves",
     "format_differences",
     "format_seeds",
     "format_table",
@@ -44,9 +44,4 @@ def __getattr__(name: str):
         from sdfast.report.metric import BiasMetric
 
         return BiasMetric
-    # matplotlib is optional.
-    if name == "curves_figure":
-        from sdfast.report.plots import curves_figure
-
-        return curves_figure
     raise AttributeError(f"module 'sdfast.report' has no attribute {name!r}")

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from sdfast.foundation import require
-from sdfast.report import SHARES, BiasReport
+from sdfast.report import SHARES, BiasReport, draw_curves
 
 if TYPE_CHECKING:
     import matplotlib.figure
@@ -78,11 +77,8 @@ class BiasCurve:
         """
         if not self.steps:
             raise ValueError("curve: expected at least one measurement, got none")
-        require("matplotlib")
-        from sdfast.report import curves_figure
-
         panels = {layer: (self.shares(layer), self.share_intervals(layer)) for layer in self.layers}
-        figure = curves_figure(self.steps, panels)
+        figure = draw_curves(self.steps, panels)
         if path is not None:
             figure.savefig(path)
         return figure
