@@ -7,7 +7,8 @@ from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+import torch.distributed as dist
+from torch import nn
 
 
 def bare_model(model: nn.Module) -> nn.Module:
@@ -34,32 +35,34 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
     """
     drawn = random.getstate(), np.random.get_state()
     devices = {tensor.device for tensor in (*model.parameters(), *model.buffers()) if tensor.is_cuda}
-    kept = _buffers(model)
     # Hooks do not run in compiled code. Where nothing has been compiled, there is no need to import the compiler.
     eager = torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
     try:
-        with eager, torch.random.fork_rng(devices=list(devices)):
+        with eager, torch.random.fork_rng(devices=list(devices)), _lent_buffers(model):
             yield
     finally:
         random.setstate(drawn[0])
         np.random.set_state(drawn[1])
-        _restore(kept)
 
 
-def _buffers(model: nn.Module) -> list[tuple[nn.Module, str, Tensor, int, Tensor]]:
-    """Return every buffer: whose and what it is, its version, and a copy."""
-    return [
-        (module, name, buffer, buffer._version, buffer.detach().clone())
-        for module in model.modules()
-        for name, buffer in module.named_buffers(recurse=False)
+@contextmanager
+def _lent_buffers(model: nn.Module) -> Iterator[None]:
+    """Give a model copies of its buffers for a block; a graph may hold the others, and wants them as they were.
+
+    Under `torch.distributed` the copies are those of process 0, as in each forward pass of DistributedDataParallel:
+    between two of these every process has batch norm statistics of its own.
+    """
+    owned = [
+        (module, name, buffer) for module in model.modules() for name, buffer in module.named_buffers(recurse=False)
     ]
-
-
-def _restore(kept: list[tuple[nn.Module, str, Tensor, int, Tensor]]) -> None:
-    for module, name, buffer, version, copy in kept:
-        if getattr(module, name, None) is not buffer:
+    copies = {buffer: buffer.detach().clone() for _, _, buffer in owned}  # shared ones stay shared
+    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+        for copy in copies.values():
+            dist.broadcast(copy, 0)
+    try:
+        for module, name, buffer in owned:
+            setattr(module, name, copies[buffer])
+        yield
+    finally:
+        for module, name, buffer in owned:
             setattr(module, name, buffer)
-        # Only what was written to: a graph may hold the others, and would refuse to run backwards after a write.
-        if buffer._version != version:
-            with torch.no_grad():
-                buffer.copy_(copy)

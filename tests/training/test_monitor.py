@@ -10,6 +10,7 @@ from torch import nn
 import sdfast
 from sdfast.training import BiasMonitor
 from tests.support.measuring import make_pairs
+from tests.support.processes import on_two
 
 
 class Careless(nn.Module):
@@ -160,6 +161,31 @@ def test_unguided_layers_stay():
     handle = sdfast.insert_static_dropout(model, "0")
     BiasMonitor(model, make_pairs(), "0", every=1).step()
     assert handle.layers["0"].channel_weight is None
+
+
+def train_with_ddp(rank, monitored):
+    """Train on one of two processes; return the weights and the curve."""
+    model = nn.parallel.DistributedDataParallel(make_model())
+    monitor = BiasMonitor(model, make_pairs(), "2", every=2)
+    optimizer = torch.optim.SGD(model.parameters(), 0.05)
+    torch.manual_seed(rank)
+    for _ in range(4):
+        loss = model(torch.randn(4, 3, 2, 4, 4)).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if monitored:
+            monitor.step()
+    curve = monitor.curve.scores("2").tolist() if monitored else None
+    return [p.tolist() for p in model.parameters()], curve, monitor.curve.steps, torch.rand(1).item()
+
+
+def test_processes_that_train_together_share_the_pairs_and_keep_one_curve():
+    plain, other = on_two(train_with_ddp, False)
+    first, second = on_two(train_with_ddp, True)
+    assert plain[0] == other[0] == first[0] == second[0]
+    assert (first[3], second[3]) == (plain[3], other[3]), "random states are as before"
+    assert first[1] == second[1] and first[2] == second[2] == [2, 4]
 
 
 @pytest.mark.parametrize("in_place", [False, True])
