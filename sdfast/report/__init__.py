@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from sdfast.report.bias_report import BiasReport
 from sdfast.report.certainty import LABELS
+from sdfast.report.curves import draw_curves
 from sdfast.report.dataset import DatasetBias
 from sdfast.report.difference import Difference, compare, format_differences
 from sdfast.report.layer_bias import ACCURACIES, Estimate, LayerBias
@@ -30,6 +31,7 @@ __all__ = [
     "LayerBias",
     "check_reading",
     "compare",
+    "draw_curves",
     "format_differences",
     "format_seeds",
     "format_table",
