@@ -4,20 +4,20 @@ import argparse
 import contextlib
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch.utils.data import Dataset
 
-from sdfast.commands.arguments import half_width, not_negative, positive
+from sdfast.commands.arguments import half_width, positive
 from sdfast.commands.errors import RunError
-from sdfast.commands.machine import cores, find_device, joined_processes, try_writing, writing_to
+from sdfast.commands.machine import find_device, joined_processes, try_writing, writing_to
+from sdfast.commands.settings import add_settings, chosen_model, describe, pair_settings, running
 from sdfast.measurement import check_estimator, check_settings, forget_states, measure, percent, ran_out, widest_share
-from sdfast.models import VideoModel, load_model
+from sdfast.models import VideoModel
 from sdfast.report import REPORT_JSON, RESULTS, BiasReport, format_table, save_reports
-from sdfast.statistics import GROUPS, KINDS, SAMPLE_ESTIMATORS
+from sdfast.statistics import GROUPS, SAMPLE_ESTIMATORS
 
 
 def register(subparsers) -> None:
@@ -33,30 +33,20 @@ def register(subparsers) -> None:
     add("--model", default="transnetv2", metavar="SPEC",
         help="transnetv2, torchvision:NAME, hf:NAME_OR_PATH, or your own package.module:factory")  # fmt: skip
     add("--weights", metavar="FILE", help='a state_dict, or "random" (default: the trained ones of the model)')
-    add("--layers", nargs="+", metavar="LAYER", help="names or glob patterns (default: those of the model)")
-    add("--channel-dim", type=int, metavar="DIM", help="channels in the layers' outputs (default: that of the model)")
     add("--videos", nargs="+", metavar="PATH",
         help="video files, folders of them, or one folder of styles, style_1/VIDEO/frame_00001.jpg "
         "(default: the demo's clips)")  # fmt: skip
-    add("--styles", nargs="+", metavar="STYLE", help="appearances to draw from (default: all)")
     add("--pairs", type=positive, default=200, metavar="N", help="pairs to measure, both factors (%(default)s)")
     add("--until", type=half_width, metavar="D",
         help="stop as soon as the share of every layer is known to ± D, such as 1%% or 0.01, by 95 %% intervals of at "
         "least 20 videos; --pairs is the most that is measured then. Stopping when the classes of the channels are "
         "determined is not offered: it ends with a wrong class in 37 %% of cases")  # fmt: skip
-    add("--clip-frames", type=positive, metavar="T", help="frames of a clip (default: that of the model)")
-    add("--kind", choices=KINDS, default="pearson", help="correlation (%(default)s)")
+    add_settings(add)
     add("--estimator", choices=("gaussian", *SAMPLE_ESTIMATORS), default="gaussian",
         help="of the mutual information; the others keep all pooled features, 8 bytes a channel and pair "
         "(%(default)s)")  # fmt: skip
     add("--neighbors", type=positive, default=3, metavar="K", help="that --estimator kraskov looks at (%(default)s)")
     add("--keep-in", type=Path, metavar="FOLDER", help="for a file with these features instead of memory")
-    add("--threshold", type=float, default=0.5, metavar="R",
-        help="a channel encodes a factor above this correlation (%(default)s)")  # fmt: skip
-    add("--device", help="cpu, cuda, cuda:1, ... (default: the best there are kernels for)")
-    add("--batch-size", type=positive, default=8, metavar="N", help="pairs in one forward pass (%(default)s)")
-    add("--workers", type=not_negative, metavar="N", help="processes that load clips (default: one a core, up to 4)")
-    add("--seed", type=not_negative, default=0, help="draws clips, styles and random weights (%(default)s)")
     add("--out", type=Path, default=Path("sdfast-report"), metavar="FOLDER", help="for the results (%(default)s)")
     add("--resume", action="store_true", help="go on from where a run with the same --out was stopped")
     add("--json", action="store_true", help="print the report as JSON on stdout, all else on stderr")
@@ -68,21 +58,15 @@ def run(args: argparse.Namespace) -> None:
     with joined_processes(device) as (rank, world):
         # Everything but the JSON goes to stderr then, also what the model's own package prints.
         with contextlib.redirect_stdout(sys.stderr) if args.json else contextlib.nullcontext():
-            model = load_model(args.model, args.weights, seed=args.seed)
-            if args.channel_dim is not None:
-                model = replace(model, channel_dim=args.channel_dim)
-            layers = args.layers or model.layers
-            if not layers:
-                names = [name for name, _ in model.module.named_modules() if name]
-                raise ValueError(f"--layers: needed for {model.name}; it has {', '.join(names[:10]) or 'none'}")
+            model = chosen_model(args, args.weights)
             pairs = _pairs(args, model)
             # What measure would say only after the state of an earlier run is gone.
-            check_settings(model.module, layers, args.kind, args.threshold, model.channel_dim)
+            check_settings(model.module, model.layers, args.kind, args.threshold, model.channel_dim)
             check_estimator(args.estimator, args.neighbors, args.kind, args.until)
             # Tables, pictures, the sums and the state twice, for layers of some 2,000 channels.
             groups = min(GROUPS, len(pairs.sources))
-            _prepare(args.out, rank, world, megabytes=4 + len(layers) * groups // 2, keep=args.resume)
-            reports = _measure(args, model, pairs, layers, device, rank, world)
+            _prepare(args.out, rank, world, megabytes=4 + len(model.layers) * groups // 2, keep=args.resume)
+            reports = _measure(args, model, pairs, device, rank, world)
         if rank == 0 and args.json:
             print((args.out / REPORT_JSON).read_text(encoding="utf-8"), end="")
         if rank == 0:
@@ -93,7 +77,6 @@ def _measure(
     args: argparse.Namespace,
     model: VideoModel,
     pairs: Dataset,
-    layers: list[str],
     device: torch.device,
     rank: int,
     world: int,
@@ -103,22 +86,21 @@ def _measure(
         reports = measure(
             model.module,
             pairs,
-            layers,
-            kind=args.kind,
-            threshold=args.threshold,
+            model.layers,
             device=device,
-            batch_size=args.batch_size,
-            num_workers=min(4, cores()) if args.workers is None else args.workers,
             channel_dim=model.channel_dim,
             resume=args.out,
             until=args.until,
             estimator=args.estimator,
             neighbors=args.neighbors,
             keep_in=args.keep_in,
+            **running(args),
         )
         if rank == 0:
             seconds = time.perf_counter() - start
-            settings = _settings(args, model, pairs, world) | _stopped(args, reports)
+            neighbors = args.neighbors if args.estimator == "kraskov" else None
+            settings = describe(args, args.weights, model, pairs, world)
+            settings |= {"estimator": args.estimator, "neighbors": neighbors, **_stopped(args, reports)}
             save_reports(reports, args.out, {**settings, "seconds": round(seconds, 3)})
             forget_states(args.out)
     except OSError as error:
@@ -129,13 +111,7 @@ def _measure(
 def _pairs(args: argparse.Namespace, model: VideoModel) -> Dataset:
     from sdfast.pairs import VideoPairs, demo_videos
 
-    settings: dict[str, Any] = {
-        "num_pairs": args.pairs,
-        "clip_frames": args.clip_frames or model.clip_frames,
-        "frame_size": model.frame_size,
-        "seed": args.seed,
-        "transform": model.prepare,
-    }
+    settings = pair_settings(args, model)
     if args.videos and len(args.videos) == 1 and any(Path(args.videos[0]).glob("style_*/")):
         from sdfast.pairs import StylisedFolderPairs
 
@@ -153,26 +129,6 @@ def _prepare(out: Path, rank: int, world: int, megabytes: int, keep: bool) -> No
         with writing_to(out):
             forget_states(out, rank, world)
     try_writing(out, megabytes, rank=rank)
-
-
-def _settings(args: argparse.Namespace, model: VideoModel, pairs: Dataset, world: int) -> dict[str, Any]:
-    return {
-        "model": model.name,
-        "weights": args.weights,
-        "channel_dim": model.channel_dim,
-        "videos": sorted({Path(source).name for source in pairs.sources}),
-        "styles": [Path(style).name for style in pairs.styles],
-        "pairs": args.pairs,
-        "clip_frames": pairs.clip_frames,
-        "frame_size": list(pairs.frame_size),
-        "batch_size": args.batch_size,
-        "seed": args.seed,
-        "kind": args.kind,
-        "threshold": args.threshold,
-        "estimator": args.estimator,
-        "neighbors": args.neighbors if args.estimator == "kraskov" else None,
-        "processes": world,
-    }
 
 
 def _stopped(args: argparse.Namespace, reports: dict[str, BiasReport]) -> dict[str, Any]:

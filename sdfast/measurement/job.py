@@ -28,7 +28,7 @@ def measure(
     device: torch.device | str | None = None,
     batch_size: int = 8,
     num_workers: int = 0,
-    progress: bool = True,
+    progress: bool | str = True,
     channel_dim: int | Mapping[str, int] | None = None,
     resume: str | os.PathLike | None = None,
     until: float | None = None,
@@ -57,7 +57,7 @@ def measure(
         device: where to run; the model goes there and back. Default: where the model is.
         batch_size: pairs a batch, of a map-style dataset.
         num_workers: processes that load a map-style dataset.
-        progress: show a progress bar on stderr.
+        progress: show a progress bar on stderr; a string is its title.
         channel_dim: the dimension of the channels in the layers' outputs, for all layers or by name or pattern.
             Default: by the types and sizes of the layer, or of what it holds; where these say nothing the last of 3-D
             outputs (N, tokens, C), else 1. Where they contradict the shape it has to be given.
@@ -66,7 +66,7 @@ def measure(
             by their `fingerprint()`, as those of sdfast.pairs have it, and without one by their class and number
             only. The files stay; `sdfast.measurement.forget_states` deletes them.
         until: stop as soon as the share of every layer is known to ± this fraction of it, by intervals at 95 %, of at
-            least 20 sources; `pairs` are the most that is measured then. It is looked up whenever there are 5 % more
+            least 20 sources; `pairs` are the most that is measured then. It is looked up whenever there are 10 % more
             pairs. If they run out first, a warning says so. There is no stopping when the classes of the channels are
             determined: whoever waits for that ends with a wrong class in 37 % of cases.
         estimator: of the mutual information: "gaussian" follows from the sums; "copula" and "kraskov", see

@@ -1,5 +1,6 @@
 """Videos in, pairs of clips out: decoding, styles, and datasets of video, flow and folder pairs."""
 
+from sdfast.pairs.changed_clips import SHUFFLED, STILL, ChangedClips
 from sdfast.pairs.dataset import PairDataset, permute_frames
 from sdfast.pairs.flow_pairs import FlowPairs
 from sdfast.pairs.folder_pairs import StylisedFolderPairs
@@ -9,7 +10,10 @@ from sdfast.statistics import DYNAMIC, STATIC
 
 __all__ = [
     "DYNAMIC",
+    "SHUFFLED",
     "STATIC",
+    "STILL",
+    "ChangedClips",
     "FlowPairs",
     "PairDataset",
     "StylisedFolderPairs",

@@ -4,7 +4,10 @@ from typing import TYPE_CHECKING
 
 from sdfast.report.bias_report import BiasReport
 from sdfast.report.certainty import LABELS
+from sdfast.report.curves import draw_curves
+from sdfast.report.dataset import DatasetBias
 from sdfast.report.difference import Difference, compare, format_differences
+from sdfast.report.layer_bias import ACCURACIES, Estimate, LayerBias
 from sdfast.report.reading import SHARES, check_reading
 from sdfast.report.saving import REPORT_JSON, RESULTS, load_reports, save_reports
 from sdfast.report.seeds import format_seeds, over_seeds
@@ -15,15 +18,20 @@ if TYPE_CHECKING:
     from sdfast.report.metric import BiasMetric
 
 __all__ = [
+    "ACCURACIES",
     "LABELS",
     "REPORT_JSON",
     "RESULTS",
     "SHARES",
     "BiasMetric",
     "BiasReport",
+    "DatasetBias",
     "Difference",
+    "Estimate",
+    "LayerBias",
     "check_reading",
     "compare",
+    "draw_curves",
     "format_differences",
     "format_seeds",
     "format_table",

@@ -1,7 +1,7 @@
 """Pictures of reports. Figures are made without pyplot, so the backend that the user chose is left alone."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
+from torch import Tensor
 
 from sdfast.report.certainty import LABELS, Certainty
+from sdfast.report.reading import SHARES
 from sdfast.statistics import FACTORS
 
 # Apart in hue for every kind of colour vision, and in lightness for print; the scatter adds a marker each.
@@ -84,6 +86,35 @@ def channels_figure(reports: Mapping[str, Certainty]) -> Figure:
     return figure
 
 
+def curves_figure(steps: Sequence[int], curves: Mapping[str, tuple[Tensor, Tensor]]) -> Figure:
+    """Draw a panel for each layer: its shares in percent over steps (S, 3), and their intervals (S, 2, 3) as bands."""
+    number = len(curves)
+    columns = min(number, 3 if number <= 9 else 4)
+    rows, width = math.ceil(number / columns), 3.4 if columns <= 3 else 2.6
+    figure = Figure(figsize=(max(width * columns, 4.8) + 0.4, 2.5 * rows + 0.9), dpi=150, layout="constrained")
+    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    for axes, title, (shares, bands) in zip(panels, _short(curves, 12 * width), curves.values(), strict=False):
+        for name, share, ends in zip(SHARES, shares.T, bands.permute(2, 1, 0), strict=True):
+            color = _stroke(name)
+            axes.fill_between(steps, *ends.numpy(), color=color, alpha=0.2, linewidth=0)
+            axes.plot(steps, share.numpy(), color=color, linewidth=1.4, marker=MARKERS[name], markersize=3.5)
+        axes.set_title(title, fontsize=9, color=INK)
+        _plain_frame(axes)
+    for axes in panels[number:]:
+        axes.set_axis_off()
+    for axes in panels[number - columns : number]:
+        axes.tick_params(labelbottom=True)  # also above an empty panel
+    figure.supxlabel("step", fontsize=10, color=INK)
+    figure.supylabel("share of the layer, %\n(bands: 95 % intervals)", fontsize=10, color=INK)
+    _legend(figure, [Line2D([], [], marker=MARKERS[x], color=_stroke(x), label=x, markersize=5) for x in SHARES])
+    return figure
+
+
+def _stroke(label: str) -> str:
+    """Return the colour of lines: that of areas is too pale for what is residual."""
+    return PALE if label == "residual" else COLORS[label]
+
+
 def _draw_classes(axes: Axes, row: int, report: Certainty) -> None:
     start = 0.0
     for label, number in report.classes.items():
@@ -143,7 +174,7 @@ def _draw_intervals(axes: Axes, report: Certainty, shown: np.ndarray, lowest: fl
         labels = np.array(report.labels)
         for label in LABELS:
             chosen = (labels == label) & shown
-            color = PALE if label == "residual" else COLORS[label]
+            color = _stroke(label)
             for x, y in (([static_low, static_high], [dynamic] * 2), ([static] * 2, [dynamic_low, dynamic_high])):
                 strokes = (np.stack([*ends, dynamic + np.nan], axis=1)[chosen].ravel() for ends in (x, y))
                 axes.plot(*strokes, color=color, linewidth=0.8, alpha=0.6, zorder=2)

@@ -1,6 +1,24 @@
-"""Help for training loops: a loss that makes features less static."""
+"""Help for training loops: the bias over training, a loss that makes features less static, channels switched off."""
 
+from typing import TYPE_CHECKING
+
+from sdfast.training.ablation import ablate
+from sdfast.training.curve import BiasCurve
+from sdfast.training.monitor import BiasMonitor
 from sdfast.training.penalty import bias_penalty
 from sdfast.training.permuted import run_with_permuted
 
-__all__ = ["bias_penalty", "run_with_permuted"]
+if TYPE_CHECKING:
+    from sdfast.training.callbacks import LightningMonitor as LightningMonitor
+    from sdfast.training.callbacks import TrainerMonitor as TrainerMonitor
+
+__all__ = ["BiasCurve", "BiasMonitor", "ablate", "bias_penalty", "run_with_permuted"]
+
+
+def __getattr__(name: str):
+    # Not in __all__: they need packages that are optional.
+    if name in ("LightningMonitor", "TrainerMonitor"):
+        from sdfast.training import callbacks
+
+        return getattr(callbacks, name)
+    raise AttributeError(f"module 'sdfast.training' has no attribute {name!r}")

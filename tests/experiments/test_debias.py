@@ -1,7 +1,6 @@
 """The experiment: its clips, its peers, its runs, what it writes, and its command."""
 
 import json
-import math
 import os
 import signal
 import subprocess
@@ -12,96 +11,26 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 import sdfast
 from experiments.debias import data, results, summary
 from experiments.debias.__main__ import main
 from experiments.debias.dropblock import DropBlock3d
 from experiments.debias.experiment import run_all
+from experiments.debias.losses import LOSSES
 from experiments.debias.model import BLOCKS, WIDTHS, SmallNet
 from experiments.debias.rows import NO_DROPOUT, ROWS, Row
 from experiments.debias.training import Run, Settings, measure_blocks, train
 from sdfast.dropout import context
+from sdfast.training import run_with_permuted
 
 TINY = Settings(steps=3, batch_size=4, report_every=2, report_pairs=8, test_pairs=8, test_clips=12)
-REGION = Row("region", sdfast.StaticDropout, {"p": 1.0}, mask="labels")
+REGION = Row("region", sdfast.StaticDropout, {"p": 1.0}, mask="labels", control="other")
 
 
 def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
-
-
-def test_clips_are_those_of_their_seed():
-    first, same, other = (data.train_clips(6, generator(seed)) for seed in (1, 1, 2))
-    assert first.video.shape == (6, 1, data.FRAMES, data.SIZE, data.SIZE) and first.video.dtype == torch.float32
-    assert torch.equal(first.video, same.video) and not torch.equal(first.video, other.video)
-
-
-def test_texture_predicts_the_motion_in_training_only():
-    train_ones, shifted = data.train_clips(4000, generator()), data.shifted_clips(4000, generator())
-    agree = (train_ones.texture == train_ones.label).double().mean().item()
-    assert abs(agree - 0.95) < 4 * math.sqrt(0.95 * 0.05 / 4000)
-    assert not (shifted.texture == shifted.label).any()
-    for clips in (train_ones, shifted):
-        assert (clips.label.bincount(minlength=4) > 800).all()
-    assert (shifted.texture.bincount(minlength=4) > 800).all()
-
-
-def test_a_camera_that_moves_takes_texture_and_shape_with_it(monkeypatch):
-    """With whole pixels a frame, each frame is the one before, moved, off the edges and the shape's own way."""
-    monkeypatch.setattr(data, "NOISE", 0.0)
-    labels, looks = torch.arange(4), data._draw_appearance(torch.arange(4), generator())
-    motion = replace(data._draw_motion(labels, generator()), speed=torch.zeros(4), pan=torch.tensor([[2.0, -1.0]] * 4))
-    clips = data._render(motion, looks, generator())
-    moved = clips.video[:, :, :-1].roll((-2, 1), dims=(3, 4))
-    torch.testing.assert_close(moved[..., 2:-2, 2:-2], clips.video[:, :, 1:, 2:-2, 2:-2])
-    pans = data._draw_motion(torch.zeros(1000, dtype=torch.int64), generator(), "moving").pan.norm(dim=1)
-    assert 0 <= pans.min() < 0.01 and 0.49 < pans.max() <= data.PAN
-
-
-def test_a_still_camera_sees_what_it_saw():
-    still = data.shifted_clips(8, generator())
-    assert torch.equal(still.video, data.shifted_clips(8, generator(), "still").video)
-    assert not torch.equal(still.video, data.shifted_clips(8, generator(), "moving").video)
-    with pytest.raises(ValueError, match="camera: expected one of still, moving, got 'panning'"):
-        data.train_clips(8, generator(), "panning")
-
-
-@pytest.mark.parametrize("label", range(4))
-def test_shapes_move_as_their_label_says(label, monkeypatch):
-    monkeypatch.setattr(data, "SPEED", (2.0, 2.0))
-    clips = data._draw(torch.full((8,), label), torch.zeros(8, dtype=torch.int64), generator())
-    rows, columns = {"right": (0, 2), "down": (2, 0), "left": (0, -2), "up": (-2, 0)}[data.MOTIONS[label]]
-    moved = clips.shape[:, :-1].roll((rows, columns), dims=(2, 3))
-    differing = (moved != clips.shape[:, 1:]).double().mean().item()
-    still = (clips.shape[:, :-1] != clips.shape[:, 1:]).double().mean().item()
-    assert differing < 0.01 < still  # rounding may move a pixel of the outline
-
-
-def test_all_that_changes_lies_off_the_mask(monkeypatch):
-    monkeypatch.setattr(data, "NOISE", 0.0)
-    clips = data.train_clips(16, generator())
-    mask = clips.mask
-    assert mask.shape == clips.shape.shape and set(mask.unique().tolist()) == {0.0, 1.0}
-    assert 0.5 < mask.mean() < 0.95
-    video, still = clips.video[:, 0], mask.bool()
-    background = torch.where(still, video, torch.nan).nanmedian(dim=1, keepdim=True).values
-    assert torch.allclose(video[still], background.expand_as(video)[still], atol=1e-6)
-    assert ((video - background).abs() > 0.05)[~still].double().mean() > 0.8
-
-
-def test_pairs_share_one_factor(monkeypatch):
-    monkeypatch.setattr(data, "NOISE", 0.0)
-    clips_a, clips_b, factor = data.draw_pairs(20, generator())
-    assert factor.tolist() == [0, 1] * 10
-    for a, b in zip(clips_a[1::2, 0], clips_b[1::2, 0], strict=True):
-        frames = [[torch.equal(x, y) for y in b] for x in a]
-        assert all(any(row) for row in frames)  # a permutation
-    assert any(not torch.equal(a, b) for a, b in zip(clips_a[1::2], clips_b[1::2], strict=True))
-    # A change from frame to frame is where the shape moves, whatever it and its background look like.
-    where = [(clips[0::2].diff(dim=2).abs() > 1e-3) for clips in (clips_a, clips_b)]
-    agree = (where[0] & where[1]).sum() / (where[0] | where[1]).sum()
-    assert agree > 0.9 and not torch.allclose(clips_a[0::2], clips_b[0::2])
 
 
 def test_dropblock_drops_cubes_and_keeps_the_mean():
@@ -137,11 +66,50 @@ def test_layers_are_inserted_after_their_blocks_and_do_nothing_in_tests(row):
 
 
 def test_rows_are_those_of_the_comparison():
-    assert len({row.name for row in ROWS}) == len(ROWS)
-    peers = {row.layer for row in ROWS if not row.is_guided}
-    assert peers == {None, nn.Dropout, nn.Dropout3d, DropBlock3d}
+    rows = {row.name: row for row in ROWS}
+    assert len(rows) == len(ROWS)
+    plain = {row.layer for row in ROWS if row.loss == "labels" and row.mask is row.weights is None}
+    assert plain == {None, nn.Dropout, nn.Dropout3d, DropBlock3d}
     guidance = {(row.mask is not None, row.weights is not None) for row in ROWS if row.layer is sdfast.StaticDropout}
     assert guidance == {(True, False), (False, True), (True, True)}
+    assert {row.mask for row in ROWS} == {None, "labels", "motion", "video"} and {row.loss for row in ROWS} == {*LOSSES}
+    for row in ROWS:
+        assert row.control is None or rows[row.control].control is None, "a control has none"
+    channel, random = rows["StaticDropout, channel"], rows["random channels"]
+    assert replace(channel, name=random.name, weights="random", control=None) == random
+    assert rows["bias penalty"].control == rows["entropy of permuted clips"].control == "permuted clips"
+
+
+def test_losses_ask_what_they_say():
+    torch.manual_seed(0)
+    clips, model = data.train_clips(16, generator()), SmallNet()
+    taken = {}
+    for name, loss in LOSSES.items():
+        torch.manual_seed(1)
+        taken[name] = loss(model, clips).item()
+    torch.manual_seed(1)
+    logits, others, feats = run_with_permuted(model, clips.video, "block3")
+    plain = functional.cross_entropy(logits, clips.label)
+    assert taken["permuted"] == pytest.approx(plain.item()) != taken["labels"]
+    assert taken["penalty"] == pytest.approx((plain + sdfast.bias_penalty(*feats["block3"])).item())
+    uniform = torch.full_like(others, 0.25)
+    assert taken["entropy"] == pytest.approx((plain + functional.cross_entropy(others, uniform)).item())
+    assert taken["swap"] != taken["labels"]
+
+
+def test_random_channels_have_the_weights_of_the_guided_ones_dealt_out_anew():
+    kept = []
+
+    class Spy(sdfast.StaticDropout):
+        def forward(self, input):
+            if self.training:
+                kept.append(self.channel_weight.clone())
+            return super().forward(input)
+
+    for weights in ("rank", "random"):
+        train(Row("spy", Spy, {"p": 0.5}, ("block3",), weights=weights), 0, replace(TINY, steps=1))
+    ranked, dealt = kept
+    assert torch.equal(ranked.sort().values, dealt.sort().values) and not torch.equal(ranked, dealt)
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
@@ -177,7 +145,7 @@ def test_guided_layers_take_their_weights_from_the_reports():
     assert not taken
 
 
-@pytest.mark.parametrize("source", [None, "labels", "video"])
+@pytest.mark.parametrize("source", [None, "labels", "motion", "video"])
 def test_the_mask_reaches_the_layers(source):
     masks, dropped = [], []
 
@@ -196,7 +164,7 @@ def test_the_mask_reaches_the_layers(source):
             assert mask is None
             continue
         assert mask.shape == (TINY.batch_size, data.FRAMES, data.SIZE, data.SIZE)
-        assert (set(mask.unique().tolist()) == {0.0, 1.0}) == (source == "labels")
+        assert (set(mask.unique().tolist()) == {0.0, 1.0}) == (source in ("labels", "motion"))
         assert 0.05 < share < 0.6
 
 
@@ -226,7 +194,7 @@ def make_run(row: str, seed: int, out: float, static: tuple[float, ...] = (1.0, 
     return Run(row, seed, {"in": 0.9, "out": out}, scores, curve)
 
 
-def test_summaries_compare_with_the_best_unguided_row_seed_by_seed():
+def test_summaries_compare_with_the_control_seed_by_seed():
     rows = [NO_DROPOUT, Row("other", nn.Dropout, {"p": 0.1}), REGION]
     out = {NO_DROPOUT.name: (0.2, 0.4), "other": (0.6, 0.5), "region": (0.9, 0.8)}
     runs = [make_run(name, seed, value) for name, values in out.items() for seed, value in enumerate(values)]

@@ -1,0 +1,138 @@
+"""`sdfast dataset`: how static data sets are, by a model on several of them or by models trained on several."""
+
+import argparse
+import contextlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from torch.utils.data import Dataset
+
+from sdfast.commands.arguments import positive
+from sdfast.commands.errors import RunError
+from sdfast.commands.machine import find_device, joined_processes, try_writing
+from sdfast.commands.settings import add_settings, chosen_model, describe, pair_settings, running
+from sdfast.foundation import require, write_atomically
+from sdfast.measurement import dataset_bias
+from sdfast.models import VideoModel
+from sdfast.report import REPORT_JSON, DatasetBias, plain
+
+_CSV, _PNG = "datasets.csv", "datasets.png"
+
+
+def register(subparsers) -> None:
+    """Add `dataset` to the subcommands."""
+    command = subparsers.add_parser(
+        "dataset",
+        help="compare how static data sets are, by one model or by models trained on them",
+        description="Compare how static data sets are: one model on several folders of videos (--videos once a data "
+        "set), or several weights of one model, trained on different data, on one (--weights A B). Beside the shares "
+        "of the layers: by how much their features change when the frames of a clip are shuffled, how well one frame "
+        "foretells them, and the accuracy on either where labels are known; all with intervals by the videos.",
+    )
+    command.set_defaults(run=run)
+    add = command.add_argument
+    add("--model", default="transnetv2", metavar="SPEC",
+        help="transnetv2, torchvision:NAME, hf:NAME_OR_PATH, or your own package.module:factory")  # fmt: skip
+    add("--weights", nargs="+", metavar="FILE",
+        help='state_dicts, or "random" (default: the trained ones of the model)')  # fmt: skip
+    add("--videos", nargs="+", action="append", required=True, metavar="PATH",
+        help="video files or folders of a data set; give it once for each")  # fmt: skip
+    add("--labels", metavar="folder|FILE",
+        help="classes, for accuracies: the names of the folders below --videos, sorted as the model's outputs are, or "
+        "a file with a name a line in their order; a video is of the class that its folder is named after")  # fmt: skip
+    add("--pairs", type=positive, default=200, metavar="N", help="pairs a data set, both factors (%(default)s)")
+    add_settings(add)
+    add("--out", type=Path, default=Path("sdfast-dataset"), metavar="FOLDER", help="for the results (%(default)s)")
+    add("--json", action="store_true", help="print the findings as JSON on stdout, all else on stderr")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Measure all data sets, save what was found and print it."""
+    weights = args.weights or [None]
+    if len(weights) > 1 and len(args.videos) > 1:
+        raise ValueError("--weights: expected one with several --videos, or several with one")
+    names = _names([[path] for path in weights] if len(weights) > 1 else args.videos)
+    device = find_device(args.device)
+    with joined_processes(device) as (rank, world):
+        with contextlib.redirect_stdout(sys.stderr) if args.json else contextlib.nullcontext():
+            models = [chosen_model(args, path) for path in weights]
+            pairs = _pairs(args, models[0])
+            try_writing(args.out, megabytes=4, rank=rank)
+            modules = [model.module for model in models]
+            bias = dataset_bias(
+                dict(zip(names, modules, strict=True)) if len(weights) > 1 else modules[0],
+                pairs[0] if len(weights) > 1 else dict(zip(names, pairs, strict=True)),
+                models[0].layers,
+                classes=_classes(args),
+                device=device,
+                channel_dim=models[0].channel_dim,
+                **running(args),
+            )
+        if rank > 0:
+            return
+        runs = zip(weights * len(pairs), pairs * len(weights), strict=True)
+        settings = [describe(args, path, models[0], one, world) for path, one in runs]
+        file = sys.stderr if args.json else sys.stdout
+        try:
+            written = _save(bias, settings, args.out, file)
+        except OSError as error:
+            raise RunError(str(error)) from error
+        if args.json:
+            print((args.out / REPORT_JSON).read_text(encoding="utf-8"), end="")
+        print(bias.summary(), *(f"wrote {path}" for path in written), sep="\n", file=file)
+
+
+def _pairs(args: argparse.Namespace, model: VideoModel) -> list[Dataset]:
+    from sdfast.pairs import VideoPairs
+
+    settings = pair_settings(args, model) | ({"styles": args.styles} if args.styles else {})
+    return [VideoPairs(paths, **settings) for paths in args.videos]
+
+
+def _names(several: list[list[str]]) -> list[str]:
+    """Return the names of files or folders, or their paths where two have the same name."""
+    short = ["+".join(Path(path).stem if Path(path).is_file() else Path(path).resolve().name for path in paths)
+             for paths in several]  # fmt: skip
+    names = short if len(set(short)) == len(short) else ["+".join(paths) for paths in several]
+    if len(set(names)) < len(names):
+        raise ValueError(f"--videos, --weights: expected each once, got {', '.join(names)}")
+    return names
+
+
+def _classes(args: argparse.Namespace) -> list[str] | None:
+    """Return the names of the classes in the order of the model's outputs, where labels are given."""
+    if args.labels is None:
+        return None
+    if args.labels == "folder":
+        folders = [Path(path) for paths in args.videos for path in paths if Path(path).is_dir()]
+        found = sorted({below.name for folder in folders for below in folder.iterdir()
+                        if below.is_dir() and not below.name.startswith(".")})  # fmt: skip
+        if not found:
+            raise ValueError(f"--labels: expected a folder for each class below {args.videos[0][0]}, got none")
+        return found
+    try:
+        lines = Path(args.labels).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"--labels: expected folder, or a file with a class a line, got {args.labels}") from error
+    return [line.strip() for line in lines if line.strip()]
+
+
+def _save(bias: DatasetBias, settings: list[dict[str, Any]], folder: Path, file) -> list[Path]:
+    """Write report.json, datasets.csv and datasets.png, and return which there are."""
+    from sdfast import __version__
+
+    found = zip(bias.to_dict().items(), settings, strict=True)
+    data_sets = {name: {"settings": of_it, **values} for (name, values), of_it in found}
+    text = json.dumps(plain({"sdfast": __version__, "data_sets": data_sets}), indent=1, allow_nan=False) + "\n"
+    write_atomically(folder / REPORT_JSON, lambda part: part.write_text(text, encoding="utf-8"))
+    bias.to_csv(folder / _CSV)
+    written = [folder / REPORT_JSON, folder / _CSV]
+    try:
+        require("matplotlib")
+    except ImportError as error:
+        print(f"no picture: {error}", file=file)
+        return written
+    bias.plot(folder / _PNG)
+    return [*written, folder / _PNG]

@@ -1,0 +1,88 @@
+"""Arguments that commands share which run a model on pairs: what is measured, how, and what they made of it."""
+
+import argparse
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from torch.utils.data import Dataset
+
+from sdfast.commands.arguments import not_negative, positive
+from sdfast.commands.machine import cores
+from sdfast.models import VideoModel, load_model
+from sdfast.statistics import KINDS
+
+
+def add_settings(add: Callable) -> None:
+    """Add to a command what it needs to know besides model, weights, videos and results."""
+    add("--layers", nargs="+", metavar="LAYER", help="names or glob patterns (default: those of the model)")
+    add("--channel-dim", type=int, metavar="DIM", help="channels in the layers' outputs (default: that of the model)")
+    add("--styles", nargs="+", metavar="STYLE", help="appearances to draw from (default: all)")
+    add("--clip-frames", type=positive, metavar="T", help="frames of a clip (default: that of the model)")
+    add("--kind", choices=KINDS, default="pearson", help="correlation (%(default)s)")
+    add("--threshold", type=float, default=0.5, metavar="R",
+        help="a channel encodes a factor above this correlation (%(default)s)")  # fmt: skip
+    add("--device", help="cpu, cuda, cuda:1, ... (default: the best there are kernels for)")
+    add("--batch-size", type=positive, default=8, metavar="N", help="pairs in one forward pass (%(default)s)")
+    add("--workers", type=not_negative, metavar="N", help="processes that load clips (default: one a core, up to 4)")
+    add("--seed", type=not_negative, default=0, help="draws clips, styles and random weights (%(default)s)")
+
+
+def chosen_model(args: argparse.Namespace, weights: str | None) -> VideoModel:
+    """Return the model that --model names with its weights, and with the layers and channels that were asked for.
+
+    Raises:
+        ValueError: it has no layers of its own, and none were asked for.
+    """
+    model = load_model(args.model, weights, seed=args.seed)
+    if args.channel_dim is not None:
+        model = replace(model, channel_dim=args.channel_dim)
+    if args.layers:
+        model = replace(model, layers=tuple(args.layers))
+    if not model.layers:
+        names = [name for name, _ in model.module.named_modules() if name]
+        raise ValueError(f"--layers: needed for {model.name}; it has {', '.join(names[:10]) or 'none'}")
+    return model
+
+
+def pair_settings(args: argparse.Namespace, model: VideoModel) -> dict[str, Any]:
+    """Return the arguments of pairs that all their kinds have."""
+    return {
+        "num_pairs": args.pairs,
+        "clip_frames": args.clip_frames or model.clip_frames,
+        "frame_size": model.frame_size,
+        "seed": args.seed,
+        "transform": model.prepare,
+    }
+
+
+def running(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the arguments of a measurement that change how it runs, and what it reads from the features."""
+    return {
+        "kind": args.kind,
+        "threshold": args.threshold,
+        "batch_size": args.batch_size,
+        "num_workers": min(4, cores()) if args.workers is None else args.workers,
+    }
+
+
+def describe(
+    args: argparse.Namespace, weights: str | None, model: VideoModel, pairs: Dataset, world: int
+) -> dict[str, Any]:
+    """Return what was measured and how, for report.json."""
+    return {
+        "model": model.name,
+        "weights": weights,
+        "channel_dim": model.channel_dim,
+        "videos": sorted({Path(source).name for source in pairs.sources}),
+        "styles": [Path(style).name for style in pairs.styles],
+        "pairs": args.pairs,
+        "clip_frames": pairs.clip_frames,
+        "frame_size": list(pairs.frame_size),
+        "batch_size": args.batch_size,
+        "seed": args.seed,
+        "kind": args.kind,
+        "threshold": args.threshold,
+        "processes": world,
+    }

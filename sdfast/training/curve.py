@@ -1,0 +1,105 @@
+"""What the layers of a model encode, measurement after measurement."""
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from sdfast.report import SHARES, BiasReport, draw_curves
+
+if TYPE_CHECKING:
+    import matplotlib.figure
+
+
+class BiasCurve:
+    """Scores and shares of every layer over the steps of a training, with their intervals.
+
+    Attributes:
+        steps: after which steps there was a measurement, S of them, in order.
+
+    >>> import sdfast
+    >>> moments = torch.tensor([9.0, 0, 0, 9, 9, 8]).view(6, 1, 1).repeat(1, 2, 3)
+    >>> curve = BiasCurve()
+    >>> curve.add(200, {"layer4": sdfast.BiasReport(moments)})
+    >>> curve.steps, curve.layers, curve.shares("layer4")
+    ([200], ['layer4'], tensor([[32.1000, 32.1000, 35.8000]], dtype=torch.float64))
+    """
+
+    def __init__(self) -> None:
+        self.steps: list[int] = []
+        # Per measurement and layer (2, 3, 3): score and share; the value, lower and upper end; the factors, residual.
+        self._points: list[dict[str, Tensor]] = []
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    @property
+    def layers(self) -> list[str]:
+        """The names of all layers that were measured, in the order in which they first ran."""
+        return list(dict.fromkeys(layer for point in self._points for layer in point))
+
+    def add(self, step: int, reports: Mapping[str, BiasReport]) -> None:
+        """Add a measurement. It replaces one after the same step, and those of later steps, which a restart undid."""
+        kept = sum(earlier < step for earlier in self.steps)
+        self.steps[kept:] = [step]
+        self._points[kept:] = [{layer: _point(report) for layer, report in reports.items()}]
+
+    def scores(self, layer: str) -> Tensor:
+        """Return the scores of a layer, (S, 3) float64: dynamic, static, residual; NaN where it did not run."""
+        return self._column(layer)[:, 0, 0]
+
+    def score_intervals(self, layer: str) -> Tensor:
+        """Return the lower and upper ends of the scores, (S, 2, 3)."""
+        return self._column(layer)[:, 0, 1:]
+
+    def shares(self, layer: str) -> Tensor:
+        """Return the shares of a layer in percent, (S, 3), likewise."""
+        return self._column(layer)[:, 1, 0]
+
+    def share_intervals(self, layer: str) -> Tensor:
+        """Return the lower and upper ends of the shares, (S, 2, 3)."""
+        return self._column(layer)[:, 1, 1:]
+
+    def plot(self, path: str | os.PathLike | None = None) -> "matplotlib.figure.Figure":
+        """Draw the shares over the steps, a panel a layer, with their intervals as bands.
+
+        Args:
+            path: where to save the picture, or None.
+
+        Returns:
+            A figure that pyplot knows nothing of, so that there is nothing to close.
+
+        Raises:
+            ValueError: nothing has been measured yet.
+            ImportError: matplotlib is missing.
+        """
+        if not self.steps:
+            raise ValueError("curve: expected at least one measurement, got none")
+        panels = {layer: (self.shares(layer), self.share_intervals(layer)) for layer in self.layers}
+        figure = draw_curves(self.steps, panels)
+        if path is not None:
+            figure.savefig(path)
+        return figure
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return lists and tensors, which `torch.save` keeps and `torch.load` reads without trusting the file."""
+        return {"steps": list(self.steps), "layers": {layer: self._column(layer) for layer in self.layers}}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Become the curve that `state_dict` was of."""
+        self.steps = list(state["steps"])
+        layers = state["layers"]
+        self._points = [{layer: rows[i] for layer, rows in layers.items()} for i in range(len(self.steps))]
+
+    def _column(self, layer: str) -> Tensor:
+        if layer not in self.layers:
+            raise ValueError(f"layer: expected one of {self.layers}, got {layer!r}")
+        unknown = torch.full((2, 3, len(SHARES)), torch.nan, dtype=torch.float64)
+        return torch.stack([point.get(layer, unknown) for point in self._points])
+
+
+def _point(report: BiasReport) -> Tensor:
+    score = torch.cat([report.layer_score[None], report.layer_interval()])
+    return torch.stack([score, torch.cat([report.percent[None], report.share_interval()])])

@@ -1,0 +1,114 @@
+"""`sdfast dataset`: one model on several folders, several weights on one, classes by folders, and what is wrong."""
+
+import json
+import os
+
+import pytest
+import torch
+
+from tests.support.command import assert_one_line
+
+JOB = ("dataset", "--model", "toy:make", "--pairs", 8, "--workers", 0, "--styles", "pencil")
+
+
+@pytest.fixture
+def sets(toy, video_folder):
+    """Two data sets of a class each; `deeper` is a class of its own."""
+    for name in ("one", "two"):
+        (toy / name / "walk").mkdir(parents=True)
+        os.link(video_folder / "a.mp4", toy / name / "walk" / "a.mp4")
+    (toy / "two" / "run").mkdir()
+    os.link(video_folder / "b.mkv", toy / "two" / "run" / "b.mkv")
+    return toy
+
+
+def test_one_model_on_several_folders(sets, main):
+    code, out, err = main(*JOB, "--videos", "one", "--videos", "two", "--layers", "head", "stem")
+    assert code == 0, err
+    lines = out.splitlines()
+    assert [" ".join(line.split()[:3]) for line in lines[2:6]] == [
+        "stem one 1",
+        "stem two 2",
+        "head one 1",
+        "head two 2",
+    ]
+    written = [line.removeprefix("wrote ") for line in lines if line.startswith("wrote ")]
+    names = ["report.json", "datasets.csv", "datasets.png"]
+    assert written == [os.path.join("sdfast-dataset", name) for name in names]
+    assert sorted(os.listdir("sdfast-dataset")) == sorted(names)
+    assert "one: changed clips: 100%" in err and "two: pairs: 100%" in err
+    found = json.loads((sets / "sdfast-dataset" / "report.json").read_text())
+    assert list(found["data_sets"]) == ["one", "two"]
+    two = found["data_sets"]["two"]
+    assert two["settings"]["videos"] == ["a.mp4", "b.mkv"] and two["settings"]["styles"] == ["pencil"]
+    assert list(two["layers"]) == ["stem", "head"] and two["accuracy"] is None
+
+
+def test_several_weights_on_one_folder(sets, main):
+    import toy
+
+    for seed in range(2):
+        torch.manual_seed(seed)
+        torch.save(toy.Toy().state_dict(), f"w{seed}.pt")
+    code, out, err = main(*JOB, "--videos", "two", "--weights", "w0.pt", "w1.pt", "--json", "--out", "deep/er")
+    assert code == 0, err
+    found = json.loads(out)
+    assert found == json.loads((sets / "deep" / "er" / "report.json").read_text())
+    w0, w1 = (found["data_sets"][name] for name in ("w0", "w1"))
+    assert w0["layers"]["head"]["percent"] != w1["layers"]["head"]["percent"]
+    assert (w0["settings"]["weights"], w1["settings"]["weights"]) == ("w0.pt", "w1.pt")
+    assert "wrote" in err and "layer" in err
+
+
+def test_classes_by_folders_or_from_a_file(sets, main):
+    (sets / "classes.txt").write_text("walk\n\nrun \n")
+    for labels in ("folder", "classes.txt"):
+        code, out, err = main(*JOB, "--model", "toy:classifier", "--videos", "two", "--labels", labels, "--json")
+        assert code == 0, err
+        right = json.loads(out)["data_sets"]["two"]["accuracy"]
+        assert list(right) == ["clips", "shuffled", "one_frame"]
+        # This model always says the second class; a video each is of either.
+        assert {x["value"] for x in right.values()} == {0.5}
+        assert "right %" in err
+
+
+@pytest.mark.parametrize(
+    ("options", "part"),
+    [
+        (["--videos", "no/such/folder"], "no/such/folder"),
+        (["--videos", "one", "--videos", "empty"], "empty"),
+        (
+            ["--videos", "one", "--videos", "two", "--weights", "a", "b"],
+            "--weights: expected one with several",
+        ),
+        (["--videos", "one", "--videos", "one"], "--videos, --weights: expected each once, got one, one"),
+        (
+            ["--videos", "one", "--labels", "no.txt"],
+            "--labels: expected folder, or a file with a class a line",
+        ),
+        (["--videos", "one/walk", "--labels", "folder"], "--labels: expected a folder for each class below one/walk"),
+        (["--videos", "two", "--labels", "folder"], "classes: expected as many as the model has logits"),
+        (
+            ["--videos", "one", "--videos", "two", "--labels", "c.txt", "--model", "toy:classifier"],
+            "in a folder named",
+        ),
+        (["--videos", "one", "--layers", "haed"], "layers: 'haed' matches no layer"),
+        (["--videos", "one", "--styles", "plaid"], "plaid"),
+        (["--videos", "one", "--out", "toy.py"], "--out: cannot write to toy.py"),
+        (["--videos", "one", "--weights", "no.pt"], "no.pt"),
+        ([], "the following arguments are required: --videos"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(sets, main, options, part):
+    (sets / "empty").mkdir()
+    (sets / "c.txt").write_text("walk\nswim")
+    code, out, err = main(*JOB, *options)
+    assert (code, out) == (2, ""), err
+    assert_one_line(err, part)
+    assert "pairs/s" not in err, "before anything is measured"
+
+
+def test_folders_of_the_same_name_go_by_their_paths(sets, main):
+    code, out, err = main(*JOB, "--videos", "one/walk", "--videos", "two/walk", "--json", "--layers", "head")
+    assert code == 0, err
+    assert list(json.loads(out)["data_sets"]) == ["one/walk", "two/walk"]
