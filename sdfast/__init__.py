@@ -12,6 +12,7 @@ from sdfast.models import VideoModel, load_model
 from sdfast.ops import pairwise_correlation
 from sdfast.report import BiasReport, compare, load_reports
 from sdfast.statistics import ChannelBias, CoMoments, channel_bias
+from sdfast.training import bias_penalty
 
 __all__ = [
     "BackendError",
@@ -21,6 +22,7 @@ __all__ = [
     "CoMoments",
     "StaticDropout",
     "VideoModel",
+    "bias_penalty",
     "channel_bias",
     "compare",
     "insert_static_dropout",

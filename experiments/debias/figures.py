@@ -25,7 +25,7 @@ def accuracy_figure(summaries: Sequence[Summary]) -> Figure:
     figure = Figure(figsize=(9, 1.2 + 0.55 * len(summaries)), dpi=130, layout="constrained")
     axes = figure.subplots()
     for place, summary in enumerate(summaries):
-        color = GUIDED if summary.row.is_guided else OUT
+        color = GUIDED if summary.row.control else OUT
         _bar(axes, place - 0.19, summary, "out", color)
         _bar(axes, place + 0.19, summary, "in", IN)
         dots = np.clip(summary.per_seed, 0, 1)
@@ -38,8 +38,8 @@ def accuracy_figure(summaries: Sequence[Summary]) -> Figure:
     axes.set(xlim=(0, 1.12), ylim=(len(summaries) - 0.4, -0.65), xticks=np.arange(0, 1.01, 0.2))
     axes.set_xlabel("accuracy: mean over seeds, 95 % interval, one dot a seed", fontsize=9, color=INK)
     handles = [
-        Patch(color=OUT, label="out of distribution, unguided"),
-        Patch(color=GUIDED, label="out of distribution, guided"),
+        Patch(color=OUT, label="out of distribution, plain or a control"),
+        Patch(color=GUIDED, label="out of distribution, meant to debias"),
         Patch(color=IN, label="in distribution"),
     ]
     _frame(axes)

@@ -43,11 +43,11 @@ def save(folder: Path, summaries: Sequence[Summary], runs: Sequence[Run], settin
 def table(summaries: Sequence[Summary]) -> str:
     """Return the tables as Markdown: accuracies, then the scores of each block."""
     seeds = len(summaries[0].per_seed)
-    accuracies = [["dropout", "p", "out of distribution", "less the best unguided", "in distribution", "settled"]]
+    accuracies = [["dropout", "p", "out of distribution", "less its control", "in distribution", "settled"]]
     scores = [["dropout", *(f"{block} {what}" for block in BLOCKS for what in ("static", "dynamic", "share %"))]]
     for summary in summaries:
         name, accuracy = summary.row.name, summary.accuracy
-        gain = "" if summary.gain is None else f"{summary.gain}"
+        gain = "" if summary.gain is None else f"{summary.gain}, {summary.row.control}"
         p = f"{summary.row.options['p']:g}" if summary.row.options else ""
         accuracies.append([name, p, str(accuracy["out"]), gain, str(accuracy["in"]), f"{summary.settled.mean:.2f}"])
         cells = [name]

@@ -1,4 +1,4 @@
-"""The rows of the table: which dropout a model is trained with, where and how much of it."""
+"""The rows of the table: which dropout or loss a model is trained with, where and how much of it."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -20,9 +20,13 @@ class Row:
         options: its arguments.
         after: names of blocks.
         mask: where the static mask comes from: None for no mask, "labels" for where the shape is known not to be,
-            "video" for `masks.from_video`.
+            "video" for `masks.from_video`, "motion" for `masks.from_motion`.
         weights: how the layers take their channel weights from the reports made during training, see
-            `BiasReport.static_weight`; None for no weights.
+            `BiasReport.static_weight`; "random" for the weights by rank dealt out at random, the control; None for no
+            weights.
+        loss: what a step minimises, by the name of a function in `losses`.
+        control: the row that shares all but what this one is to show; what is gained over it is in the table. None
+            where there is nothing to gain.
     """
 
     name: str
@@ -31,11 +35,8 @@ class Row:
     after: tuple[str, ...] = ("block1", "block2")
     mask: str | None = None
     weights: str | None = None
-
-    @property
-    def is_guided(self) -> bool:
-        """Whether anything tells the dropout what is static."""
-        return self.weights is not None or self.mask is not None
+    loss: str = "labels"
+    control: str | None = None
 
     def insert(self, model: nn.Module) -> dict[str, nn.Module]:
         """Append the layers to the blocks of a model; return them by the blocks' names."""
@@ -52,6 +53,8 @@ class Row:
             "after": list(self.after) if self.layer is not None else [],
             "mask": self.mask,
             "weights": self.weights,
+            "loss": self.loss,
+            "control": self.control,
         }
 
 
@@ -61,8 +64,21 @@ ROWS = (
     Row("Dropout", nn.Dropout, {"p": 0.1}),
     Row("Dropout3d", nn.Dropout3d, {"p": 0.05}),
     Row("DropBlock", DropBlock3d, {"p": 0.05, "block_size": 3}),
-    Row("StaticDropout, region", StaticDropout, {"p": 0.3}, mask="labels"),
-    Row("StaticDropout, region (video)", StaticDropout, {"p": 0.3}, mask="video"),
-    Row("StaticDropout, channel", StaticDropout, {"p": 0.5}, after=("block3",), weights="rank"),
-    Row("StaticDropout, both", StaticDropout, {"p": 0.3}, mask="labels", weights="difference"),
+    Row("StaticDropout, region (known)", StaticDropout, {"p": 0.3}, mask="labels", control="no dropout"),
+    Row("StaticDropout, region (motion)", StaticDropout, {"p": 0.3}, mask="motion", control="no dropout"),
+    Row("StaticDropout, region (video)", StaticDropout, {"p": 0.3}, mask="video", control="no dropout"),
+    Row("random channels", StaticDropout, {"p": 0.5}, ("block3",), weights="random"),
+    Row(
+        "StaticDropout, channel",
+        StaticDropout,
+        {"p": 0.5},
+        after=("block3",),
+        weights="rank",
+        control="random channels",
+    ),
+    Row("StaticDropout, both", StaticDropout, {"p": 0.3}, mask="labels", weights="difference", control="no dropout"),
+    Row("permuted clips", loss="permuted"),
+    Row("bias penalty", loss="penalty", control="permuted clips"),
+    Row("entropy of permuted clips", loss="entropy", control="permuted clips"),
+    Row("background swapped (motion)", loss="swap", control="no dropout"),
 )

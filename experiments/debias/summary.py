@@ -35,7 +35,7 @@ class Summary:
 
     Attributes:
         accuracy: "in" and "out" of the training's distribution.
-        gain: "out" less that of the best unguided row, seed by seed; None for the unguided rows themselves.
+        gain: "out" less that of the row's control, seed by seed; None for rows without one.
         scores: of each block: dynamic and static score, static share in percent.
         settled: part of the training after which the static score of the last block stays where it ends.
         per_seed: accuracies "out" of each seed.
@@ -57,16 +57,14 @@ def summarise(rows: Sequence[Row], runs: Sequence[Run]) -> list[Summary]:
     """Return the summary of each row; every row has a run of every seed."""
     found = {row.name: sorted((run for run in runs if run.row == row.name), key=lambda run: run.seed) for row in rows}
     out = {name: np.array([run.accuracy["out"] for run in of_row]) for name, of_row in found.items()}
-    unguided = [row.name for row in rows if not row.is_guided]
-    best = out[max(unguided, key=lambda name: out[name].mean())] if unguided else None
-    return [_summary(row, found[row.name], out[row.name], best) for row in rows]
+    return [_summary(row, found[row.name], out[row.name], out.get(row.control)) for row in rows]
 
 
-def _summary(row: Row, runs: list[Run], out: np.ndarray, best: np.ndarray | None) -> Summary:
+def _summary(row: Row, runs: list[Run], out: np.ndarray, control: np.ndarray | None) -> Summary:
     return Summary(
         row,
         accuracy={where: estimate([run.accuracy[where] for run in runs]) for where in ("in", "out")},
-        gain=estimate(out - best) if row.is_guided and best is not None else None,
+        gain=None if control is None else estimate(out - control),
         scores={
             block: {what: estimate([run.scores[block][what] for run in runs]) for what in runs[0].scores[block]}
             for block in BLOCKS

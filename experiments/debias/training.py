@@ -1,14 +1,15 @@
-"""One run: train a small 3-D CNN with one kind of dropout, watch its bias meanwhile, test it at the end."""
+"""One run: train a small 3-D CNN with one kind of dropout or loss, watch its bias meanwhile, test it at the end."""
 
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 
 import torch
-from torch import Generator, Tensor
-from torch.nn import functional
+from torch import Generator, Tensor, nn
 
 from experiments.debias.data import Clips, draw_pairs, shifted_clips, train_clips
+from experiments.debias.losses import LOSSES
 from experiments.debias.model import BLOCKS, WIDTHS, SmallNet
 from experiments.debias.rows import Row
 from sdfast import masks
@@ -87,8 +88,8 @@ def train(row: Row, seed: int, settings: Settings, on_step: Callable[[], object]
                 curve.append((step, _scores(reports)))
                 if row.weights is not None:
                     for name, layer in layers.items():
-                        layer.guide(reports[name], row.weights)
-            _step(model, train_clips(settings.batch_size, clips), row.mask, optimizer)
+                        _guide(layer, reports[name], row.weights)
+            _step(model, train_clips(settings.batch_size, clips), row, optimizer)
             schedule.step()
             on_step()
         final = measure_blocks(model, draw_pairs(settings.test_pairs, pairs))
@@ -117,9 +118,15 @@ def measure_blocks(model: SmallNet, pairs: tuple[Tensor, Tensor, Tensor]) -> dic
     return {name: metric.compute() for name, metric in metrics.items()}
 
 
-def _step(model: SmallNet, clips: Clips, mask: str | None, optimizer: torch.optim.Optimizer) -> None:
-    with static_mask(_mask(clips, mask)):
-        loss = functional.cross_entropy(model(clips.video), clips.label)
+def _guide(layer: nn.Module, report: BiasReport, weights: str) -> None:
+    layer.guide(report, "rank" if weights == "random" else weights)
+    if weights == "random":
+        layer.channel_weight.copy_(layer.channel_weight[torch.randperm(len(layer.channel_weight))])
+
+
+def _step(model: SmallNet, clips: Clips, row: Row, optimizer: torch.optim.Optimizer) -> None:
+    with static_mask(_mask(clips, row.mask)):
+        loss = LOSSES[row.loss](model, clips)
         optimizer.zero_grad()
         loss.backward()
     optimizer.step()
@@ -128,7 +135,8 @@ def _step(model: SmallNet, clips: Clips, mask: str | None, optimizer: torch.opti
 def _mask(clips: Clips, source: str | None) -> Tensor | None:
     if source is None:
         return None
-    return clips.mask if source == "labels" else masks.from_video(clips.video)
+    made = {"labels": lambda: clips.mask, "video": partial(masks.from_video, clips.video)}
+    return {**made, "motion": partial(masks.from_motion, clips.video)}[source]()
 
 
 @torch.no_grad()

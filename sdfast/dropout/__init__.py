@@ -3,10 +3,15 @@
 from sdfast.dropout.context import keep_static_mask, static_mask
 from sdfast.dropout.insertion import insert_static_dropout
 from sdfast.dropout.layer import StaticDropout
+from sdfast.dropout.masks import from_video
+from sdfast.dropout.motion import CAMERAS, from_motion
 from sdfast.dropout.static_dropout import static_dropout
 
 __all__ = [
+    "CAMERAS",
     "StaticDropout",
+    "from_motion",
+    "from_video",
     "insert_static_dropout",
     "keep_static_mask",
     "static_dropout",

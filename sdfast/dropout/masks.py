@@ -29,7 +29,7 @@ def from_labels(labels: Tensor, *, static: Sequence[int] | None = None, dynamic:
     >>> from_labels(torch.tensor([[[[0, 1, 2]]]]), dynamic=[1])
     tensor([[[[1., 0., 1.]]]])
     """
-    _check_rank("labels", labels, "(N, T, H, W)", 4)
+    check_rank("labels", labels, "(N, T, H, W)", 4)
     if labels.is_floating_point() or labels.is_complex():
         raise TypeError(f"labels: expected integers, got {labels.dtype}")
     if (static is None) == (dynamic is None):
@@ -59,7 +59,7 @@ def from_boxes(boxes: Tensor, size: tuple[int, int], *, inside: float = 0.0) -> 
     >>> from_boxes(torch.tensor([[[[0.5, 0.0, 2.0, 1.0]]]]), (1, 4))
     tensor([[[[0.5000, 0.0000, 1.0000, 1.0000]]]])
     """
-    _check_rank("boxes", boxes, "(N, T, K, 4)", 4)
+    check_rank("boxes", boxes, "(N, T, K, 4)", 4)
     if boxes.shape[-1] != 4:
         raise ValueError(f"boxes: expected shape (N, T, K, 4), got {tuple(boxes.shape)}")
     if inside not in (0, 1):
@@ -105,11 +105,10 @@ def from_video(video: Tensor, *, contrast: float = 0.5, window: int = 3) -> Tens
     >>> from_video(video, window=1)[0, 2]
     tensor([[1., 0., 1.]])
     """
-    _check_rank("video", video, "(N, C, T, H, W)", 5)
+    check_rank("video", video, "(N, C, T, H, W)", 5)
     if not contrast > 0:
         raise ValueError(f"contrast: expected a positive number of standard deviations, got {contrast!r}")
-    if window < 1 or window % 2 == 0:
-        raise ValueError(f"window: expected an odd number of pixels, got {window!r}")
+    check_odd("window", window)
     video = video.float().contiguous()  # torch's median reads expanded views wrongly
     change = (video - video.median(dim=2, keepdim=True).values).abs().mean(dim=1)  # (N, T, H, W)
     if window > 1:
@@ -137,7 +136,7 @@ def to_tokens(mask: Tensor, grid: tuple[int, int, int], *, extra: int = 0) -> Te
     >>> to_tokens(torch.tensor([[[[1.0, 1.0, 1.0, 0.0]]]]), (1, 1, 2), extra=1)
     tensor([[0.0000, 1.0000, 0.5000]])
     """
-    _check_rank("mask", mask, "(N, T, H, W)", 4)
+    check_rank("mask", mask, "(N, T, H, W)", 4)
     check_lengths("grid", grid, "(time, height, width)")
     check_integer("extra", extra, 0)
     if mask.is_cpu:
@@ -146,8 +145,15 @@ def to_tokens(mask: Tensor, grid: tuple[int, int, int], *, extra: int = 0) -> Te
     return functional.pad(tokens, (extra, 0))
 
 
-def _check_rank(name: str, tensor: Tensor, shape: str, ndim: int) -> None:
+def check_rank(name: str, tensor: Tensor, shape: str, ndim: int) -> None:
+    """Raise unless a tensor has that many dimensions."""
     if not isinstance(tensor, Tensor):
         raise TypeError(f"{name}: expected a torch.Tensor, got {type(tensor).__name__}")
     if tensor.ndim != ndim:
         raise ValueError(f"{name}: expected shape {shape}, got {tuple(tensor.shape)}")
+
+
+def check_odd(name: str, pixels: int) -> None:
+    """Raise unless a width in pixels is odd, so that it has a middle."""
+    if pixels < 1 or pixels % 2 == 0:
+        raise ValueError(f"{name}: expected an odd number of pixels, got {pixels!r}")

@@ -4,6 +4,7 @@ from sdfast.ops.arrays import over_array
 from sdfast.ops.channel_bias import channel_bias
 from sdfast.ops.checks import (
     FLOAT_DTYPES,
+    check_factor,
     check_factor_values,
     check_features,
     check_no_gradient,
@@ -14,6 +15,7 @@ from sdfast.ops.comoments import check_arguments as check_pairs
 from sdfast.ops.comoments import comoments
 from sdfast.ops.kraskov import kraskov
 from sdfast.ops.normal_scores import normal_scores
+from sdfast.ops.pair_means import pair_means
 from sdfast.ops.pairwise_correlation import pairwise_correlation
 from sdfast.ops.static_dropout import GRANULARITIES, Dropping, static_dropout
 from sdfast.ops.update_comoments import check_update, update_comoments
@@ -23,6 +25,7 @@ __all__ = [
     "GRANULARITIES",
     "Dropping",
     "channel_bias",
+    "check_factor",
     "check_factor_values",
     "check_features",
     "check_no_gradient",
@@ -34,6 +37,7 @@ __all__ = [
     "kraskov",
     "normal_scores",
     "over_array",
+    "pair_means",
     "pairwise_correlation",
     "static_dropout",
     "update_comoments",

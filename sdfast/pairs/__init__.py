@@ -3,7 +3,7 @@
 from sdfast.pairs.dataset import PairDataset, permute_frames
 from sdfast.pairs.flow_pairs import FlowPairs
 from sdfast.pairs.folder_pairs import StylisedFolderPairs
-from sdfast.pairs.video import VideoError, demo_videos
+from sdfast.pairs.video import VideoError, demo_videos, find_videos, index_frames, read_clip
 from sdfast.pairs.video_pairs import VideoPairs
 from sdfast.statistics import DYNAMIC, STATIC
 
@@ -16,5 +16,8 @@ __all__ = [
     "VideoError",
     "VideoPairs",
     "demo_videos",
+    "find_videos",
+    "index_frames",
     "permute_frames",
+    "read_clip",
 ]

@@ -7,19 +7,13 @@ from sdfast import ops
 from sdfast.statistics.estimators import estimator_of, mutual_information
 
 SAMPLE_ESTIMATORS = ("copula", "kraskov")
-PAIRS = 256  # pooled at a time
 
 
 def paired_samples(feats_a: Tensor, feats_b: Tensor, channel_dim: int, pool: bool) -> tuple[Tensor, Tensor]:
     """Return the samples (S, C) of both features in float64: one a pair when pooled, else one a position."""
     if not pool or feats_a.ndim == 2:
         return tuple(x.movedim(channel_dim, -1).reshape(-1, x.shape[channel_dim]).double() for x in (feats_a, feats_b))
-    means = []
-    for a, b in zip(feats_a.split(PAIRS), feats_b.split(PAIRS), strict=True):
-        # The co-moments of one pair each: their kernel pools several times faster than torch does.
-        each = torch.arange(len(a), device=a.device)
-        means.append(ops.comoments(a, b, each, len(a), channel_dim)[1:3])
-    return torch.cat(means, dim=1).unbind()
+    return ops.pair_means(feats_a, feats_b, channel_dim).unbind()
 
 
 def sample_information(estimator: str, a: Tensor, b: Tensor, neighbors: int = 3) -> tuple[Tensor, Tensor]:

