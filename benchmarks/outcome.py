@@ -27,8 +27,7 @@ def gather(log: Logbook) -> dict:
     }
     if not settings["rehearsal"]:
         shown = {figure["target"] for figure in kept["judged"]}
-        wanted = targets_of(settings["kind"], settings["quick"])
-        kept["not_run"] = [target.label for target in wanted if target.label not in shown]
+        kept["not_run"] = [target.label for target in targets_of(settings["kind"]) if target.label not in shown]
     copies = [row for row in kept["rows"] if row["candidate"] == COPY and row["seconds"] and row["bytes"] >= _LARGE]
     kept["ceiling"] = max((row["bytes"] / row["seconds"]["median"] for row in copies), default=None)
     kept["status"] = status(kept)
@@ -103,7 +102,7 @@ def faults(kept: Mapping) -> list[str]:
 def judged_table(kept: Mapping) -> Rows:
     """Return a header and a row a figure, in the order of the targets; in brackets what decides nothing."""
     rows: Rows = [("case", "shape", "reach", "aim", "measured", "half of the rounds", "min to max", "rounds", "")]
-    for target in targets_of(kept["kind"], kept["quick"]):
+    for target in targets_of(kept["kind"]):
         wanted = target.show(target.reach), target.show(target.aim)
         found = [each for each in [*kept["judged"], *kept["judged_beside"]] if each["target"] == target.label]
         for each in found:

@@ -1,6 +1,6 @@
 """The opponents: dropouts, and formulas (feats_a, feats_b, channel_dim, pool) -> (mi, corr), both (C,), of others."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache, partial
 
 import numpy as np
@@ -14,7 +14,6 @@ from benchmarks.device import Device
 from benchmarks.targets import CENTRED, COMPILED, EAGER, F_DROPOUT, ONE_PASS, TORCHMETRICS
 from experiments.debias.dropblock import DropBlock3d  # trained with there, and timed here
 from sdfast.bench import centred, mutual_information, one_pass, samples
-from sdfast.statistics import GROUPS, Spread
 
 AUTHORS, SCIPY, SCIPY_DOUBLE = "NumPy, as the authors", "SciPy pearsonr", "SciPy pearsonr, float64"
 F_DROPOUT3D, DROPBLOCK = "F.dropout3d", "DropBlock 3-D, as torchvision"
@@ -128,22 +127,13 @@ def naive(
     return x * kept / (1 - probability) if rescale else x * kept
 
 
-def loop_of_deletions(a: Tensor, b: Tensor) -> Tensor:
-    """Leave out each group of the samples (N, C) in turn, and return the jackknife's intervals."""
-    group, kept = torch.arange(len(a)) % GROUPS, torch.ones(GROUPS, 1, dtype=torch.bool)
-    without = torch.stack([centred(a[group != each], b[group != each])[1] for each in range(GROUPS)])
-    return Spread(centred(a, b)[1].atanh(), without.atanh(), kept).interval(0.95).tanh()[:, None]
-
-
-def loop_of_resamples(drawn: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """Return percentiles of the correlations of samples (N, C) of the groups that are drawn, (B, K)."""
-    rows = (torch.arange(0, len(a), GROUPS)[:, None] + drawn[:, None]).flatten(1)
-    corrs = [centred(a[row], b[row])[1] for row in (row[row < len(a)] for row in rows)]
-    return torch.stack(corrs).quantile(ENDS, 0)[:, None]
+def loop_over_samples(rows: Iterable[Tensor], a: Tensor, b: Tensor) -> Tensor:
+    """Return the correlations of some of the samples (N, C) anew for each choice of them."""
+    return torch.stack([centred(a[row], b[row])[1] for row in rows])
 
 
 def loop_of_permutations(count: int, max_t: bool, a: Tensor, b: Tensor) -> Tensor:
-    """Return p values of the correlations of samples (N, C); with max_t of the largest of all."""
+    """Return p values of the correlations of samples (N, C); with max_t by the largest of all."""
     a, b = (functional.normalize(x - x.mean(0), dim=0) for x in (a, b))
     seen, as_much = (a * b).sum(0).abs(), torch.ones(1, a.shape[1])
     for _ in range(count):
@@ -156,26 +146,25 @@ def torchmetrics_bootstrapper(count: int, a: Tensor, b: Tensor) -> Tensor:
     """torchmetrics' BootStrapper around PearsonCorrCoef: a copy of the metric a resample."""
     from torchmetrics.wrappers import BootStrapper
 
-    _metric(a.shape[1], a.device).reset()
     metric = BootStrapper(_metric(a.shape[1], a.device), count, raw=True, sampling_strategy="multinomial")
+    metric.reset()
     metric.update(a, b)
     return metric.compute()["raw"].quantile(ENDS, 0)[:, None]
 
 
-def scipy_bootstrap(count: int, a: Tensor, b: Tensor) -> Tensor:
-    from scipy.stats import bootstrap
+def scipy_resampling(permuted: bool, count: int, a: Tensor, b: Tensor) -> Tensor:
+    """SciPy's p values by permutations, or percentiles by its bootstrap."""
+    from scipy.stats import bootstrap, permutation_test
 
-    how = {"paired": True, "vectorized": True, "n_resamples": count, "method": "percentile"}
-    interval = bootstrap((a.numpy(), b.numpy()), scipy_corr, **how).confidence_interval
+    how, (x, y) = {"n_resamples": count, "vectorized": True}, (a.numpy(), b.numpy())
+    if permuted:
+        tested = permutation_test((x,), lambda x, axis: scipy_corr(x, y.T, axis), permutation_type="pairings", **how)
+        return torch.from_numpy(tested.pvalue)[None]
+    interval = bootstrap((x, y), scipy_corr, paired=True, method="percentile", **how).confidence_interval
     return torch.from_numpy(np.stack(interval))[:, None]
 
 
-def scipy_permutations(count: int, a: Tensor, b: Tensor) -> Tensor:
-    from scipy.stats import permutation_test
-
-    how = {"permutation_type": "pairings", "vectorized": True, "n_resamples": count}
-    tested = permutation_test((a.numpy(),), lambda x, axis: scipy_corr(x, b.numpy().T, axis), **how)
-    return torch.from_numpy(tested.pvalue)[None]
+BOOTSTRAPS = {"SciPy": partial(scipy_resampling, False), "torchmetrics BootStrapper": torchmetrics_bootstrapper}
 
 
 def dropout_rivals(names: tuple[str, ...], feats: Activations) -> dict[str, Candidate]:

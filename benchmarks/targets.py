@@ -14,7 +14,7 @@ PROBE, COPY, MUL, MUL_OUT, MM = "read probe", "device copy", "mul_", "mul(out=)"
 ONE_PASS, CENTRED, EAGER, TORCHMETRICS = "compiled one-pass", "compiled centred", "eager", "torchmetrics"
 F_DROPOUT, COMPILED = "F.dropout", "compiled composition"
 SCIKIT_LEARN, SCIPY_SCORES, NORMAL = "scikit-learn", "SciPy rankdata and ndtri", "normal samples"
-PLAIN, CHANNEL_BIAS, LOOP, PERMUTATIONS = "plain update", "channel_bias", "loop over samples", "loop of permutations"
+PLAIN, CHANNEL_BIAS, LOOP = "plain update", "channel_bias", "loop over samples"
 TIME, LAUNCHES, ITSELF = "microseconds", "launches", "itself"
 
 
@@ -27,7 +27,7 @@ class Target:
         less: the figure should be small rather than large.
         widest: how far the quartiles may lie apart, where that is not a matter of the median.
         remark: what is known where it falls short.
-        slow: it takes too long for a quick run.
+        slow: a quick run has no time for it.
     """
 
     label: str
@@ -62,8 +62,7 @@ class Target:
         return "reached" if self.meets(measured.median, self.reach) else "missed"
 
 
-_TIMES = ONE_PASS, EAGER, F_DROPOUT, COMPILED, MM, SCIKIT_LEARN, SCIPY_SCORES, NORMAL
-_TIMES += PLAIN, CHANNEL_BIAS, LOOP, PERMUTATIONS
+_TIMES = ONE_PASS, EAGER, F_DROPOUT, COMPILED, MM, SCIKIT_LEARN, SCIPY_SCORES, NORMAL, PLAIN, CHANNEL_BIAS, LOOP
 Aims = Mapping[str, Target]  # by the name of whom a figure is taken beside
 
 
@@ -85,7 +84,7 @@ _SHORT_RUNS = (
     "host of the machine has its part in it. Fetching 24 or 48 KB ahead instead of 12, and touching each run's page "
     "when it is put in the queue, did not help reliably."
 )
-_LESS, _SLOW = {"less": True}, {"slow": True}
+_LESS = {"less": True}
 _FAR, _ERROR = "co-moments, far from zero float32", "largest error of the correlation at mean/std = 1e4, float32"
 _DTYPES, _LONG = ("float32", "bfloat16", "float16"), ", P >= 392: of the read probe"
 _KEPT = "dropout: bytes kept for backward an element, besides the seed"
@@ -137,9 +136,16 @@ AIMS: Mapping[str, Mapping[str, Aims]] = {
         ("grouped update", PLAIN, "update of 64 groups: its time over a plain one", 2.0, 1.2, _LESS),
         ("plain update", CHANNEL_BIAS, "update of co-moments: its time over channel_bias", 2.0, 1.2, _LESS),
         ("jackknife", LOOP, "intervals by jackknife, from features: over a loop of deletions", 50.0, 300.0),
-        ("bootstrap", LOOP, "intervals by bootstrap, from features: over a loop of resamples", 50.0, 150.0, _SLOW),
-        ("sign flips", PERMUTATIONS, "p by sign flips, from features: over a loop of permutations", 80.0, 200.0, _SLOW),
-        ("max-T", PERMUTATIONS, "p by max-T, from features: over a loop of permutations", 80.0, 200.0, _SLOW),
+        (
+            "bootstrap",
+            LOOP,
+            "intervals by bootstrap, from features: over a loop of resamples",
+            50.0,
+            150.0,
+            {"slow": True},
+        ),
+        ("sign flips", LOOP, "p by sign flips, from features: over a loop of permutations", 80.0, 200.0),
+        ("max-T", LOOP, "p by max-T, from features: over a loop of permutations", 80.0, 200.0),
         ("copula", SCIPY_SCORES, "copula, one thread: over SciPy's ranks and quantiles", 4.0, 8.0),
     ),
     "cuda": _table(
@@ -159,7 +165,6 @@ AIMS: Mapping[str, Mapping[str, Aims]] = {
 }
 
 
-def targets_of(kind: str, quick: bool = False) -> tuple[Target, ...]:
-    """Return the targets of a kind of device, each once; of a quick run those that it has time for."""
-    targets = dict.fromkeys(target for aims in AIMS[kind].values() for target in aims.values())
-    return tuple(target for target in targets if not (quick and target.slow))
+def targets_of(kind: str) -> tuple[Target, ...]:
+    """Return the targets of a kind of device, each once."""
+    return tuple(dict.fromkeys(target for aims in AIMS[kind].values() for target in aims.values()))

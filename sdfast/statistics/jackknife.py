@@ -154,8 +154,11 @@ class Jackknife:
         self.estimator = estimator
         self.groups = sound_groups(grouped)
         self.total = merge(self.groups.movedim(1, 0))
-        self._without = leave_one_out(self.groups)
         self._kept = self.groups[0, :, :, :1] > 0  # (K, F, 1)
+
+    @cached_property
+    def _without(self) -> Tensor:
+        return leave_one_out(self.groups)
 
     @cached_property
     def correlation(self) -> Spread:
