@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,7 +13,7 @@ from benchmarks.contest import Candidate, Case, Contest, Run, contend
 from benchmarks.device import Device, read
 from benchmarks.inputs import RIVAL_TOLERANCE, FeaturePairs
 from benchmarks.plan import Plan, Stage, stages_of
-from benchmarks.rivals import AUTHORS, ON_ARRAYS, SCIPY, SCIPY_DOUBLE, formulas_of, sklearn_information
+from benchmarks.rivals import AUTHORS, ON_ARRAYS, SCIPY, SCIPY_DOUBLE, formulas_of
 from benchmarks.targets import CENTRED, EAGER, ONE_PASS, TORCHMETRICS
 from sdfast.backends import load
 from sdfast.bench import centred, dtype_text, largest_error, shape_text
@@ -24,7 +23,7 @@ FLOAT, BFLOAT, HALF, DOUBLE = torch.float32, torch.bfloat16, torch.float16, torc
 _COMPILED = ONE_PASS, CENTRED
 _ALL = *_COMPILED, EAGER, TORCHMETRICS
 _LAUNCHED = 64  # sets of inputs that a graph of small launches has
-_SAMPLES, _SET = (1000, 16), (64, 128, 8, 14, 14)
+_SET = (64, 128, 8, 14, 14)
 _GRADIENT = 1e-6  # of the largest: rounded to float32 at the end
 
 
@@ -117,7 +116,6 @@ def stages(device: Device) -> Iterator[Stage]:
     """Yield what is compared on a device."""
     yield from stages_of([*PLANS, *(ON_CPU if device.kind == "cpu" else ON_GPU)], device)
     if device.kind == "cpu":
-        yield Stage(f"nats, normal samples {shape_text(_SAMPLES)}", _information, quick=False)
         for dtype in (FLOAT, BFLOAT):
             name = f"settings, {dtype_text(dtype)} {shape_text(_SET)}"
             yield Stage(name, partial(_settings, dtype), quick=False)
@@ -145,16 +143,6 @@ def _with_gradients(plan: Bias, pairs: FeaturePairs) -> Case:
     rivals = {EAGER: candidate(lambda a, b: centred(a, b, 1, False)[1], RIVAL_TOLERANCE)}
     moved = 3 * pairs.moved  # read, read again, and gradients written
     return Case(*pairs.names(plan.key), ours, rivals, moved=moved, grad=True)
-
-
-def _information(run: Run) -> Contest:
-    """Compare with what is known of the normal distribution that the samples were drawn from, in nats."""
-    pairs = FeaturePairs.draw(run.device, _SAMPLES)
-    expected = -0.5 * np.log1p(-(np.linspace(-0.9, 0.9, 16) ** 2))
-    ours = Candidate(pairs.on(sdfast.channel_bias), lambda answer: largest_error(answer.mi, expected), 0.1)
-    theirs = pairs.as_arrays().on(sklearn_information)  # shown, whatever it estimates
-    rivals = {"scikit-learn": Candidate(theirs, lambda nats: largest_error(nats, expected), 10.0)}
-    return contend(Case(*pairs.names("nats, normal samples"), ours, rivals), run)
 
 
 def _settings(dtype: torch.dtype, run: Run) -> Contest:

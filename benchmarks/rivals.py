@@ -1,6 +1,6 @@
 """The opponents: dropouts, and formulas (feats_a, feats_b, channel_dim, pool) -> (mi, corr), both (C,), of others."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache, partial
 
 import numpy as np
@@ -18,6 +18,7 @@ from sdfast.bench import centred, mutual_information, one_pass, samples
 AUTHORS, SCIPY, SCIPY_DOUBLE = "NumPy, as the authors", "SciPy pearsonr", "SciPy pearsonr, float64"
 F_DROPOUT3D, DROPBLOCK = "F.dropout3d", "DropBlock 3-D, as torchvision"
 COMPILED_F_DROPOUT, NAIVE = "compiled F.dropout", "naive composition"
+ENDS = torch.tensor([0.025, 0.975])  # of 95 %
 _OVERLAP = 0.37, 0.05  # what cubes drop at P = 0.5, as they overlap, and less at the edges
 
 
@@ -69,9 +70,13 @@ def authors_numpy(feats_a: np.ndarray, feats_b: np.ndarray, channel_dim: int = 1
 
 def scipy_pearsonr(a: np.ndarray, b: np.ndarray, channel_dim: int = 1, pool: bool = True) -> tuple[None, np.ndarray]:
     """SciPy's, of (N, C) samples column by column; with it comes a p-value."""
+    return None, scipy_corr(a, b, 0)
+
+
+def scipy_corr(a: np.ndarray, b: np.ndarray, axis: int) -> np.ndarray:
     from scipy.stats import pearsonr
 
-    return None, pearsonr(a, b, axis=0).statistic
+    return pearsonr(a, b, axis=axis).statistic
 
 
 def sklearn_information(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -90,6 +95,14 @@ def scipy_copula(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     scores = (ndtri(rankdata(x, axis=0) / (len(x) + 1)) for x in (a, b))
     a, b = ((x - x.mean(axis=0)) / x.std(axis=0) for x in scores)
     return -0.5 * np.log1p(-((a * b).mean(axis=0) ** 2))
+
+
+def frites_copula(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Estimate the same by frites, batched over the columns; it counts in bits."""
+    from frites.core import copnorm_nd, mi_nd_gg
+
+    scores = (copnorm_nd(x.T)[:, None] for x in (a, b))
+    return mi_nd_gg(*scores, mvaxis=-2, biascorrect=False) * np.log(2)
 
 
 # On pooled arrays: the formula, whether features are kept in float64, and the kind of correlation that it gives.
@@ -112,6 +125,46 @@ def naive(
         probability = (p * at_features * weight.view(-1, *[1] * len(sizes))).movedim(1, channel_dim)
     kept = torch.rand_like(x) >= probability
     return x * kept / (1 - probability) if rescale else x * kept
+
+
+def loop_over_samples(rows: Iterable[Tensor], a: Tensor, b: Tensor) -> Tensor:
+    """Return the correlations of some of the samples (N, C) anew for each choice of them."""
+    return torch.stack([centred(a[row], b[row])[1] for row in rows])
+
+
+def loop_of_permutations(count: int, max_t: bool, a: Tensor, b: Tensor) -> Tensor:
+    """Return p values of the correlations of samples (N, C); with max_t by the largest of all."""
+    a, b = (functional.normalize(x - x.mean(0), dim=0) for x in (a, b))
+    seen, as_much = (a * b).sum(0).abs(), torch.ones(1, a.shape[1])
+    for _ in range(count):
+        found = (a * b[torch.randperm(len(b))]).sum(0).abs()
+        as_much += (found.amax() if max_t else found) >= seen
+    return as_much / (1 + count)
+
+
+def torchmetrics_bootstrapper(count: int, a: Tensor, b: Tensor) -> Tensor:
+    """torchmetrics' BootStrapper around PearsonCorrCoef: a copy of the metric a resample."""
+    from torchmetrics.wrappers import BootStrapper
+
+    metric = BootStrapper(_metric(a.shape[1], a.device), count, raw=True, sampling_strategy="multinomial")
+    metric.reset()
+    metric.update(a, b)
+    return metric.compute()["raw"].quantile(ENDS, 0)[:, None]
+
+
+def scipy_resampling(permuted: bool, count: int, a: Tensor, b: Tensor) -> Tensor:
+    """SciPy's p values by permutations, or percentiles by its bootstrap."""
+    from scipy.stats import bootstrap, permutation_test
+
+    how, (x, y) = {"n_resamples": count, "vectorized": True}, (a.numpy(), b.numpy())
+    if permuted:
+        tested = permutation_test((x,), lambda x, axis: scipy_corr(x, y.T, axis), permutation_type="pairings", **how)
+        return torch.from_numpy(tested.pvalue)[None]
+    interval = bootstrap((x, y), scipy_corr, paired=True, method="percentile", **how).confidence_interval
+    return torch.from_numpy(np.stack(interval))[:, None]
+
+
+BOOTSTRAPS = {"SciPy": partial(scipy_resampling, False), "torchmetrics BootStrapper": torchmetrics_bootstrapper}
 
 
 def dropout_rivals(names: tuple[str, ...], feats: Activations) -> dict[str, Candidate]:

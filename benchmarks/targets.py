@@ -14,6 +14,7 @@ PROBE, COPY, MUL, MUL_OUT, MM = "read probe", "device copy", "mul_", "mul(out=)"
 ONE_PASS, CENTRED, EAGER, TORCHMETRICS = "compiled one-pass", "compiled centred", "eager", "torchmetrics"
 F_DROPOUT, COMPILED = "F.dropout", "compiled composition"
 SCIKIT_LEARN, SCIPY_SCORES, NORMAL = "scikit-learn", "SciPy rankdata and ndtri", "normal samples"
+PLAIN, CHANNEL_BIAS, LOOP = "plain update", "channel_bias", "loop over samples"
 TIME, LAUNCHES, ITSELF = "microseconds", "launches", "itself"
 
 
@@ -26,6 +27,7 @@ class Target:
         less: the figure should be small rather than large.
         widest: how far the quartiles may lie apart, where that is not a matter of the median.
         remark: what is known where it falls short.
+        slow: a quick run has no time for it.
     """
 
     label: str
@@ -36,6 +38,7 @@ class Target:
     less: bool = False
     widest: float | None = None
     remark: str = ""
+    slow: bool = False
 
     def show(self, value: float) -> str:
         """Return a figure as text."""
@@ -59,7 +62,7 @@ class Target:
         return "reached" if self.meets(measured.median, self.reach) else "missed"
 
 
-_TIMES = ONE_PASS, EAGER, F_DROPOUT, COMPILED, MM, SCIKIT_LEARN, SCIPY_SCORES, NORMAL
+_TIMES = ONE_PASS, EAGER, F_DROPOUT, COMPILED, MM, SCIKIT_LEARN, SCIPY_SCORES, NORMAL, PLAIN, CHANNEL_BIAS, LOOP
 Aims = Mapping[str, Target]  # by the name of whom a figure is taken beside
 
 
@@ -130,6 +133,19 @@ AIMS: Mapping[str, Mapping[str, Aims]] = {
             for size, wanted in {200: (25.0, 60.0), 1000: (10.0, 30.0), 10_000: (5.0, 20.0)}.items()
         ),
         ("Kraskov, ReLU", NORMAL, f"{_KRASKOV}, ReLU: its time over normal samples", 2.0, 1.2, _LESS),
+        ("grouped update", PLAIN, "update of 64 groups: its time over a plain one", 2.0, 1.2, _LESS),
+        ("plain update", CHANNEL_BIAS, "update of co-moments: its time over channel_bias", 2.0, 1.2, _LESS),
+        ("jackknife", LOOP, "intervals by jackknife, from features: over a loop of deletions", 50.0, 300.0),
+        (
+            "bootstrap",
+            LOOP,
+            "intervals by bootstrap, from features: over a loop of resamples",
+            50.0,
+            150.0,
+            {"slow": True},
+        ),
+        ("sign flips", LOOP, "p by sign flips, from features: over a loop of permutations", 80.0, 200.0),
+        ("max-T", LOOP, "p by max-T, from features: over a loop of permutations", 80.0, 200.0),
         ("copula", SCIPY_SCORES, "copula, one thread: over SciPy's ranks and quantiles", 4.0, 8.0),
     ),
     "cuda": _table(

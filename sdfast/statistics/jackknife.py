@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sdfast.statistics.estimators import Estimator, mutual_information, shares
 from sdfast.statistics.fisher import check_level, fisher_z
-from sdfast.statistics.state import merge
+from sdfast.statistics.state import merge, merge_two
 from sdfast.statistics.student import student_quantile
 
 
@@ -36,11 +36,12 @@ def leave_one_out(grouped: Tensor) -> Tensor:
     tree = []
     while nodes.shape[1] > 2:
         tree.append(nodes)
-        nodes = merge(nodes.unflatten(1, (-1, 2)).movedim(2, 0))
+        nodes = merge_two(nodes[:, ::2], nodes[:, 1::2])
     rest = nodes.flip(1)
     while tree:
-        siblings = tree.pop().unflatten(1, (-1, 2)).flip(2).flatten(1, 2)
-        rest = merge(torch.stack([rest.repeat_interleave(2, dim=1), siblings]))
+        nodes = tree.pop()
+        sides = [merge_two(rest, nodes[:, 1 - side :: 2]) for side in (0, 1)]
+        rest = torch.stack(sides, dim=2).flatten(1, 2)
     return rest[:, :groups]
 
 
@@ -153,8 +154,11 @@ class Jackknife:
         self.estimator = estimator
         self.groups = sound_groups(grouped)
         self.total = merge(self.groups.movedim(1, 0))
-        self._without = leave_one_out(self.groups)
         self._kept = self.groups[0, :, :, :1] > 0  # (K, F, 1)
+
+    @cached_property
+    def _without(self) -> Tensor:
+        return leave_one_out(self.groups)
 
     @cached_property
     def correlation(self) -> Spread:

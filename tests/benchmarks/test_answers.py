@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import checks, inputs, pairwise_correlation, rivals
+from benchmarks import checks, inputs, pairwise_correlation, resampling, rivals
 from benchmarks.activations import BACKWARD, BOTH, FORWARD, IN_PLACE, Activations, Guidance, P
 from benchmarks.contest import Run
 from benchmarks.device import Device, Rehearsal
 from benchmarks.growth import one_pass_double, peak_bytes
+from benchmarks.information import normal_pairs
 from benchmarks.inputs import FeaturePairs
 from benchmarks.logbook import Logbook
-from benchmarks.sample_estimators import normal_pairs
 from benchmarks.static_dropout import bytes_kept
 from benchmarks.targets import COMPILED, F_DROPOUT
 from sdfast.backends import load
@@ -58,6 +58,20 @@ def test_peers_on_samples_compute_the_same():
     assert largest_error(rivals.sklearn_information(*arrays), information.kraskov(*arrays).clip(min=0)) < 1e-9
     scored = truth.correlation(truth.comoments(*map(information.normal_scores, arrays)))[0]
     assert largest_error(rivals.scipy_copula(*arrays), truth.mutual_information(scored)) < 1e-9
+
+
+@pytest.mark.parametrize("key", resampling.MAKERS)
+def test_what_is_resampled_is_right_by_all_and_what_is_wrong_is_found(key, monkeypatch):
+    monkeypatch.setattr(resampling, "DRAWS", 300)
+    torch.manual_seed(0)
+    pairs, others = (draw_pair((100, 8), torch.float32, generator=torch.Generator().manual_seed(i)) for i in (0, 1))
+    (ours, peers), (elsewhere, _) = (resampling.MAKERS[key][0](*each) for each in (pairs, others))
+    for name, candidate in {"ours": ours, **peers}.items():
+        answer = candidate.calls[0]()
+        assert candidate.error(answer) <= candidate.tolerance, name
+        getattr(answer, "corr", answer)[..., -1] = torch.nan
+        assert candidate.error(answer) == math.inf, name
+    assert ours.error(elsewhere.calls[0]()) > ours.tolerance
 
 
 @pytest.mark.parametrize("labelled", [False, True])

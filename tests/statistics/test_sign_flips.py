@@ -52,6 +52,7 @@ def test_all_signs_equal_brute_force(alternative, adjust, videos):
         expected = scipy.stats.false_discovery_control(expected)
     found = sign_flip_test(grouped(arrays), alternative=alternative, adjust=adjust)
     np.testing.assert_allclose(found.flatten(), expected, rtol=0, atol=1e-15)
+    assert found.dtype == torch.float64
 
 
 @pytest.mark.parametrize("offset", [0.0, 1e6])

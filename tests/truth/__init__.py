@@ -11,6 +11,7 @@ from tests.truth.comoments import (
 from tests.truth.information import kraskov, normal_scores
 from tests.truth.jackknife import ends, jackknife
 from tests.truth.pairwise_correlation import pairwise_correlation
+from tests.truth.resampling import sign_flip_p, weighted_correlations
 from tests.truth.static_dropout import dropped, nearest, philox, static_dropout
 
 __all__ = [
@@ -28,5 +29,7 @@ __all__ = [
     "pairwise_correlation",
     "philox",
     "pooled_samples",
+    "sign_flip_p",
     "static_dropout",
+    "weighted_correlations",
 ]

@@ -14,7 +14,7 @@ from benchmarks.contest import Candidate, Case, Contest, Run, contend
 from benchmarks.device import Call, Device
 from benchmarks.inputs import FeaturePairs
 from benchmarks.plan import Stage
-from benchmarks.rivals import scipy_copula, sklearn_information
+from benchmarks.rivals import frites_copula, scipy_copula, sklearn_information
 from benchmarks.targets import NORMAL, SCIKIT_LEARN, SCIPY_SCORES
 from sdfast.bench import largest_error
 from sdfast.ops import kraskov
@@ -80,5 +80,6 @@ def _copula(run: Run) -> Contest:
     scores = (np.hstack([information.normal_scores(part) for part in each]) for each in parts)
     expected = truth.mutual_information(truth.correlation(truth.comoments(*scores))[0])
     ours = _like(pairs.on(partial(sdfast.channel_bias, estimator="copula")), expected)
-    rivals = {SCIPY_SCORES: _like(pairs.as_arrays().on(scipy_copula), expected)}
+    others = {SCIPY_SCORES: scipy_copula, "frites": frites_copula}
+    rivals = {name: _like(pairs.as_arrays().on(each), expected) for name, each in others.items()}
     return contend(Case(*pairs.names("copula"), ours, rivals), run)
