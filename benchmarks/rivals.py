@@ -70,13 +70,9 @@ def authors_numpy(feats_a: np.ndarray, feats_b: np.ndarray, channel_dim: int = 1
 
 def scipy_pearsonr(a: np.ndarray, b: np.ndarray, channel_dim: int = 1, pool: bool = True) -> tuple[None, np.ndarray]:
     """SciPy's, of (N, C) samples column by column; with it comes a p-value."""
-    return None, scipy_corr(a, b, 0)
-
-
-def scipy_corr(a: np.ndarray, b: np.ndarray, axis: int) -> np.ndarray:
     from scipy.stats import pearsonr
 
-    return pearsonr(a, b, axis=axis).statistic
+    return None, pearsonr(a, b, axis=0).statistic
 
 
 def sklearn_information(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -152,19 +148,18 @@ def torchmetrics_bootstrapper(count: int, a: Tensor, b: Tensor) -> Tensor:
     return metric.compute()["raw"].quantile(ENDS, 0)[:, None]
 
 
-def scipy_resampling(permuted: bool, count: int, a: Tensor, b: Tensor) -> Tensor:
+def scipy_resampling(count: int, a: Tensor, b: Tensor, permuted: bool = False) -> Tensor:
     """SciPy's p values by permutations, or percentiles by its bootstrap."""
-    from scipy.stats import bootstrap, permutation_test
+    from scipy.stats import bootstrap, pearsonr, permutation_test
 
-    how, (x, y) = {"n_resamples": count, "vectorized": True}, (a.numpy(), b.numpy())
+    def corr(x: np.ndarray, y: np.ndarray | None = None, axis: int = -1) -> np.ndarray:
+        return pearsonr(x, b.numpy().T if y is None else y, axis=axis).statistic
+
+    how = {"n_resamples": count, "vectorized": True}
     if permuted:
-        tested = permutation_test((x,), lambda x, axis: scipy_corr(x, y.T, axis), permutation_type="pairings", **how)
-        return torch.from_numpy(tested.pvalue)[None]
-    interval = bootstrap((x, y), scipy_corr, paired=True, method="percentile", **how).confidence_interval
+        return torch.from_numpy(permutation_test((a.numpy(),), corr, permutation_type="pairings", **how).pvalue)[None]
+    interval = bootstrap((a.numpy(), b.numpy()), corr, paired=True, method="percentile", **how).confidence_interval
     return torch.from_numpy(np.stack(interval))[:, None]
-
-
-BOOTSTRAPS = {"SciPy": partial(scipy_resampling, False), "torchmetrics BootStrapper": torchmetrics_bootstrapper}
 
 
 def dropout_rivals(names: tuple[str, ...], feats: Activations) -> dict[str, Candidate]:

@@ -27,7 +27,6 @@ class Target:
         less: the figure should be small rather than large.
         widest: how far the quartiles may lie apart, where that is not a matter of the median.
         remark: what is known where it falls short.
-        slow: a quick run has no time for it.
     """
 
     label: str
@@ -38,7 +37,6 @@ class Target:
     less: bool = False
     widest: float | None = None
     remark: str = ""
-    slow: bool = False
 
     def show(self, value: float) -> str:
         """Return a figure as text."""
@@ -135,17 +133,10 @@ AIMS: Mapping[str, Mapping[str, Aims]] = {
         ("Kraskov, ReLU", NORMAL, f"{_KRASKOV}, ReLU: its time over normal samples", 2.0, 1.2, _LESS),
         ("grouped update", PLAIN, "update of 64 groups: its time over a plain one", 2.0, 1.2, _LESS),
         ("plain update", CHANNEL_BIAS, "update of co-moments: its time over channel_bias", 2.0, 1.2, _LESS),
-        ("jackknife", LOOP, "intervals by jackknife, from features: over a loop of deletions", 50.0, 300.0),
-        (
-            "bootstrap",
-            LOOP,
-            "intervals by bootstrap, from features: over a loop of resamples",
-            50.0,
-            150.0,
-            {"slow": True},
-        ),
-        ("sign flips", LOOP, "p by sign flips, from features: over a loop of permutations", 80.0, 200.0),
-        ("max-T", LOOP, "p by max-T, from features: over a loop of permutations", 80.0, 200.0),
+        ("jackknife", LOOP, "intervals by jackknife, one thread: over a loop", 50.0, 300.0),
+        ("bootstrap", LOOP, "intervals by bootstrap, one thread: over a loop", 50.0, 150.0),
+        ("sign flips", LOOP, "p by sign flips, one thread: over a loop", 80.0, 200.0),
+        ("max-T", LOOP, "p by max-T, one thread: over a loop", 80.0, 200.0),
         ("copula", SCIPY_SCORES, "copula, one thread: over SciPy's ranks and quantiles", 4.0, 8.0),
     ),
     "cuda": _table(

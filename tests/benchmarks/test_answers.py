@@ -58,6 +58,8 @@ def test_peers_on_samples_compute_the_same():
     assert largest_error(rivals.sklearn_information(*arrays), information.kraskov(*arrays).clip(min=0)) < 1e-9
     scored = truth.correlation(truth.comoments(*map(information.normal_scores, arrays)))[0]
     assert largest_error(rivals.scipy_copula(*arrays), truth.mutual_information(scored)) < 1e-9
+    pytest.importorskip("frites")
+    assert largest_error(rivals.frites_copula(*arrays), truth.mutual_information(scored)) < 1e-9
 
 
 @pytest.mark.parametrize("key", resampling.MAKERS)
