@@ -13,6 +13,7 @@ from sdfast.statistics.state import merge
 METHODS = ("bootstrap", "bca")
 READINGS = ("correlation", "scores", "shares")
 _CHUNK = 1 << 18  # float64 numbers in the sums of resamples that are held at a time: 2 MiB, which a cache holds
+_LEAST = 32  # resamples at a time, since each time all of the groups' sums are read
 
 
 def bootstrap_interval(
@@ -62,8 +63,8 @@ def bootstrap_interval(
     skewness = _acceleration(getattr(jackknife, of)) if method == "bca" else None
     if of != "correlation":
         value = _scores(jackknife.total, estimator, of)
-        step = max(1, _CHUNK // groups[:, 0].numel())
-        values = torch.cat([_scores(resample(groups, some), estimator, of) for some in weights.split(step)])
+        some, sums = weights.split(max(_LEAST, _CHUNK // groups[:, 0].numel())), _group_sums(groups)
+        values = torch.cat([_scores(_drawn(each, *sums), estimator, of) for each in some])
         return (
             _ends(values, value, level, skewness) if groups.shape[1] > 1 else value.new_full((2, len(value)), torch.nan)
         )
@@ -94,20 +95,34 @@ def resample(groups: Tensor, weights: Tensor) -> Tensor:
         (6, B, F, C): as if the groups had been merged as often as they count, to rounding; nothing where that gives
         nothing, such as the variance of a channel that fires in groups only that were not drawn.
     """
+    return _drawn(weights, *_group_sums(groups))
+
+
+def _group_sums(groups: Tensor) -> tuple[Tensor, Tensor]:
+    """Return plain sums (K, 6, F, C) of groups about the means of all, and these means (2, F, C).
+
+    That costs no digits: resamples do not differ much from all.
+    """
     count, mean_a, mean_b, m2_a, m2_b, c_ab = groups
-    # The sums are taken about the mean of all, which costs no digits: resamples do not differ much from it.
-    origin_a, origin_b = merge(groups.movedim(1, 0))[1:3]
-    da, db = mean_a - origin_a, mean_b - origin_b
+    origin = merge(groups.movedim(1, 0))[1:3]
+    da, db = mean_a - origin[0], mean_b - origin[1]
     sums = [count, count * da, count * db, m2_a + count * da * da, m2_b + count * db * db, c_ab + count * da * db]
-    drawn = (weights @ torch.stack(sums, dim=1).flatten(1)).unflatten(1, (6, *count.shape[1:]))  # (B, 6, F, C)
+    return torch.stack(sums, dim=1), origin
+
+
+def _drawn(weights: Tensor, sums: Tensor, origin: Tensor) -> Tensor:
+    """Return the co-moments (6, B, F, C) of groups that count as often as their weights (B, K) say."""
+    drawn = (weights @ sums.flatten(1)).unflatten(1, sums.shape[1:])  # (B, 6, F, C)
+    origin_a, origin_b = origin
     n, sum_a, sum_b, sum_aa, sum_bb, sum_ab = drawn.unbind(1)
     pairs = n.clamp(min=1)
     shift_a, shift_b = sum_a / pairs, sum_b / pairs
-    noise = 8 * (len(count) + 1) * torch.finfo(torch.float64).eps  # of sums of K numbers, relative
+    noise = 8 * (len(sums) + 1) * torch.finfo(torch.float64).eps  # of sums of K numbers, relative
     sum_ab -= sum_a * shift_b
     for squares, total, shift in ((sum_aa, sum_a, shift_a), (sum_bb, sum_b, shift_b)):
-        m2 = squares - total * shift
-        squares.copy_(torch.where(m2 <= noise * squares, 0.0, m2))
+        least = noise * squares
+        squares -= total * shift
+        squares.masked_fill_(squares <= least, 0.0)
     torch.add(origin_a, shift_a, out=sum_a)
     torch.add(origin_b, shift_b, out=sum_b)
     # Means that are equal but for rounding are equal: the intraclass correlation of constants asks for it.
@@ -127,7 +142,9 @@ def _ends(values: Tensor, value: Tensor, level: float, acceleration: Tensor | No
     tails = values.new_tensor([(1 - level) / 2, (1 + level) / 2])
     tails = tails.view(2, *[1] * value.ndim).expand(2, *value.shape)
     values = _sorted(values)
-    known = (~values.isnan()).sum(0, dtype=values.dtype)
+    known = torch.full_like(value, len(values))
+    if values[-1].isnan().any():
+        known -= values.isnan().sum(0)
     if acceleration is not None:
         # Bias: how far the median of the resamples lies from the estimate. Half of those equal to it are below.
         below = ((values < value).double() + (values <= value).double()).sum(0) / 2
