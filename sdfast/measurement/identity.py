@@ -3,10 +3,14 @@
 import hashlib
 import inspect
 import re
+from collections.abc import Iterator
+from types import CodeType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+_OF_THE_FILE = ("__doc__", "__module__", "__firstlineno__")  # what a class has and does not do
 
 
 def weights_digest(model: nn.Module) -> str:
@@ -21,29 +25,53 @@ def weights_digest(model: nn.Module) -> str:
 
 
 def code_digest(what: Any) -> str:
-    """Return a SHA-256 of how a model, or a function of clips, is made: its settings, and the source of its code.
+    """Return a SHA-256 of how a model, or a function of clips, is made: its settings, and what its code does.
 
-    Of a model that is the source of the classes of all modules but torch's own. What has no source, such as code typed
-    into an interpreter, is known by its name only.
+    Of a model that is the code of the classes of all modules, without that of torch. Comments and line numbers do not
+    count; another version of Python does.
 
     >>> code_digest(nn.Linear(2, 3)) == code_digest(nn.Linear(2, 3)), code_digest(nn.ReLU()) == code_digest(nn.GELU())
     (True, False)
     """
     makers = {type(part) for part in what.modules()} if isinstance(what, nn.Module) else {_maker(what)}
-    sources = sorted(_source(maker) for maker in makers)
+    # Compiled code, not source: that need not exist, and Python 3.11 fails now and then when it parses a class.
+    codes = sorted(text for maker in makers for text in _codes(maker))
     settings = re.sub(r" at 0x[0-9a-f]+", "", repr(what))  # where an object lies in memory is no setting
-    return hashlib.sha256("\n".join([settings, *sources]).encode()).hexdigest()
+    return hashlib.sha256("\n".join([settings, *codes]).encode()).hexdigest()
 
 
 def _maker(what: Any) -> Any:
     return what if inspect.isroutine(what) or inspect.isclass(what) else type(what)
 
 
-def _source(maker: Any) -> str:
-    name = f"{getattr(maker, '__module__', '')}.{getattr(maker, '__qualname__', '')}"
-    if name.startswith(("torch.", "builtins.")):
-        return name
-    try:
-        return f"{name}\n{inspect.getsource(maker)}"
-    except (OSError, TypeError):
-        return name
+def _codes(maker: Any) -> Iterator[str]:
+    """Yield the names of a function, or of the classes that a class is made of, each with its code."""
+    if not inspect.isclass(maker):
+        yield f"{_name(maker)} {_meaning(inspect.unwrap(maker))}"
+        return
+    for base in maker.__mro__:
+        yield _name(base)
+        if not _name(base).startswith(("torch.", "builtins.")):
+            own = {name: member for name, member in vars(base).items() if name not in _OF_THE_FILE}
+            yield from (f"{_name(base)}.{name} {_meaning(member)}" for name, member in own.items())
+
+
+def _name(maker: Any) -> str:
+    return f"{getattr(maker, '__module__', '')}.{getattr(maker, '__qualname__', '')}"
+
+
+def _meaning(member: Any) -> str:
+    """Return what a function, method or property does, or a plain value is: text that is the same in every process."""
+    if isinstance(member, bool | int | float | str):
+        return repr(member)
+    parts = [getattr(member, name, None) for name in ("fget", "fset", "__func__", "__wrapped__")]
+    codes = [part.__code__ for part in (member, *parts) if hasattr(part, "__code__")]
+    return " ".join(map(_text, codes))
+
+
+def _text(constant: Any) -> str:
+    if isinstance(constant, CodeType):
+        return f"({constant.co_code.hex()} {constant.co_names} {' '.join(map(_text, constant.co_consts))})"
+    if isinstance(constant, frozenset):
+        return str(sorted(map(repr, constant)))
+    return repr(constant)
