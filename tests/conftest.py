@@ -1,4 +1,4 @@
-"""What tests of several rooms are handed: videos, and the command line on a toy model."""
+"""What tests of several rooms are handed: videos, the command line on a toy model, and instruction sets."""
 
 from pathlib import Path
 
@@ -6,8 +6,20 @@ import pytest
 
 pytest.register_assert_rewrite("tests.support")  # so that what they find says what it was
 
+from sdfast.backends import load  # noqa: E402
 from tests.support.command import TOY_MODEL, Command  # noqa: E402
 from tests.support.videos import numbered_frames, write_video  # noqa: E402
+
+_C = load("cpu")
+
+
+@pytest.fixture(params=_C.available_isas())
+def isa(request) -> str:
+    """An instruction set that this machine runs, and that the kernels of the CPU use during the test."""
+    before = _C.isa()
+    _C.set_isa(request.param)
+    yield request.param
+    _C.set_isa(before)
 
 
 @pytest.fixture

@@ -111,8 +111,8 @@ py::tuple channel_bias(py::handle feats_a, py::handle feats_b, py::handle factor
 py::object update_comoments(py::object moments, py::handle feats_a, py::handle feats_b, py::handle factor,
                             py::handle source, std::int64_t channel_dim, bool pool) {
     const dlpack::Tensor state = view(moments);
-    if (feature_dtype(state.dtype) != DType::f64 || state.shape[0] != 6) refuse();
     if (state.ndim != 3 && state.ndim != 4) refuse();
+    if (feature_dtype(state.dtype) != DType::f64 || state.shape[0] != 6) refuse();
     const bool grouped = state.ndim == 4;
     if (!grouped && !source.is_none()) refuse();
     const std::int64_t *shape = state.shape + state.ndim - 2, *strides = state.strides + state.ndim - 2;

@@ -10,6 +10,7 @@ import numpy as np
 from experiments.debias.model import BLOCKS
 from experiments.debias.rows import Row
 from experiments.debias.training import Run
+from sdfast.statistics import student_quantile
 
 LEVEL = 0.95
 SETTLED = 0.05  # how near to its last value a score must stay to count as settled
@@ -84,21 +85,8 @@ def estimate(values: Sequence[float]) -> Estimate:
     mean = float(values.mean())
     if len(values) < 2:
         return Estimate(mean, math.nan, math.nan)
-    reach = t_quantile(LEVEL, len(values) - 1) * float(values.std(ddof=1)) / math.sqrt(len(values))
+    reach = student_quantile((1 + LEVEL) / 2, len(values) - 1) * float(values.std(ddof=1)) / math.sqrt(len(values))
     return Estimate(mean, mean - reach, mean + reach)
-
-
-def t_quantile(level: float, freedom: int) -> float:
-    """Return the t within which Student's distribution has a part `level` of its mass.
-
-    >>> round(t_quantile(0.95, 4), 3)
-    2.776
-    """
-    # With t = sqrt(freedom) * tan(angle) the density is that of cos(angle) ** (freedom - 1): finite, and no tail.
-    angle = np.linspace(0, math.pi / 2, 100_001)
-    density = np.cos(angle) ** (freedom - 1)
-    mass = np.concatenate([[0], np.cumsum((density[1:] + density[:-1]) / 2)])
-    return math.sqrt(freedom) * math.tan(np.interp(level, mass / mass[-1], angle))
 
 
 def settled(curve: Sequence[tuple[int, Mapping[str, Mapping[str, float]]]]) -> float:

@@ -8,6 +8,7 @@ from sdfast.backends import forget_compiled
 from sdfast.dropout.layer import StaticDropout
 from sdfast.models import (
     change_first_tensor,
+    check_called,
     check_model,
     known_channels,
     layers_before,
@@ -110,8 +111,7 @@ def _layer_after(host: nn.Module, before: nn.Module | None, arguments: dict) -> 
 
 
 def _check_host(name: str, host: nn.Module) -> None:
-    if isinstance(host, nn.ModuleList | nn.ModuleDict):
-        raise ValueError(f"layers: {name!r} is a {type(host).__name__}, which is never called; name what it holds")
+    check_called(name, host)
     if isinstance(host, nn.Sequential) and not _runs_its_children(host):
         raise ValueError(
             f"layers: {name!r} is a Sequential with a forward method of its own, which may run a layer inside it "

@@ -56,8 +56,7 @@ def accumulate(
         capture = Capture(model, matches, channel_dims, make_state, batch_dims)
         journal = None
         if resume is not None or world > 1:
-            job = describe_job(model, share, matches, channel_dims, make_state)
-            job["batch_dim"] = dict(batch_dims)
+            job = describe_job(model, share, matches, channel_dims, batch_dims, make_state)
             processes.agree("job", {**job, "until": stopping.until})
             if resume is not None:
                 journal = Journal(Path(resume), job, make_state, rank, world)

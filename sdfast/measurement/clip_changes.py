@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from sdfast.ops import pair_means
 from sdfast.statistics import GroupedCoMoments, Spread, leave_one_out, merge, sound_groups
 
 _DISTANCE, _CLIP_RIGHT, _CHANGED_RIGHT = range(3)
@@ -45,7 +46,7 @@ class ClipChanges:
     ) -> None:
         """Add a batch: features of the clips and of the changed ones, how these were changed, and their sources."""
         self._features.update(feats_a, feats_b, factor, source, channel_dim=channel_dim, pool=pool)
-        clip, changed = (_pooled(feats, channel_dim) for feats in (feats_a, feats_b))
+        clip, changed = pair_means(feats_a, feats_b, channel_dim)
         apart = (clip - changed).norm(dim=1)
         columns = [torch.where(apart == 0, 0.0, apart / clip.norm(dim=1))]
         for feats in (clip, changed):
@@ -103,12 +104,6 @@ class ClipChanges:
     def _mean(self, column: int) -> Spread:
         groups, whole, without = _left_out(self._rows)
         return Spread(whole[1, :, column], without[1, :, :, column], groups[0, :, :, column] > 0)
-
-
-def _pooled(feats: Tensor, channel_dim: int) -> Tensor:
-    """Return features averaged over positions, (N, C) float64."""
-    positions = [dim for dim in range(1, feats.ndim) if dim != channel_dim % feats.ndim]
-    return feats.mean(positions, dtype=torch.float64) if positions else feats.double()
 
 
 def _left_out(state: GroupedCoMoments) -> tuple[Tensor, Tensor, Tensor]:

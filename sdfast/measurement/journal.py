@@ -23,6 +23,7 @@ def describe_job(
     share: Share,
     matches: Mapping[str, Sequence[str]],
     channel_dims: Mapping[str, int],
+    batch_dims: Mapping[str, int],
     make_state: MakeState,
 ) -> dict[str, Any]:
     """Return, as JSON values, all that the states depend on. How they are read later is not among it."""
@@ -45,6 +46,7 @@ def describe_job(
         },
         "layers": [name for group in matches.values() for name in group],
         "channel_dim": dict(channel_dims),
+        "batch_dim": dict(batch_dims),
         "pairs": pairs,
         "num_pairs": share.num_pairs,
         "batch_size": share.batch_size if share.map_style else None,

@@ -1,7 +1,7 @@
 """Video models by name: how they want their clips, their layers, and what those return."""
 
 from sdfast.models.channels import Channels, known_channels, layers_before
-from sdfast.models.layers import check_model, match_dims, match_layers
+from sdfast.models.layers import check_called, check_model, match_dims, match_layers
 from sdfast.models.load import load_model
 from sdfast.models.outputs import change_first_tensor, first_tensor
 from sdfast.models.tokens_first import tokens_first
@@ -12,6 +12,7 @@ __all__ = [
     "ClipToTensor",
     "VideoModel",
     "change_first_tensor",
+    "check_called",
     "check_model",
     "first_tensor",
     "known_channels",

@@ -45,6 +45,12 @@ def _near(pattern: str, names: Sequence[str]) -> str:
     return f"{what}: {', '.join(shown)}" if shown else "it has no layers"
 
 
+def check_called(name: str, module: nn.Module) -> None:
+    """Raise ValueError if a module only holds others: nobody calls it, so that a hook would wait for ever."""
+    if isinstance(module, nn.ModuleList | nn.ModuleDict):
+        raise ValueError(f"layers: {name!r} is a {type(module).__name__}, which is never called; name what it holds")
+
+
 def match_dims(
     argument: str, model: nn.Module, dims: int | Mapping[str, int] | None, matches: Mapping[str, Sequence[str]]
 ) -> dict[str, int]:

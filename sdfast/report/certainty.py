@@ -23,7 +23,7 @@ from sdfast.statistics import (
 
 LABELS = ("joint", *SHARES, "undetermined")
 METHODS = ("jackknife", "bootstrap", "bca", "fisher")
-FEW_SOURCES = 10  # below, intervals are too narrow for the level they are said to have
+FEW_SOURCES = 10  # below, intervals hold less surely than they say
 
 
 class Certainty(Reading):

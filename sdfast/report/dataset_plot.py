@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from sdfast.report.layer_bias import ACCURACIES, Estimate, LayerBias
-from sdfast.report.plots import FAINT, _legend, _plain_frame, _short
+from sdfast.report.plots import FAINT, legend, plain_frame, short_names
 
 # Apart for every kind of colour vision, and in lightness for print; with more data sets they begin anew.
 COLORS = ("#e0662a", "#3388c4", "#46307f", "#e0bc2c", "#2b8a5a", "#9aa1ab")
@@ -36,7 +36,7 @@ def dataset_figure(
         figsize=(2.5 * number + 1.2, 1.4 + max(0.3, 0.16 * len(layers)) * most), dpi=150, layout="constrained"
     )
     panels = figure.subplots(1, number, squeeze=False)[0]
-    labels = _short(rows, 32)
+    labels = short_names(rows, 32)
     for axes, (title, read) in zip(panels, _PANELS.items(), strict=False):
         found = [[read(of_one[x]) if x in of_one else None for x in rows] for of_one in layers.values()]
         _draw(axes, found, title, labels)
@@ -44,8 +44,8 @@ def dataset_figure(
     if accuracy:
         found = [[Estimate(*(100 * x for x in of_one[what])) for what in ACCURACIES] for of_one in accuracy.values()]
         _draw(panels[-1], found, "accuracy, %", [what.replace("_", " ") for what in ACCURACIES])
-    handles = [Line2D([], [], linestyle="", label=name, **_look(i)) for i, name in enumerate(_short(layers, 32))]
-    _legend(figure, handles)
+    handles = [Line2D([], [], linestyle="", label=name, **_look(i)) for i, name in enumerate(short_names(layers, 32))]
+    legend(figure, handles)
     return figure
 
 
@@ -63,7 +63,7 @@ def _draw(axes: Axes, found: list[list[Estimate | None]], title: str, rows: list
     axes.set_yticks(range(len(rows)), rows)
     axes.set_ylim(len(rows) - 0.5, -0.5)  # the first layer on top
     axes.set_xlabel(title, fontsize=9)
-    _plain_frame(axes)
+    plain_frame(axes)
     axes.tick_params(axis="y", length=0)
 
 

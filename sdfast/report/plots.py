@@ -40,7 +40,7 @@ def layers_figure(reports: Mapping[str, Certainty]) -> Figure:
     for row, report in enumerate(reports.values()):
         _draw_classes(classes, row, report)
         _draw_scores(score, row, report)
-    classes.set_yticks(range(len(reports)), _short(reports, 32))
+    classes.set_yticks(range(len(reports)), short_names(reports, 32))
     classes.set_ylim(len(reports) - 0.4, -0.6)  # the first layer on top
     classes.set_xlim(0, 100)
     low, high = score.get_xlim()
@@ -51,10 +51,10 @@ def layers_figure(reports: Mapping[str, Certainty]) -> Figure:
     surety = f", {' or '.join(sorted(levels))} intervals" if levels else ""
     for axes, title in ((classes, "channels of each class, %"), (score, f"layer score (residual: 1){surety}")):
         axes.set_xlabel(title, fontsize=9, color=INK)
-        _plain_frame(axes)
+        plain_frame(axes)
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
-    _legend(figure, [Patch(label=label, **_filling(label)) for label in LABELS], handleheight=1, handlelength=1)
+    legend(figure, [Patch(label=label, **_filling(label)) for label in LABELS], handleheight=1, handlelength=1)
     return figure
 
 
@@ -65,24 +65,20 @@ def channels_figure(reports: Mapping[str, Certainty]) -> Figure:
     rows = math.ceil(number / columns)
     side = 3.6 if columns <= 3 else 2.6
     figure = Figure(figsize=(max(side * columns, 4.8) + 0.4, side * rows + 0.9), dpi=150, layout="constrained")
-    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    panels = _panels(figure, number, columns)
     lowest = min(-0.2, *(np.nanmin(report.corr.numpy(), initial=0) for report in reports.values()))
     limits, ticks = (lowest - 0.05, 1.05), np.arange(-2, 3) / 2
-    for axes, title, report in zip(panels, _short(reports, 12 * side), reports.values(), strict=False):
+    for axes, title, report in zip(panels, short_names(reports, 12 * side), reports.values(), strict=True):
         _draw_channels(axes, report, lowest)
         axes.set_title(title, fontsize=9, color=INK)
         # Limits last: ticks outside would widen them.
         axes.set(xticks=ticks, yticks=ticks, xlim=limits, ylim=limits, aspect="equal")
-        _plain_frame(axes)
-    for axes in panels[number:]:
-        axes.set_axis_off()
-    for axes in panels[number - columns : number]:
-        axes.tick_params(labelbottom=True)  # also above an empty panel
+        plain_frame(axes)
     crosses = "\ncross: median interval of a channel" if any(map(_crowded, reports.values())) else ""
     figure.supxlabel(f"static correlation{crosses}", fontsize=10, color=INK)
     figure.supylabel("dynamic correlation", fontsize=10, color=INK)
     look = {"linestyle": "", "markersize": 7}
-    _legend(figure, [Line2D([], [], marker=MARKERS[x], color=COLORS[x], label=x, **look) for x in LABELS])
+    legend(figure, [Line2D([], [], marker=MARKERS[x], color=COLORS[x], label=x, **look) for x in LABELS])
     return figure
 
 
@@ -92,22 +88,28 @@ def curves_figure(steps: Sequence[int], curves: Mapping[str, tuple[Tensor, Tenso
     columns = min(number, 3 if number <= 9 else 4)
     rows, width = math.ceil(number / columns), 3.4 if columns <= 3 else 2.6
     figure = Figure(figsize=(max(width * columns, 4.8) + 0.4, 2.5 * rows + 0.9), dpi=150, layout="constrained")
-    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
-    for axes, title, (shares, bands) in zip(panels, _short(curves, 12 * width), curves.values(), strict=False):
+    panels = _panels(figure, number, columns)
+    for axes, title, (shares, bands) in zip(panels, short_names(curves, 12 * width), curves.values(), strict=True):
         for name, share, ends in zip(SHARES, shares.T, bands.permute(2, 1, 0), strict=True):
             color = _stroke(name)
             axes.fill_between(steps, *ends.numpy(), color=color, alpha=0.2, linewidth=0)
             axes.plot(steps, share.numpy(), color=color, linewidth=1.4, marker=MARKERS[name], markersize=3.5)
         axes.set_title(title, fontsize=9, color=INK)
-        _plain_frame(axes)
-    for axes in panels[number:]:
-        axes.set_axis_off()
-    for axes in panels[number - columns : number]:
-        axes.tick_params(labelbottom=True)  # also above an empty panel
+        plain_frame(axes)
     figure.supxlabel("step", fontsize=10, color=INK)
     figure.supylabel("share of the layer, %\n(bands: 95 % intervals)", fontsize=10, color=INK)
-    _legend(figure, [Line2D([], [], marker=MARKERS[x], color=_stroke(x), label=x, markersize=5) for x in SHARES])
+    legend(figure, [Line2D([], [], marker=MARKERS[x], color=_stroke(x), label=x, markersize=5) for x in SHARES])
     return figure
+
+
+def _panels(figure: Figure, number: int, columns: int) -> list[Axes]:
+    """Return so many panels in rows of `columns`; the lowest of each column has numbers below it."""
+    grid = figure.subplots(math.ceil(number / columns), columns, sharex=True, sharey=True, squeeze=False).ravel()
+    for axes in grid[number:]:
+        axes.set_axis_off()
+    for axes in grid[number - columns : number]:
+        axes.tick_params(labelbottom=True)  # also above an empty panel
+    return list(grid[:number])
 
 
 def _stroke(label: str) -> str:
@@ -203,19 +205,21 @@ def _crowded(report: Certainty) -> bool:
     return int(known.sum()) > LEGIBLE
 
 
-def _legend(figure: Figure, handles: list[Artist], **space: float) -> None:
+def legend(figure: Figure, handles: list[Artist], **space: float) -> None:
+    """Put a line of names above all panels of a figure."""
     space = {"handletextpad": 0.4, "columnspacing": 1.4, **space}
     place = {"loc": "outside upper center", "ncols": len(handles), "frameon": False}
     figure.legend(handles=handles, fontsize=9, labelcolor=INK, **place, **space)
 
 
-def _plain_frame(axes: Axes) -> None:
+def plain_frame(axes: Axes) -> None:
+    """Leave a panel its lower and its left line, and make its numbers small."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(PALE)
     axes.tick_params(labelsize=8.5, color=PALE, labelcolor=INK)
 
 
-def _short(names: Iterable[str], length: float) -> list[str]:
+def short_names(names: Iterable[str], length: float) -> list[str]:
     """Cut layer names that are too long: first what they all begin with, then their beginnings."""
     names = list(names)
     if len(names) > 1 and max(map(len, names)) > length:

@@ -9,7 +9,7 @@ from torch import Tensor
 from sdfast.report.certainty import Certainty
 from sdfast.report.reading import SHARES
 from sdfast.report.tables import PERCENT, SCORE, aligned, sure
-from sdfast.statistics import FACTORS, student_quantile, student_within
+from sdfast.statistics import FACTORS, shares, student_quantile, student_within
 
 ERRORS = 1.96  # as the paper has it
 
@@ -46,7 +46,8 @@ def over_seeds(runs: Sequence[Mapping[str, Certainty]]) -> dict[str, tuple[Tenso
             raise ValueError(f"runs: expected one kind of correlation, got another in run {number}")
     found = {}
     for name in first:
-        values = torch.stack([torch.stack([run[name].layer_score, _shares(run[name])]) for run in runs])
+        scores = torch.stack([run[name].layer_score for run in runs])
+        values = torch.stack([scores, 100 * shares(scores)], dim=1)
         found[name] = values.mean(0), ERRORS * values.std(0) / math.sqrt(len(runs))
     return found
 
@@ -55,14 +56,10 @@ def format_seeds(runs: Sequence[Mapping[str, Certainty]]) -> str:
     """Return a table for the terminal, one line a layer, of what `over_seeds` finds, and how much it is worth."""
     rows = [["layer", *(f"score {factor}" for factor in FACTORS), *(f"{share} %" for share in SHARES)]]
     for name, (means, errors) in over_seeds(runs).items():
-        (scores, shares), ends = means, torch.stack([means - errors, means + errors])
-        texts = sure(scores, ends[:, 0], SCORE)[: len(FACTORS)] + sure(shares, ends[:, 1], PERCENT)
+        (scores, percent), ends = means, torch.stack([means - errors, means + errors])
+        texts = sure(scores, ends[:, 0], SCORE)[: len(FACTORS)] + sure(percent, ends[:, 1], PERCENT)
         rows.append([name, *texts])
     freedom = len(runs) - 1
     held, wider = 100 * student_within(ERRORS, freedom), student_quantile(0.975, freedom) / ERRORS
     note = f"means ± {ERRORS} standard errors over {len(runs)} runs, which hold the truth in {held:.0f} % of cases"
     return "\n".join([*aligned(rows), "", note, f"95 % intervals (Student's t) are {wider:.2f} times as wide"])
-
-
-def _shares(report: Certainty) -> Tensor:
-    return 100 * report.layer_score.softmax(0)

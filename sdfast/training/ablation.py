@@ -11,6 +11,7 @@ from sdfast.backends import forget_compiled
 from sdfast.models import (
     Channels,
     change_first_tensor,
+    check_called,
     check_model,
     known_channels,
     layers_before,
@@ -75,10 +76,7 @@ def ablate(
     handles = []
     try:
         for module, name in names.items():
-            if isinstance(module, nn.ModuleList | nn.ModuleDict):
-                raise ValueError(
-                    f"layers: {name!r} is a {type(module).__name__}, which is never called; name what it holds"
-                )
+            check_called(name, module)
             chosen = labels.get(name) if isinstance(labels, Mapping) else labels
             if chosen is None:
                 raise ValueError(f"labels: expected channels of {name!r}, got them of {', '.join(labels)}")

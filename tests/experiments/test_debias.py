@@ -23,6 +23,7 @@ from experiments.debias.model import BLOCKS, WIDTHS, SmallNet
 from experiments.debias.rows import NO_DROPOUT, ROWS, Row
 from experiments.debias.training import Run, Settings, measure_blocks, train
 from sdfast.dropout import context
+from sdfast.statistics import student_quantile
 from sdfast.training import run_with_permuted
 
 TINY = Settings(steps=3, batch_size=4, report_every=2, report_pairs=8, test_pairs=8, test_clips=12)
@@ -214,7 +215,7 @@ def test_settled_is_where_the_last_score_is_reached_for_good():
 
 @pytest.mark.parametrize(("freedom", "expected"), [(1, 12.7062), (4, 2.7764), (7, 2.3646), (100, 1.9840)])
 def test_quantiles_are_those_of_the_tables(freedom, expected):
-    assert summary.t_quantile(0.95, freedom) == pytest.approx(expected, rel=1e-4)
+    assert student_quantile(0.975, freedom) == pytest.approx(expected, rel=1e-4)
 
 
 def test_processes_change_nothing(capsys):

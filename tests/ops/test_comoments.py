@@ -23,14 +23,6 @@ from tests.support.tolerances import MOMENTS
 _C = backends.load("cpu")
 
 
-@pytest.fixture(params=_C.available_isas())
-def isa(request):
-    before = _C.isa()
-    _C.set_isa(request.param)
-    yield request.param
-    _C.set_isa(before)
-
-
 @pytest.mark.parametrize("dtype", MOMENTS, ids=str)
 @pytest.mark.parametrize("shape", COMOMENTS_SHAPES, ids=str)
 def test_all_layouts_agree_with_numpy(isa, shape, dtype):

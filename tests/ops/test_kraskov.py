@@ -15,14 +15,6 @@ from tests.support import laws
 _C = backends.load("cpu")
 
 
-@pytest.fixture(params=_C.available_isas())
-def isa(request):
-    before = _C.isa()
-    _C.set_isa(request.param)
-    yield request.param
-    _C.set_isa(before)
-
-
 def atom_and_column(rng, shape):
     """One coordinate is 0 for half of the points, while the other varies on a scale of its own."""
     x, y = laws.normal_pair(rng, shape)

@@ -193,9 +193,9 @@ def test_colours_stay_apart_for_all_eyes(vision):
 
 def test_long_names_keep_what_tells_them_apart():
     names = [f"video_encoder.transformer.blocks.{i}.mlp.activation" for i in range(3)]
-    assert plots._short(names, 30) == [f"…{i}.mlp.activation" for i in range(3)]
-    assert plots._short(["layer3", "layer4"], 30) == ["layer3", "layer4"]
-    (only,) = plots._short(["x" * 50 + ".end"], 30)
+    assert plots.short_names(names, 30) == [f"…{i}.mlp.activation" for i in range(3)]
+    assert plots.short_names(["layer3", "layer4"], 30) == ["layer3", "layer4"]
+    (only,) = plots.short_names(["x" * 50 + ".end"], 30)
     assert len(only) == 30 and only.endswith(".end")
 
 
