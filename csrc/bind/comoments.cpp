@@ -12,6 +12,7 @@
 #include "bind/module.h"
 #include "bind/tasks.h"
 #include "core/comoments.h"
+#include "cpu/isa.h"
 
 namespace sdfast {
 namespace {
@@ -134,12 +135,8 @@ py::object update_comoments(py::object moments, py::handle feats_a, py::handle f
     const double* batch = sums.get();
     for (const std::int64_t r : touched) {
         double* to = data + r / factors * group_stride + r % factors * strides[0];
-        for (std::int64_t c = 0; c < channels; ++c, ++to, ++batch) {
-            Comoments m{to[0], to[gap], to[2 * gap], to[3 * gap], to[4 * gap], to[5 * gap]};
-            m += {batch[0], batch[row], batch[2 * row], batch[3 * row], batch[4 * row], batch[5 * row]};
-            const double values[6] = {m.count, m.mean_a, m.mean_b, m.m2_a, m.m2_b, m.c_ab};
-            for (int k = 0; k < 6; ++k) to[k * gap] = values[k];
-        }
+        cpu::moment_kernels().merge({to, gap}, {batch, row}, channels);
+        batch += channels;
     }
     return moments;
 }

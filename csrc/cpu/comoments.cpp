@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <memory>
 #include <utility>
+#include <vector>
 
+#include "core/comoments.h"
 #include "cpu/isa.h"
 #include "cpu/packing.h"
 #include "cpu/parallel.h"
@@ -14,10 +16,13 @@ namespace {
 
 constexpr std::int64_t kMinRun = 16;     // shorter runs are faster side by side
 constexpr std::int64_t kFirstRun = 256;  // of a long run, before its shift is re-centred
+constexpr std::int64_t kFewFactors = 4;  // the sums of more do not stay in a cache: a factor is summed after the other
 
-// A part of the work: samples [first, last) of the batch (times positions, unless pooled) of some channels.
+// A part of the work: samples [first, last) of the batch (times positions, unless pooled) of some channels, all of them
+// of one factor or of any.
 struct Block {
     std::int64_t first_sample, last_sample, first_channel, last_channel;
+    bool one_factor = false;
     std::int64_t channels() const { return last_channel - first_channel; }
 };
 
@@ -29,29 +34,38 @@ class Task {
 
   private:
     void choose_layout();
+    void sort_by_factor();
     std::vector<Block> split(int threads) const;
 
-    // Each fills partial [factors][channels of the block].
-    void add_rows(const Block&, Comoments* partial) const;
-    void add_columns(const Block&, Comoments* partial) const;
-    void add_pooled(const Block&, Comoments* partial) const;
+    // Each fills [6][factors][channels], of which the block has a part.
+    void add(const Block&, MomentRows<double> out) const;
+    void add_of_factors(const Block&, MomentRows<double> out) const;
+    void add_rows(const Block&, MomentRows<double> out) const;
+    void add_columns(const Block&, MomentRows<double> out) const;
+    void add_pooled(const Block&, MomentRows<double> out) const;
+    void store_columns(RunningSums& sum, std::int64_t width, std::int64_t columns, DType dtype,
+                       MomentRows<double> out) const;
     void pool_rows(const Block&, const char* a, const char* b, double* sum_a, double* sum_b) const;
     void pool_columns(const Block&, const char* a, const char* b, double* sum_a, double* sum_b) const;
 
     const char* base_a(const Block& block, std::int64_t n) const {
-        return task_.a + n * task_.batch.stride_a + block.first_channel * task_.channel.stride_a;
+        return task_.a + entry(n) * task_.batch.stride_a + block.first_channel * task_.channel.stride_a;
     }
     const char* base_b(const Block& block, std::int64_t n) const {
-        return task_.b + n * task_.batch.stride_b + block.first_channel * task_.channel.stride_b;
+        return task_.b + entry(n) * task_.batch.stride_b + block.first_channel * task_.channel.stride_b;
     }
     const TypedKernels& typed() const { return kernels_.typed[static_cast<int>(task_.dtype)]; }
-    std::size_t factor_of(std::int64_t n) const { return static_cast<std::size_t>(task_.labels[n]); }
+    std::int64_t entry(std::int64_t n) const { return order_.empty() ? n : order_[static_cast<std::size_t>(n)]; }
+    std::size_t factor_of(const Block& block, std::int64_t n) const {
+        return block.one_factor ? 0 : static_cast<std::size_t>(task_.labels[n]);
+    }
 
     template <class Make>
-    std::vector<RunningSums> per_factor(Make make) const {
+    std::vector<RunningSums> per_factor(const Block& block, Make make) const {
+        const std::size_t factors = block.one_factor ? 1 : static_cast<std::size_t>(task_.factors);
         std::vector<RunningSums> sums;
-        sums.reserve(static_cast<std::size_t>(task_.factors));
-        for (std::int64_t f = 0; f < task_.factors; ++f) sums.push_back(make());
+        sums.reserve(factors);
+        while (sums.size() < factors) sums.push_back(make());
         return sums;
     }
 
@@ -61,9 +75,12 @@ class Task {
     std::int64_t run_ = 1;   // length of a run
     std::int64_t fold_ = 1;  // adjacent columns that belong to one channel
     std::int64_t samples_per_entry_ = 1;
+    std::vector<std::int64_t> order_;  // entries of the batch by factor, or empty: as they are
+    std::vector<std::int64_t> ends_;   // where in that order those of each factor end
 };
 
 Task::Task(const ComomentsTask& task) : task_(task) {
+    if (task_.labels && task_.factors > kFewFactors) sort_by_factor();
     coalesce(task_.positions);
     if (task_.positions.count == 0) task_.pool = false;  // a mean over one position is the position
     if (!task_.pool && !task_.labels) {
@@ -91,6 +108,16 @@ void Task::choose_layout() {
     if (!task_.pool) samples_per_entry_ = positions.size;
 }
 
+void Task::sort_by_factor() {
+    ends_.resize(static_cast<std::size_t>(task_.factors));
+    order_.resize(static_cast<std::size_t>(task_.batch.size));
+    const auto of = [&](std::int64_t n) -> std::int64_t& { return ends_[static_cast<std::size_t>(task_.labels[n])]; };
+    for (std::int64_t n = 0; n < task_.batch.size; ++n) ++of(n);
+    std::int64_t before = 0;
+    for (std::int64_t& end : ends_) before += std::exchange(end, before);
+    for (std::int64_t n = 0; n < task_.batch.size; ++n) order_[static_cast<std::size_t>(of(n)++)] = n;
+}
+
 std::vector<Block> Task::split(int threads) const {
     const std::int64_t samples = task_.batch.size * samples_per_entry_;
     const std::int64_t channels = task_.channel.size;
@@ -116,37 +143,46 @@ void Task::run(int max_threads, double* out) const {
     const std::int64_t useful = std::max<std::int64_t>(1, bytes / kBytesPerThread);
     const std::vector<Block> blocks = split(static_cast<int>(std::min<std::int64_t>(max_threads, useful)));
 
-    const int count = static_cast<int>(blocks.size());
-    std::vector<std::int64_t> offsets{0};
-    for (const Block& block : blocks) offsets.push_back(offsets.back() + task_.factors * block.channels());
-    std::vector<Comoments> partials(static_cast<std::size_t>(offsets.back()));
-    in_parallel(count, [&](int i) {
-        const Block& block = blocks[static_cast<std::size_t>(i)];
-        Comoments* partial = partials.data() + offsets[static_cast<std::size_t>(i)];
-        if (task_.pool)
-            add_pooled(block, partial);
-        else if (rows_)
-            add_rows(block, partial);
-        else
-            add_columns(block, partial);
-    });
-
+    // Blocks of channels have places of their own; of blocks of samples the first has, and the others are merged into
+    // it.
+    const bool apart = blocks.size() > 1 && blocks[1].first_channel == 0;
     const std::int64_t row = task_.factors * channels;
-    for (std::int64_t i = 0; i < row; ++i) {
-        const std::int64_t f = i / channels, c = i % channels;
-        Comoments m;
-        for (std::size_t b = 0; b < blocks.size(); ++b)
-            if (c >= blocks[b].first_channel && c < blocks[b].last_channel)
-                m += partials[static_cast<std::size_t>(offsets[b] + f * blocks[b].channels() + c -
-                                                       blocks[b].first_channel)];
-        const double values[6] = {m.count, m.mean_a, m.mean_b, m.m2_a, m.m2_b, m.c_ab};
-        for (int k = 0; k < 6; ++k) out[k * row + i] = values[k];
+    std::vector<double> others(apart ? static_cast<std::size_t>(6 * row) * (blocks.size() - 1) : 0);
+    in_parallel(static_cast<int>(blocks.size()), [&](int i) {
+        const Block& block = blocks[static_cast<std::size_t>(i)];
+        add(block, {(apart && i > 0 ? others.data() + 6 * row * (i - 1) : out) + block.first_channel, row});
+    });
+    for (std::size_t first = 0; first < others.size(); first += static_cast<std::size_t>(6 * row))
+        moment_kernels().merge({out, row}, {others.data() + first, row}, row);
+}
+
+void Task::add(const Block& block, MomentRows<double> out) const {
+    if (order_.empty()) return add_of_factors(block, out);
+    Block own = block;
+    own.one_factor = true;
+    for (const std::int64_t end : ends_) {
+        own.last_sample = std::clamp(end * samples_per_entry_, own.first_sample, block.last_sample);
+        if (own.first_sample < own.last_sample)
+            add_of_factors(own, out);
+        else
+            for (int k = 0; k < 6; ++k) std::fill_n(out.data + k * out.gap, block.channels(), 0.0);
+        own.first_sample = own.last_sample;
+        out = out + task_.channel.size;
     }
 }
 
-void Task::add_rows(const Block& block, Comoments* partial) const {
+void Task::add_of_factors(const Block& block, MomentRows<double> out) const {
+    if (task_.pool)
+        add_pooled(block, out);
+    else if (rows_)
+        add_rows(block, out);
+    else
+        add_columns(block, out);
+}
+
+void Task::add_rows(const Block& block, MomentRows<double> out) const {
     std::vector<RunningSums> sums =
-        per_factor([&] { return RunningSums::of_rows(kernels_, task_.dtype, block.channels()); });
+        per_factor(block, [&] { return RunningSums::of_rows(kernels_, task_.dtype, block.channels()); });
     const std::int64_t item = task_.item();
     const Dim& channel = task_.channel;
     Walk walk(task_.positions);
@@ -158,7 +194,7 @@ void Task::add_rows(const Block& block, Comoments* partial) const {
     for (std::int64_t s = block.first_sample; s < block.last_sample; ++s) {
         walk.next();
         const auto next = s + 1 < block.last_sample ? address((s + 1) / samples_per_entry_) : here;
-        RunningSums& sum = sums[factor_of(s / samples_per_entry_)];
+        RunningSums& sum = sums[factor_of(block, s / samples_per_entry_)];
         const auto [a, b] = here;
         std::int64_t done = 0;
         const auto add = [&](std::int64_t length) {
@@ -181,11 +217,13 @@ void Task::add_rows(const Block& block, Comoments* partial) const {
         sum.count(rest, 1);
         here = next;
     }
-    for (const RunningSums& sum : sums)
-        for (std::int64_t c = 0; c < block.channels(); ++c) *partial++ = sum.comoments(c);
+    for (RunningSums& sum : sums) {
+        sum.comoments(out);
+        out = out + task_.channel.size;
+    }
 }
 
-void Task::add_columns(const Block& block, Comoments* partial) const {
+void Task::add_columns(const Block& block, MomentRows<double> out) const {
     const std::int64_t item = task_.item();
     const std::int64_t columns = block.channels() * fold_;
     const std::int64_t stride_a = fold_ > 1 ? item : task_.channel.stride_a;
@@ -193,7 +231,8 @@ void Task::add_columns(const Block& block, Comoments* partial) const {
     const bool narrow = columns < kernels_.block;
     Rows rows_a(columns, stride_a, item, kernels_, narrow), rows_b(columns, stride_b, item, kernels_, narrow);
     const std::int64_t width = rows_a.columns();
-    std::vector<RunningSums> sums = per_factor([&] { return RunningSums::of_columns(kernels_, task_.dtype, width); });
+    std::vector<RunningSums> sums =
+        per_factor(block, [&] { return RunningSums::of_columns(kernels_, task_.dtype, width); });
 
     // Rows are taken in the order of memory and sorted by factor a chunk at a time, so that memory is streamed.
     struct Chunk {
@@ -225,7 +264,7 @@ void Task::add_columns(const Block& block, Comoments* partial) const {
     for (std::int64_t s = block.first_sample; s < block.last_sample;) {
         const std::int64_t end = std::min(s + kChunk, block.last_sample);
         for (; s < end; ++s, walk.next()) {
-            Chunk& chunk = chunks[factor_of(n)];
+            Chunk& chunk = chunks[factor_of(block, n)];
             chunk.a[chunk.size] = base_a(block, n) + walk.a();
             chunk.b[chunk.size] = base_b(block, n) + walk.b();
             ++chunk.size;
@@ -236,13 +275,34 @@ void Task::add_columns(const Block& block, Comoments* partial) const {
         }
         for (std::size_t f = 0; f < sums.size(); ++f) add(sums[f], chunks[f]);
     }
-    for (const RunningSums& sum : sums)
-        for (std::int64_t c = 0; c < block.channels(); ++c, ++partial)
-            for (std::int64_t k = 0; k < fold_; ++k)
-                *partial += sum.comoments(kernels_.slot_of(c * fold_ + k, width, task_.dtype));
+    for (RunningSums& sum : sums) {
+        store_columns(sum, width, columns, task_.dtype, out);
+        out = out + task_.channel.size;
+    }
 }
 
-void Task::add_pooled(const Block& block, Comoments* partial) const {
+// `dtype` is of the features whose kernels have summed the columns: it says where each is.
+void Task::store_columns(RunningSums& sum, std::int64_t width, std::int64_t columns, DType dtype,
+                         MomentRows<double> out) const {
+    const std::int64_t slots = sum.channels();
+    if (slots == columns && fold_ == 1 && !kernels_.typed[static_cast<int>(dtype)].evens_first)
+        return sum.comoments(out);
+    const std::unique_ptr<double[]> by_slot(new double[static_cast<std::size_t>(6 * slots)]);
+    sum.comoments({by_slot.get(), slots});
+    if (fold_ == 1) return kernels_.in_order(by_slot.get(), slots, width, dtype, 6, out.data, out.gap, columns);
+    const std::unique_ptr<double[]> by_column(new double[static_cast<std::size_t>(6 * columns)]);
+    kernels_.in_order(by_slot.get(), slots, width, dtype, 6, by_column.get(), columns, columns);
+    const double* from = by_column.get();
+    for (std::int64_t c = 0; c < columns / fold_; ++c) {
+        Comoments m;
+        for (std::int64_t k = 0; k < fold_; ++k, ++from)
+            m += {from[0], from[columns], from[2 * columns], from[3 * columns], from[4 * columns], from[5 * columns]};
+        const double values[6] = {m.count, m.mean_a, m.mean_b, m.m2_a, m.m2_b, m.c_ab};
+        for (int k = 0; k < 6; ++k) out.data[k * out.gap + c] = values[k];
+    }
+}
+
+void Task::add_pooled(const Block& block, MomentRows<double> out) const {
     const TypedKernels& doubles = kernels_.typed[static_cast<int>(DType::f64)];
     const std::int64_t width = kernels_.slots(block.channels());
     const double positions = static_cast<double>(run_ * task_.positions.size);
@@ -250,7 +310,8 @@ void Task::add_pooled(const Block& block, Comoments* partial) const {
     std::vector<double> mean_a(static_cast<std::size_t>(width)), mean_b(static_cast<std::size_t>(width));
     const void* a[1] = {mean_a.data()};
     const void* b[1] = {mean_b.data()};
-    std::vector<RunningSums> sums = per_factor([&] { return RunningSums::of_columns(kernels_, DType::f64, width); });
+    std::vector<RunningSums> sums =
+        per_factor(block, [&] { return RunningSums::of_columns(kernels_, DType::f64, width); });
     for (std::int64_t n = block.first_sample; n < block.last_sample; ++n) {
         std::fill(mean_a.begin(), mean_a.end(), 0.0);
         std::fill(mean_b.begin(), mean_b.end(), 0.0);
@@ -260,7 +321,7 @@ void Task::add_pooled(const Block& block, Comoments* partial) const {
             pool_columns(block, base_a(block, n), base_b(block, n), mean_a.data(), mean_b.data());
         for (double& mean : mean_a) mean /= positions;
         for (double& mean : mean_b) mean /= positions;
-        RunningSums& sum = sums[factor_of(n)];
+        RunningSums& sum = sums[factor_of(block, n)];
         if (sum.empty()) {
             std::copy(mean_a.begin(), mean_a.end(), sum.shift_a());
             std::copy(mean_b.begin(), mean_b.end(), sum.shift_b());
@@ -268,10 +329,11 @@ void Task::add_pooled(const Block& block, Comoments* partial) const {
         doubles.columns(a, b, 1, width, sum.shift_a(), sum.shift_b(), sum.acc());
         sum.count(1, 1);
     }
-    const std::int64_t summed = std::max<std::int64_t>(block.channels(), kernels_.block);
-    for (const RunningSums& sum : sums)
-        for (std::int64_t c = 0; c < block.channels(); ++c)
-            *partial++ = sum.comoments(rows_ ? c : kernels_.slot_of(c, summed, task_.dtype));
+    const std::int64_t summed = rows_ ? width : std::max<std::int64_t>(block.channels(), kernels_.block);
+    for (RunningSums& sum : sums) {
+        store_columns(sum, summed, block.channels(), rows_ ? DType::f64 : task_.dtype, out);
+        out = out + task_.channel.size;
+    }
 }
 
 void Task::pool_rows(const Block& block, const char* a, const char* b, double* sum_a, double* sum_b) const {

@@ -9,6 +9,7 @@ namespace sdfast::cpu {
     namespace NAME {                                         \
     extern const Kernels kKernels;                           \
     extern const KraskovKernels kKraskovKernels;             \
+    extern const MomentKernels kMomentKernels;               \
     extern const RankKernels kRankKernels;                   \
     extern const StaticDropoutKernels kStaticDropoutKernels; \
     }
@@ -29,12 +30,16 @@ struct Level {
     std::string name;
     const Kernels* kernels;
     const KraskovKernels* kraskov_kernels;
+    const MomentKernels* moment_kernels;
     const RankKernels* rank_kernels;
     const StaticDropoutKernels* static_dropout_kernels;
 };
 
-#define SDFAST_LEVEL(NAME) \
-    Level { #NAME, &NAME::kKernels, &NAME::kKraskovKernels, &NAME::kRankKernels, &NAME::kStaticDropoutKernels }
+#define SDFAST_LEVEL(NAME)                                                                          \
+    Level {                                                                                         \
+        #NAME, &NAME::kKernels, &NAME::kKraskovKernels, &NAME::kMomentKernels, &NAME::kRankKernels, \
+            &NAME::kStaticDropoutKernels                                                            \
+    }
 
 // Levels that this machine can run, slowest first.
 std::vector<Level> detect() {
@@ -92,6 +97,8 @@ void set_isa(const std::string& name) { current() = &find(name); }
 const Kernels& kernels() { return *current()->kernels; }
 
 const KraskovKernels& kraskov_kernels() { return *current()->kraskov_kernels; }
+
+const MomentKernels& moment_kernels() { return *current()->moment_kernels; }
 
 const RankKernels& rank_kernels() { return *current()->rank_kernels; }
 

@@ -5,6 +5,7 @@
 
 #include "cpu/kraskov_lanes.h"
 #include "cpu/lanes.h"
+#include "cpu/moment_lanes.h"
 #include "cpu/ranks_lanes.h"
 #include "cpu/static_dropout_lanes.h"
 
@@ -22,6 +23,7 @@ void set_isa(const std::string& name);
 // Kernels of the level in use.
 const Kernels& kernels();
 const KraskovKernels& kraskov_kernels();
+const MomentKernels& moment_kernels();
 const RankKernels& rank_kernels();
 const StaticDropoutKernels& static_dropout_kernels();
 

@@ -1,5 +1,6 @@
 // Inner loops of the co-moments, compiled once per instruction set (lanes.cpp) and called through these tables.
 #pragma once
+#include <algorithm>
 #include <cstdint>
 
 #include "core/dtype.h"
@@ -44,12 +45,21 @@ struct Kernels {
     // Column kernels work on whole blocks. The last block is moved back so that it ends with the last column; the
     // columns that it shares with the block before have a slot of their own there, which nobody reads.
     std::int64_t slots(std::int64_t columns) const { return (columns + block - 1) / block * block; }
-    std::int64_t slot_of(std::int64_t column, std::int64_t columns, DType dtype) const {
-        const std::int64_t whole = columns / block * block;
-        const std::int64_t slot = column < whole ? column : column + slots(columns) - columns;
-        if (!typed[static_cast<int>(dtype)].evens_first) return slot;
-        const std::int64_t within = slot % block;
-        return slot - within + within % 2 * (block / 2) + within / 2;
+    // Copies `rows` rows of slots, `from_gap` doubles apart, to the first `count` of their columns in order.
+    void in_order(const double* from, std::int64_t from_gap, std::int64_t columns, DType dtype, int rows, double* to,
+                  std::int64_t to_gap, std::int64_t count) const {
+        const std::int64_t whole = std::min(columns / block * block, count), moved = slots(columns) - columns;
+        for (int k = 0; k < rows; ++k, from += from_gap, to += to_gap) {
+            if (!typed[static_cast<int>(dtype)].evens_first) {
+                std::copy(from, from + whole, to);
+                std::copy(from + whole + moved, from + count + moved, to + whole);
+                continue;
+            }
+            for (std::int64_t c = 0; c < count; ++c) {
+                const std::int64_t slot = c < whole ? c : c + moved, within = slot % block;
+                to[c] = from[slot - within + within % 2 * (block / 2) + within / 2];
+            }
+        }
     }
 };
 

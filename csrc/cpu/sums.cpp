@@ -1,26 +1,26 @@
 #include "cpu/sums.h"
 
+#include <algorithm>
+
+#include "cpu/isa.h"
+
 namespace sdfast::cpu {
 
-RunningSums::RunningSums(DType dtype, std::int64_t channels, std::int64_t size, std::int64_t stride, std::int64_t pitch,
-                         int lanes)
+RunningSums::RunningSums(DType dtype, std::int64_t channels, std::int64_t size, int lanes)
     : dtype_(dtype),
       channels_(channels),
-      stride_(stride),
-      pitch_(pitch),
       lanes_(lanes),
       shift_a_(static_cast<std::size_t>(channels)),
       shift_b_(static_cast<std::size_t>(channels)),
       acc_(static_cast<std::size_t>(size)) {}
 
 RunningSums RunningSums::of_rows(const Kernels& kernels, DType dtype, std::int64_t channels) {
-    const int lanes = kernels.lanes;
-    return {dtype, channels, channels * kSums * lanes, kSums * lanes, lanes, lanes};
+    return {dtype, channels, channels * kSums * kernels.lanes, kernels.lanes};
 }
 
 RunningSums RunningSums::of_columns(const Kernels& kernels, DType dtype, std::int64_t columns) {
     const std::int64_t slots = kernels.slots(columns);
-    return {dtype, slots, slots * kSums, 1, slots, 1};
+    return {dtype, slots, slots * kSums, 1};
 }
 
 void RunningSums::round_shifts() {
@@ -43,33 +43,35 @@ void RunningSums::count(std::int64_t samples, std::int64_t rows) {
     next_recentring_ *= 16;
 }
 
-ShiftedSums RunningSums::sums(std::int64_t channel) const {
-    const auto c = static_cast<std::size_t>(channel);
-    double total[kSums] = {};
-    for (int k = 0; k < kSums; ++k)
-        for (int l = 0; l < lanes_; ++l) total[k] += acc_[static_cast<std::size_t>(channel * stride_ + k * pitch_ + l)];
-    return {static_cast<double>(count_), shift_a_[c], shift_b_[c], total[0], total[1], total[2], total[3], total[4]};
+void RunningSums::comoments(MomentRows<double> out) {
+    if (!empty()) return moment_kernels().centred(side_by_side(), channels_, out);
+    for (int k = 0; k < 6; ++k) std::fill_n(out.data + k * out.gap, channels_, 0.0);
+}
+
+// The sums as columns have them; those of runs are added up over their lanes.
+SumRows RunningSums::side_by_side() {
+    double* sums = acc_.data();
+    if (lanes_ > 1) {
+        folded_.resize(static_cast<std::size_t>(kSums * channels_));
+        for (std::int64_t c = 0; c < channels_; ++c)
+            for (int k = 0; k < kSums; ++k) {
+                double total = 0;
+                for (int l = 0; l < lanes_; ++l) total += *sums++;
+                folded_[static_cast<std::size_t>(k * channels_ + c)] = total;
+            }
+        sums = folded_.data();
+    }
+    return {static_cast<double>(count_), shift_a_.data(), shift_b_.data(), sums, channels_};
 }
 
 void RunningSums::recentre() {
-    std::vector<ShiftedSums> old(static_cast<std::size_t>(channels_));
-    for (std::int64_t c = 0; c < channels_; ++c) {
-        const auto i = static_cast<std::size_t>(c);
-        old[i] = sums(c);
-        shift_a_[i] += old[i].a / old[i].count;
-        shift_b_[i] += old[i].b / old[i].count;
-    }
-    round_shifts();
-    for (std::int64_t c = 0; c < channels_; ++c) {
-        const auto i = static_cast<std::size_t>(c);
-        const ShiftedSums now = old[i].around(shift_a_[i], shift_b_[i]);
-        const double total[kSums] = {now.a, now.b, now.aa, now.bb, now.ab};
-        for (int k = 0; k < kSums; ++k) {
-            double* lanes = acc() + c * stride_ + k * pitch_;
-            lanes[0] = total[k];
-            for (int l = 1; l < lanes_; ++l) lanes[l] = 0;
-        }
-    }
+    moment_kernels().recentre(side_by_side(), channels_, dtype_ != DType::f64);
+    if (lanes_ == 1) return;
+    std::fill(acc_.begin(), acc_.end(), 0.0);
+    for (std::int64_t c = 0; c < channels_; ++c)
+        for (int k = 0; k < kSums; ++k)
+            acc_[static_cast<std::size_t>((c * kSums + k) * lanes_)] =
+                folded_[static_cast<std::size_t>(k * channels_ + c)];
 }
 
 }  // namespace sdfast::cpu

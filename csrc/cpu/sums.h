@@ -3,8 +3,8 @@
 #include <cstdint>
 #include <vector>
 
-#include "core/comoments.h"
 #include "cpu/lanes.h"
+#include "cpu/moment_lanes.h"
 
 namespace sdfast::cpu {
 
@@ -19,6 +19,7 @@ class RunningSums {
     static RunningSums of_columns(const Kernels& kernels, DType dtype, std::int64_t columns);
 
     bool empty() const { return count_ == 0; }
+    std::int64_t channels() const { return channels_; }
     double* shift_a() { return shift_a_.data(); }
     double* shift_b() { return shift_b_.data(); }
     double* acc() { return acc_.data(); }
@@ -30,20 +31,20 @@ class RunningSums {
     // Rows that may still be added before the next re-centring.
     std::int64_t rows_left() const { return next_recentring_ - rows_; }
 
-    Comoments comoments(std::int64_t channel) const { return sums(channel).centred(); }
+    // Writes the co-moments of all channels, in the order of the slots where these are columns.
+    void comoments(MomentRows<double> out);
 
   private:
-    RunningSums(DType dtype, std::int64_t channels, std::int64_t size, std::int64_t stride, std::int64_t pitch,
-                int lanes);
-    ShiftedSums sums(std::int64_t channel) const;
+    RunningSums(DType dtype, std::int64_t channels, std::int64_t size, int lanes);
+    SumRows side_by_side();
     void recentre();
     void round_shifts();
 
     DType dtype_;
-    std::int64_t channels_, stride_, pitch_;
+    std::int64_t channels_;
     int lanes_;
     std::int64_t count_ = 0, rows_ = 0, next_recentring_ = 16;
-    std::vector<double> shift_a_, shift_b_, acc_;
+    std::vector<double> shift_a_, shift_b_, acc_, folded_;
 };
 
 }  // namespace sdfast::cpu

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from sdfast.ops import pair_means
-from sdfast.statistics import GroupedCoMoments, Spread, leave_one_out, merge, sound_groups
+from sdfast.ops import leave_one_out, pair_means
+from sdfast.statistics import GroupedCoMoments, Spread, merge, sound_groups
 
 _DISTANCE, _CLIP_RIGHT, _CHANGED_RIGHT = range(3)
 

@@ -14,6 +14,7 @@ from sdfast.ops.checks import (
 from sdfast.ops.comoments import check_arguments as check_pairs
 from sdfast.ops.comoments import comoments
 from sdfast.ops.kraskov import kraskov
+from sdfast.ops.leave_one_out import correlations_without, leave_one_out
 from sdfast.ops.normal_scores import normal_scores
 from sdfast.ops.pair_means import pair_means
 from sdfast.ops.pairwise_correlation import pairwise_correlation
@@ -34,7 +35,9 @@ __all__ = [
     "check_unit_range",
     "check_update",
     "comoments",
+    "correlations_without",
     "kraskov",
+    "leave_one_out",
     "normal_scores",
     "over_array",
     "pair_means",

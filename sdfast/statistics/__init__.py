@@ -7,7 +7,7 @@ from sdfast.statistics.estimators import KINDS, Estimator, estimator_of, mutual_
 from sdfast.statistics.factors import DYNAMIC, FACTORS, STATIC
 from sdfast.statistics.fisher import fisher_interval
 from sdfast.statistics.grouped import GROUPS, GroupedCoMoments, add_to_groups
-from sdfast.statistics.jackknife import Jackknife, Spread, leave_one_out, sound_groups
+from sdfast.statistics.jackknife import Jackknife, Spread, sound_groups
 from sdfast.statistics.kept_samples import KeptSamples
 from sdfast.statistics.mi_bias import mutual_information_bias
 from sdfast.statistics.planning import CLASSES, channel_classes, needed_sources
@@ -45,7 +45,6 @@ __all__ = [
     "empty_moments",
     "estimator_of",
     "fisher_interval",
-    "leave_one_out",
     "merge",
     "mutual_information",
     "mutual_information_bias",

@@ -42,9 +42,10 @@ class GroupedCoMoments:
         groups: int = GROUPS,
         device: torch.device | str | None = None,
     ) -> None:
-        check_integer("groups", groups, 1)
-        rows = empty_moments(num_channels, num_factors, device)
-        self.moments = rows.unsqueeze(1).repeat(1, groups, 1, 1)  # (6, G, F, C)
+        for name, size in (("groups", groups), ("num_factors", num_factors)):
+            check_integer(name, size, 1)
+        rows = empty_moments(num_channels, groups * num_factors, device)
+        self.moments = rows.view(6, groups, num_factors, num_channels)
         self.numbered = torch.zeros(groups, dtype=torch.int64, device=device)  # sources that have a number, by group
         self.unnumbered = 0  # pairs that came without: each is a source
 

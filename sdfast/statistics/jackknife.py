@@ -7,42 +7,11 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from sdfast.ops import correlations_without, leave_one_out
 from sdfast.statistics.estimators import Estimator, mutual_information, shares
 from sdfast.statistics.fisher import check_level, fisher_z
-from sdfast.statistics.state import merge, merge_two
+from sdfast.statistics.state import merge
 from sdfast.statistics.student import student_quantile
-
-
-def leave_one_out(grouped: Tensor) -> Tensor:
-    """Return the co-moments of all groups but one, for each of them.
-
-    Nothing is subtracted, which would leave the rounding of what was there: the others are merged, through a tree in
-    which each node's rest is its parent's rest and its sibling. All G take 3 G merges in 2 log2(G) steps.
-
-    Args:
-        grouped: (6, G, ...) float64. An empty group is all zeros.
-
-    Returns:
-        (6, G, ...) float64.
-
-    >>> import torch
-    >>> one, two, six = (torch.tensor([n, 1, 0, 0, 0, 0], dtype=torch.float64) for n in (1, 2, 6))
-    >>> leave_one_out(torch.stack([one, two, six], dim=1))[0]
-    tensor([8., 7., 3.], dtype=torch.float64)
-    """
-    groups = grouped.shape[1]
-    width = 1 << max(groups - 1, 1).bit_length()
-    nodes = torch.cat([grouped, grouped.new_zeros((6, width - groups, *grouped.shape[2:]))], dim=1)
-    tree = []
-    while nodes.shape[1] > 2:
-        tree.append(nodes)
-        nodes = merge_two(nodes[:, ::2], nodes[:, 1::2])
-    rest = nodes.flip(1)
-    while tree:
-        nodes = tree.pop()
-        sides = [merge_two(rest, nodes[:, 1 - side :: 2]) for side in (0, 1)]
-        rest = torch.stack(sides, dim=2).flatten(1, 2)
-    return rest[:, :groups]
 
 
 @dataclass(frozen=True)
@@ -67,25 +36,24 @@ class Spread:
     @cached_property
     def deviations(self) -> Tensor:
         """By how much the estimates without a group differ from their mean, (K, ...); 0 for groups with no part."""
-        return torch.where(self.kept, self.without - self.mean_without, 0.0)
+        return self._of_kept(self.without - self.mean_without)
 
-    @property
+    @cached_property
     def mean_without(self) -> Tensor:
         """The mean of the estimates without a group, (...)."""
-        return torch.where(self.kept, self.without, 0.0).sum(0) / self.groups
+        return self._of_kept(self.without).sum(0) / self.groups
 
     @cached_property
     def error(self) -> Tensor:
         """The standard error, (...): NaN below two groups, or where an estimate is undefined without one of them."""
-        squares = self.deviations.square().sum(0)
+        squares = self._squares.sum(0)
         return torch.where(self.groups > 1, (squares - squares / self.groups).sqrt(), torch.nan)
 
     @property
     def largest_part(self) -> Tensor:
         """The part of the variance that a single group carries, (...), from 1 / K to 1; 0 where there is none."""
-        squares = self.deviations.square()
-        total = squares.sum(0)
-        return torch.where(total == 0, 0.0, squares.amax(0) / total)
+        total = self._squares.sum(0)
+        return torch.where(total == 0, 0.0, self._squares.amax(0) / total)
 
     @property
     def unbiased(self) -> Tensor:
@@ -102,7 +70,7 @@ class Spread:
         intervals of skewed and heavy-tailed features are too narrow.
         """
         groups = self.groups.expand(self.value.shape)
-        squares = self.deviations.square()
+        squares = self._squares
         unbiased = (groups + 1) / (groups - 1)  # so that normal values have a kurtosis of 3
         kurtosis = unbiased * groups * squares.square().sum(0) / squares.sum(0).square()
         freedom = (2 * groups / (kurtosis - 1) + 1e-9).floor().nan_to_num(torch.inf)
@@ -122,6 +90,14 @@ class Spread:
         """Return the lower and upper end, (2, ...). Raises ValueError where level is not a probability."""
         half_width = self.half_width(level)
         return torch.stack([self.value - half_width, self.value + half_width])
+
+    @cached_property
+    def _squares(self) -> Tensor:
+        return self.deviations.square()
+
+    def _of_kept(self, values: Tensor) -> Tensor:
+        """Return values with 0 for groups that have no part."""
+        return values if self.kept.all() else torch.where(self.kept, values, 0.0)
 
     def __sub__(self, other: "Spread") -> "Spread":
         """Return the difference of two estimates from the same groups."""
@@ -153,7 +129,8 @@ class Jackknife:
     def __init__(self, grouped: Tensor, estimator: Estimator) -> None:
         self.estimator = estimator
         self.groups = sound_groups(grouped)
-        self.total = merge(self.groups.movedim(1, 0))
+        found = correlations_without(self.groups, estimator.is_pearson)
+        self.total, self._correlations = (merge(self.groups.movedim(1, 0)), None) if found is None else found
         self._kept = self.groups[0, :, :, :1] > 0  # (K, F, 1)
 
     @cached_property
@@ -163,7 +140,9 @@ class Jackknife:
     @cached_property
     def correlation(self) -> Spread:
         """The correlations, (F, C)."""
-        return Spread(self.estimator.correlation(self.total), self.estimator.correlation(self._without), self._kept)
+        without = self._correlations
+        without = self.estimator.correlation(self._without) if without is None else without
+        return Spread(self.estimator.correlation(self.total), without, self._kept)
 
     @cached_property
     def z(self) -> Spread:
@@ -203,6 +182,11 @@ def sound_groups(grouped: Tensor) -> Tensor:
     Otherwise leaving out the group with the NaN would bring a channel back, and the score would change by its worth.
     """
     with_pairs = (grouped[0, ..., 0] > 0).any(-1)
-    groups = grouped[:, with_pairs] if with_pairs.any() else grouped[:, :1]
+    if with_pairs.all():
+        groups = grouped.clone()
+    else:
+        groups = grouped[:, with_pairs] if with_pairs.any() else grouped[:, :1]
+    if groups.sum(1).isfinite().all():
+        return groups
     broken = ~groups.isfinite().all(dim=1).all(dim=0)  # (F, C)
     return torch.cat([groups[:1], torch.where(broken, torch.nan, groups[1:])])

@@ -43,24 +43,6 @@ def merge(stacked: Tensor) -> Tensor:
     return torch.cat([total.unsqueeze(0), origin + mean, merged])
 
 
-def merge_two(one: Tensor, other: Tensor) -> Tensor:
-    """Merge two sets, (6, ...) each, as `merge` does, in a quarter of its time: leaving out groups merges many.
-
-    >>> import torch
-    >>> one, other = torch.tensor([[2.0, 1.0, 0.0, 2.0, 2.0, 2.0], [2.0, 5.0, 0.0, 2.0, 2.0, 2.0]]).double()
-    >>> merge_two(one, other)
-    tensor([ 4.,  3.,  0., 20.,  4.,  4.], dtype=torch.float64)
-    """
-    merged = one + other
-    part = other[0] / merged[0].clamp(min=1)
-    gap = other[1:3] - one[1:3]
-    torch.addcmul(one[1:3], gap, part, out=merged[1:3])
-    weighted = gap * (one[0] * part)
-    merged[3:5].addcmul_(gap, weighted)
-    merged[5].addcmul_(gap[0], weighted[1])
-    return merged
-
-
 @runtime_checkable
 class PairState(Protocol):
     """What a statistic keeps of the pairs it has seen; a measurement has one for each layer, and knows no more of it.

@@ -5,8 +5,8 @@ import pytest
 import scipy.stats
 import torch
 
+from sdfast.ops import leave_one_out
 from sdfast.statistics import KINDS, GroupedCoMoments, Jackknife, Spread, estimator_of
-from sdfast.statistics.jackknife import leave_one_out
 from sdfast.statistics.student import student_quantile
 from tests import truth
 from tests.support.grouped import as_tensors, clustered_pairs, grouped_truth

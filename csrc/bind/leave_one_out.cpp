@@ -1,0 +1,50 @@
+// The jackknife: co-moments and correlations of all groups but one.
+#include "cpu/leave_one_out.h"
+
+#include <omp.h>
+
+#include "bind/module.h"
+#include "bind/tasks.h"
+
+namespace sdfast {
+namespace {
+
+// Co-moments (6, G, C) in float64, the channels side by side.
+cpu::GroupedRows<const double> groups_of(const dlpack::Tensor& t) {
+    if (t.ndim != 3 || feature_dtype(t.dtype) != DType::f64 || t.shape[0] != 6) refuse();
+    if (t.shape[1] == 0 || t.shape[2] == 0 || (t.shape[2] > 1 && t.strides[2] != 1)) refuse();
+    return {reinterpret_cast<const double*>(data_of(t)), t.strides[0], t.strides[1], t.shape[1]};
+}
+
+py::object leave_one_out(py::handle grouped) {
+    const dlpack::Tensor t = view(grouped);
+    const cpu::GroupedRows<const double> from = groups_of(t);
+    Output<double> out = empty<double>({6, from.groups, t.shape[2]});
+    {
+        const py::gil_scoped_release release;
+        cpu::leave_one_out(from, t.shape[2], omp_get_max_threads(), out.data);
+    }
+    return std::move(out.tensor);
+}
+
+py::tuple correlations_without(py::handle grouped, bool pearson) {
+    const dlpack::Tensor t = view(grouped);
+    const cpu::GroupedRows<const double> from = groups_of(t);
+    Output<double> total = empty<double>({6, t.shape[2]}), out = empty<double>({from.groups, t.shape[2]});
+    {
+        const py::gil_scoped_release release;
+        const Kind kind = pearson ? Kind::pearson : Kind::intraclass;
+        cpu::correlations_without(from, t.shape[2], kind, omp_get_max_threads(), total.data, out.data);
+    }
+    return py::make_tuple(std::move(total.tensor), std::move(out.tensor));
+}
+
+const Binding binding([](py::module_& m) {
+    m.def("leave_one_out", &leave_one_out, py::arg("grouped"),
+          "Return the co-moments (6, G, C) of all groups but one, for each of them.");
+    m.def("correlations_without", &correlations_without, py::arg("grouped"), py::arg("pearson"),
+          "Return the co-moments (6, C) of all groups, and the correlations (G, C) of all but one.");
+});
+
+}  // namespace
+}  // namespace sdfast

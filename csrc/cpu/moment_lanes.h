@@ -1,0 +1,54 @@
+// Inner loops over co-moments that lie channel beside channel, compiled once per instruction set (moment_lanes.cpp).
+#pragma once
+#include <cstdint>
+
+#include "core/comoments.h"
+
+namespace sdfast::cpu {
+
+// Co-moments [6][channels], the rows `gap` doubles apart.
+template <class T>
+struct MomentRows {
+    T* data;
+    std::int64_t gap;
+
+    MomentRows operator+(std::int64_t channels) const { return {data + channels, gap}; }
+};
+
+// Sums [kSums][channels] of `count` samples with shifts [channels] subtracted, the rows `pitch` doubles apart.
+struct SumRows {
+    double count;
+    double *shift_a, *shift_b, *sums;
+    std::int64_t pitch;
+};
+
+// Co-moments [6][groups][channels], the six `gap` and the groups `stride` doubles apart.
+template <class T>
+struct GroupedRows {
+    T* data;
+    std::int64_t gap, stride, groups;
+};
+
+struct MomentKernels {
+    // Sums of at least one sample as co-moments.
+    void (*centred)(const SumRows& sums, std::int64_t channels, MomentRows<double> out);
+
+    // Moves the shifts to the means, or to the floats next to them, and the sums with them.
+    void (*recentre)(const SumRows& sums, std::int64_t channels, bool to_float);
+
+    // Adds the samples of `from` to those of `to`.
+    void (*merge)(MomentRows<double> to, MomentRows<const double> from, std::int64_t channels);
+
+    std::int64_t block;    // channels that the next two take at once, at most
+    std::int64_t scratch;  // doubles that they need for each group
+
+    // Writes the co-moments of all groups but one, for each of them.
+    void (*leave_one_out)(GroupedRows<const double> from, std::int64_t channels, double* scratch,
+                          GroupedRows<double> out);
+
+    // Writes the co-moments of all groups, and the correlations of all but one to out [groups], `stride` doubles apart.
+    void (*correlations_without)(GroupedRows<const double> from, std::int64_t channels, double* scratch, Kind kind,
+                                 MomentRows<double> total, double* out, std::int64_t stride);
+};
+
+}  // namespace sdfast::cpu
