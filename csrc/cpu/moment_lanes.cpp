@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <utility>
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -180,10 +181,46 @@ void correlations_without(GroupedRows<const double> from, std::int64_t channels,
     });
 }
 
+inline vdouble magnitude(vdouble v) { return v < 0 ? -v : v; }
+
+void resampled_correlations(const double* sums, std::int64_t draws, std::int64_t channels, const double* origin,
+                            std::int64_t groups, Kind kind, double* out) {
+    // Of sums of that many numbers, relative.
+    const double noise = 8 * static_cast<double>(groups + 1) * std::numeric_limits<double>::epsilon();
+    const auto centred_squares = [=](vdouble squares, vdouble total, vdouble shift) {
+        const vdouble rest = squares - total * shift;
+        return rest <= noise * squares ? vdouble{} : rest;
+    };
+    for (std::int64_t d = 0; d < draws; ++d, sums += 6 * channels, out += channels)
+        for (std::int64_t c = 0; c < channels; c += kLanes) {
+            const std::int64_t own = channels - c;
+            const auto sum = [=](std::int64_t k) { return load_lanes(sums + k * channels + c, own); };
+            const vdouble count = sum(0), a = sum(1), b = sum(2), pairs = count > 1 ? count : vdouble{} + 1;
+            const vdouble shift_a = a / pairs, shift_b = b / pairs;
+            const vdouble origin_a = load_lanes(origin + c, own), origin_b = load_lanes(origin + channels + c, own);
+            const vdouble mean_a = origin_a + shift_a, mean_b = origin_b + shift_b;
+            // Means that are equal but for rounding are equal: the intraclass correlation of constants asks for it.
+            const vdouble size = magnitude(origin_a) + magnitude(origin_b) + magnitude(shift_a) + magnitude(shift_b);
+            const Moments m{count,
+                            mean_a,
+                            magnitude(mean_a - mean_b) <= noise * size ? mean_a : mean_b,
+                            centred_squares(sum(3), a, shift_a),
+                            centred_squares(sum(4), b, shift_b),
+                            sum(5) - a * shift_b};
+            store_lanes(out + c, correlation_of(m, kind), own);
+        }
+}
+
 }  // namespace
 
 extern const MomentKernels kMomentKernels;
-const MomentKernels kMomentKernels = {
-    centred, recentre, merge, kTogether * kLanes, 12 * kTogether * kLanes, leave_one_out, correlations_without};
+const MomentKernels kMomentKernels = {centred,
+                                      recentre,
+                                      merge,
+                                      kTogether * kLanes,
+                                      12 * kTogether * kLanes,
+                                      leave_one_out,
+                                      correlations_without,
+                                      resampled_correlations};
 
 }  // namespace sdfast::cpu::SDFAST_ISA_NAME

@@ -49,6 +49,11 @@ struct MomentKernels {
     // Writes the co-moments of all groups, and the correlations of all but one to out [groups], `stride` doubles apart.
     void (*correlations_without)(GroupedRows<const double> from, std::int64_t channels, double* scratch, Kind kind,
                                  MomentRows<double> total, double* out, std::int64_t stride);
+
+    // Writes to out [draws][channels] the correlations of resamples whose sums [draws][6][channels], about the means
+    // `origin` [2][channels] of all, are of `groups` groups.
+    void (*resampled_correlations)(const double* sums, std::int64_t draws, std::int64_t channels, const double* origin,
+                                   std::int64_t groups, Kind kind, double* out);
 };
 
 }  // namespace sdfast::cpu

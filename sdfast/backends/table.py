@@ -21,7 +21,7 @@ _MODULES = {
 _RUNS_ON = {"cpu": "cpu", "triton": "cuda", "cuda": "cuda"}  # torch calls AMD's GPUs cuda, too
 # Which backend serves an operation on a device; where it has no such kernel, the operation
 # is composed of others: the pairwise correlation on the CPU, on GPUs the update of co-moments, and the correlations
-# without a group. There it is Triton,
+# without a group and of resamples. There it is Triton,
 # whose kernels serve those of AMD, too; what has none is plain torch.
 TABLE = {
     "comoments": {"cpu": "cpu", "cuda": "triton"},
@@ -31,6 +31,7 @@ TABLE = {
     "kraskov": {"cpu": "cpu", "cuda": "reference"},
     "leave_one_out": {"cpu": "cpu", "cuda": "reference"},
     "correlations_without": {"cpu": "cpu", "cuda": "reference"},
+    "resampled_correlations": {"cpu": "cpu", "cuda": "reference"},
     "static_dropout": {"cpu": "cpu", "cuda": "triton"},
     "update_comoments": {"cpu": "cpu", "cuda": "triton"},
 }

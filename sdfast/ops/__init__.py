@@ -18,6 +18,7 @@ from sdfast.ops.leave_one_out import correlations_without, leave_one_out
 from sdfast.ops.normal_scores import normal_scores
 from sdfast.ops.pair_means import pair_means
 from sdfast.ops.pairwise_correlation import pairwise_correlation
+from sdfast.ops.resampled_correlations import resampled_correlations
 from sdfast.ops.static_dropout import GRANULARITIES, Dropping, static_dropout
 from sdfast.ops.update_comoments import check_update, update_comoments
 
@@ -42,6 +43,7 @@ __all__ = [
     "over_array",
     "pair_means",
     "pairwise_correlation",
+    "resampled_correlations",
     "static_dropout",
     "update_comoments",
 ]

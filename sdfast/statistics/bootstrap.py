@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from sdfast.foundation import check_integer
+from sdfast.ops import resampled_correlations
 from sdfast.statistics.estimators import Estimator, shares
 from sdfast.statistics.fisher import check_level
 from sdfast.statistics.jackknife import Jackknife, Spread
@@ -63,7 +64,7 @@ def bootstrap_interval(
     skewness = _acceleration(getattr(jackknife, of)) if method == "bca" else None
     if of != "correlation":
         value = _scores(jackknife.total, estimator, of)
-        some, sums = weights.split(max(_LEAST, _CHUNK // groups[:, 0].numel())), _group_sums(groups)
+        some, sums = weights.split(max(_LEAST, _CHUNK // groups[:, 0].numel())), _group_sums(groups, jackknife.total)
         values = torch.cat([_scores(_drawn(each, *sums), estimator, of) for each in some])
         return (
             _ends(values, value, level, skewness) if groups.shape[1] > 1 else value.new_full((2, len(value)), torch.nan)
@@ -72,7 +73,7 @@ def bootstrap_interval(
     step = max(1, _CHUNK // (6 * resamples * groups.shape[2]))
     for start in range(0, groups.shape[-1], step):
         here = (..., slice(start, start + step))
-        corrs = estimator.correlation(resample(groups[here], weights))
+        corrs = _correlations(weights, *_group_sums(groups[here], jackknife.total[here]), estimator)
         ends.append(_ends(corrs, value[here], level, None if skewness is None else skewness[here]))
     several = (groups[0, ..., :1] > 0).sum(0) > 1  # groups have pairs of the factor, (F, 1)
     return torch.where(several, torch.cat(ends, dim=-1), torch.nan)
@@ -95,16 +96,16 @@ def resample(groups: Tensor, weights: Tensor) -> Tensor:
         (6, B, F, C): as if the groups had been merged as often as they count, to rounding; nothing where that gives
         nothing, such as the variance of a channel that fires in groups only that were not drawn.
     """
-    return _drawn(weights, *_group_sums(groups))
+    return _drawn(weights, *_group_sums(groups, merge(groups.movedim(1, 0))))
 
 
-def _group_sums(groups: Tensor) -> tuple[Tensor, Tensor]:
+def _group_sums(groups: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
     """Return plain sums (K, 6, F, C) of groups about the means of all, and these means (2, F, C).
 
     That costs no digits: resamples do not differ much from all.
     """
     count, mean_a, mean_b, m2_a, m2_b, c_ab = groups
-    origin = merge(groups.movedim(1, 0))[1:3]
+    origin = total[1:3]
     da, db = mean_a - origin[0], mean_b - origin[1]
     sums = [count, count * da, count * db, m2_a + count * da * da, m2_b + count * db * db, c_ab + count * da * db]
     return torch.stack(sums, dim=1), origin
@@ -129,6 +130,15 @@ def _drawn(weights: Tensor, sums: Tensor, origin: Tensor) -> Tensor:
     size = origin_a.abs() + origin_b.abs() + shift_a.abs() + shift_b.abs()
     sum_b.copy_(torch.where((sum_a - sum_b).abs() <= noise * size, sum_a, sum_b))
     return drawn.movedim(1, 0)
+
+
+def _correlations(weights: Tensor, sums: Tensor, origin: Tensor, estimator: Estimator) -> Tensor:
+    """Return the correlations (B, F, C) of groups that count as often as their weights (B, K) say."""
+    drawn = (weights @ sums.flatten(1)).unflatten(1, (6, -1))
+    found = resampled_correlations(drawn, origin.flatten(1), len(sums), estimator.is_pearson)
+    if found is None:
+        return estimator.correlation(_drawn(weights, sums, origin))
+    return found.unflatten(1, origin.shape[1:])
 
 
 def _scores(moments: Tensor, estimator: Estimator, of: str) -> Tensor:
