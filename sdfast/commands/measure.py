@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> None:
             pairs = _pairs(args, model)
             # What measure would say only after the state of an earlier run is gone.
             check_settings(model.module, model.layers, args.kind, args.threshold, model.channel_dim)
-            check_estimator(args.estimator, args.neighbors, args.kind, args.until)
+            check_estimator(args.estimator, args.neighbors, args.kind)
             # Tables, pictures, the sums and the state twice, for layers of some 2,000 channels.
             groups = min(GROUPS, len(pairs.sources))
             _prepare(args.out, rank, world, megabytes=4 + len(model.layers) * groups // 2, keep=args.resume)

@@ -1,6 +1,5 @@
 """All pairs through a model once, and a state for each layer at the end, whatever statistic keeps it."""
 
-import copy
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -65,13 +64,17 @@ def accumulate(
         # Whoever got further was asked there and was not sure; it does not wait for the others to get there.
         first = max(processes.gather(share.done))
 
+        def make_asked(num_channels: int, device: torch.device) -> PairState:
+            return stopping.asked_of(make_state(num_channels, device))
+
         def enough() -> bool:
             if share.done < first or not stopping.due(share.done):
                 return False
             # Where one has run out of pairs, so have the others after their last batch.
             if not processes.wait(f"{share.done} batches", unless="measured"):
                 return False
-            return stopping.reached(_named(_reduced(copy.deepcopy(capture.states), make_state, processes, device)))
+            asked = {key: stopping.asked_of(state) for key, state in capture.states.items()}
+            return stopping.reached(_named(_reduced(asked, make_asked, processes, device)))
 
         _run(model, share, capture, device, processes, progress, journal, enough, stopping, told)
         processes.wait("measured")

@@ -72,7 +72,9 @@ def measure(
         estimator: of the mutual information: "gaussian" follows from the sums; "copula" and "kraskov", see
             `sdfast.channel_bias`, need all pooled features at once: 8 bytes a channel and pair, which a line on stderr
             says of the layers before the second batch. Classes, scores and shares are those of `kind` all the same,
-            which has to be "pearson". Not with `until`.
+            which has to be "pearson".
+            So `until` stops where it would with "gaussian", and "kraskov" not before each factor has
+            more pairs than `neighbors`.
         neighbors: how many of them "kraskov" looks at.
         keep_in: a folder for a file with these features instead of memory. The file has no name and goes with the run.
         batch_dim: the dimension of the clips in the layers' outputs, as `channel_dim` has it. Default: the first, where
@@ -102,7 +104,7 @@ def measure(
     """
     with Processes() as processes:
         matches, channel_dims = check_settings(model, layers, kind, threshold, channel_dim)
-        check_estimator(estimator, neighbors, kind, until)
+        check_estimator(estimator, neighbors, kind)
         kept = estimator != "gaussian"
 
         def make_state(num_channels: int, device: torch.device) -> GroupedCoMoments:
@@ -110,6 +112,9 @@ def measure(
                 return SampledCoMoments(num_channels, device=device, folder=keep_in)
             return GroupedCoMoments(num_channels, device=device)
 
+        stopping = NEVER
+        if until is not None:
+            stopping = SharesKnown(until, kind, least_pairs=neighbors + 1 if estimator == "kraskov" else 0)
         states = accumulate(
             model,
             pairs,
@@ -122,9 +127,9 @@ def measure(
             num_workers=num_workers,
             progress=progress,
             resume=resume,
-            stopping=NEVER if until is None else SharesKnown(until, kind),
+            stopping=stopping,
             batch_dims=match_dims("batch_dim", model, batch_dim, matches),
-            told=partial(_memory, estimator, keep_in) if kept else None,
+            told=partial(_memory, estimator, keep_in, until is not None) if kept else None,
         )
         reports = {}
         for name, state in states.items():
@@ -137,18 +142,20 @@ def measure(
     return reports
 
 
-def _memory(estimator: str, keep_in: str | os.PathLike | None, channels: Sequence[int], pairs: int | None) -> str:
+def _memory(
+    estimator: str, keep_in: str | os.PathLike | None, at_most: bool, channels: Sequence[int], pairs: int | None
+) -> str:
     """Return how much room the samples of layers with so many channels take, in words."""
     size = sum(KeptSamples.num_bytes(1000 if pairs is None else pairs, number) for number in channels)
     where = "in memory" if keep_in is None else f"in a file in {keep_in}"
-    number = "every 1,000 pairs" if pairs is None else f"{pairs:,} pairs"
+    number = "every 1,000 pairs" if pairs is None else "at most " * at_most + f"{pairs:,} pairs"
     return f"{estimator}: the features of {number} take {size / 1e6:,.3g} MB {where}"
 
 
-def check_estimator(estimator: str, neighbors: int, kind: str, until: float | None) -> None:
+def check_estimator(estimator: str, neighbors: int, kind: str) -> None:
     """Raise ValueError unless `measure` can estimate the mutual information so; the arguments are those of it.
 
-    >>> check_estimator("kraskov", 3, "pearson", None)
+    >>> check_estimator("kraskov", 3, "pearson")
     """
     if estimator == "gaussian":
         return
@@ -156,8 +163,6 @@ def check_estimator(estimator: str, neighbors: int, kind: str, until: float | No
         raise ValueError(f"estimator: expected one of gaussian, {', '.join(SAMPLE_ESTIMATORS)}, got {estimator!r}")
     if kind != "pearson":
         raise ValueError(f"kind: expected 'pearson' with estimator={estimator!r}, got {kind!r}")
-    if until is not None:
-        raise ValueError(f"until: expected None with estimator={estimator!r}, got {until!r}")
     check_integer("neighbors", neighbors, 1)
 
 

@@ -1,5 +1,6 @@
 """When a measurement is sure enough to stop: every layer's shares are known as well as was asked for."""
 
+import copy
 import math
 from collections.abc import Iterable, Mapping
 
@@ -26,8 +27,12 @@ class Stopping:
         """Tell whether to ask after so many batches of each process; it depends on nothing else."""
         return False
 
+    def asked_of(self, state: PairState) -> PairState:
+        """Return a copy of what has to be known of a state for that; it is merged over all processes then."""
+        return copy.deepcopy(state)
+
     def reached(self, states: Mapping[str, PairState]) -> bool:
-        """Tell whether the states of all layers, merged over all processes, are enough."""
+        """Tell whether what was asked of all layers, merged over all processes, is enough."""
         return False
 
 
@@ -40,6 +45,7 @@ class SharesKnown(Stopping):
     Args:
         until: the widest half-width to be reached, a fraction of the layer.
         kind: of correlation.
+        least_pairs: that each factor has to have.
 
     Raises:
         ValueError: until is not between 0 and 1.
@@ -48,11 +54,11 @@ class SharesKnown(Stopping):
     enough keeps its level in the limit. In simulations of shares 93 to 100 % of runs were within ± until.
     """
 
-    def __init__(self, until: float, kind: str = "pearson") -> None:
+    def __init__(self, until: float, kind: str = "pearson", least_pairs: int = 0) -> None:
         number = isinstance(until, int | float) and not isinstance(until, bool)
         if not number or not 0 < until < 1:
             raise ValueError(f"until: expected a half-width between 0 and 1, such as 0.01 for ±1 %, got {until!r}")
-        self.until, self._estimator = float(until), estimator_of(kind)
+        self.until, self._estimator, self._least_pairs = float(until), estimator_of(kind), least_pairs
 
     def due(self, done: int) -> bool:
         """Tell whether to ask after so many batches of each process: whenever they have grown by a tenth.
@@ -67,9 +73,15 @@ class SharesKnown(Stopping):
             check += max(1, check // _GROWTH)
         return check == done
 
+    def asked_of(self, state: GroupedCoMoments) -> GroupedCoMoments:
+        """Return a copy of the sums alone: shares follow from them, and samples beside them may be many."""
+        return state.sums()
+
     def reached(self, states: Mapping[str, GroupedCoMoments]) -> bool:
-        """Tell whether there are sources enough, and every share is known as well as it shall be."""
+        """Tell whether there are sources and pairs enough, and every share is known as well as it shall be."""
         if any(state.num_sources < LEAST_SOURCES for state in states.values()):
+            return False
+        if any(state.count.min() < self._least_pairs for state in states.values()):
             return False
         spreads = (Jackknife(state.moments, self._estimator).shares for state in states.values())
         widest = _widest(float(spread.half_width(LEVEL).max()) for spread in spreads)

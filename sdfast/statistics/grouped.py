@@ -109,6 +109,16 @@ class GroupedCoMoments:
         else:
             self.numbered.scatter_reduce_(0, numbers % groups, numbers // groups + 1, "amax")
 
+    def sums(self) -> "GroupedCoMoments":
+        """Return a copy of the sums, without what a subclass keeps beside them.
+
+        >>> GroupedCoMoments(num_channels=2, groups=3).sums()
+        GroupedCoMoments(num_channels=2, num_factors=2, groups=3, count=[0, 0], num_sources=0)
+        """
+        sums = object.__new__(GroupedCoMoments)
+        sums.moments, sums.numbered, sums.unnumbered = self.moments.clone(), self.numbered.clone(), self.unnumbered
+        return sums
+
     def merge(self, other: "GroupedCoMoments") -> None:
         """Add the pairs of another state of the same size, whose sources are numbered as these are.
 

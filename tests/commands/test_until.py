@@ -34,6 +34,16 @@ def test_it_stops_and_says_so(toy, many_videos, main):
     assert f"widest share ±{percent}" in err.splitlines()[-1] and "40/120" in err.splitlines()[-1]
 
 
+def test_it_stops_with_another_estimator_where_it_does_without(toy, many_videos, main):
+    options = (*JOB, "--videos", many_videos, "--pairs", 120, "--until", "30%", "--json")
+    code, out, err = main(*options, "--estimator", "copula", "--out", "copula")
+    assert code == 0 and "at most 120 pairs take" in err, err
+    copula, gaussian = json.loads(out), json.loads(main(*options, "--out", "gaussian")[1])
+    assert copula["settings"]["reached"] and copula["settings"]["estimator"] == "copula"
+    assert copula["layers"]["head"]["count"] == gaussian["layers"]["head"]["count"]
+    assert copula["layers"]["head"]["percent"] == gaussian["layers"]["head"]["percent"]
+
+
 def test_when_the_pairs_run_out_it_says_that(toy, video_folder, main):
     code, out, err = main(*JOB, "--videos", video_folder, "--pairs", 12, "--until", "0.01", "--json")
     assert code == 0, err

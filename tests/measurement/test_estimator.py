@@ -7,6 +7,7 @@ from torch import nn
 
 import sdfast
 from sdfast.report import save_reports
+from sdfast.statistics import KeptSamples
 from tests.support.processes import on_two
 
 PAIRS = 60
@@ -75,10 +76,61 @@ def test_a_run_goes_on_with_the_samples_of_the_one_before(tmp_path):
 
 
 def test_the_room_it_takes_is_said_first(capsys, tmp_path):
+    measured(progress=True, pairs=Stopped(), until=0.04)
+    assert "kraskov: the features of at most 600 pairs take" in capsys.readouterr().err
     measured(progress=True)
     assert "kraskov: the features of 60 pairs take 0.0287 MB in memory" in capsys.readouterr().err
     measured(progress=True, estimator="copula", keep_in=tmp_path)
     assert f"copula: the features of 60 pairs take 0.0287 MB in a file in {tmp_path}" in capsys.readouterr().err
+
+
+class Stopped(Pairs):
+    """Enough of them, of 150 sources, to stop at some."""
+
+    def __len__(self):
+        return 600
+
+
+def stopped(rank=0, **settings):
+    """Return count, information and moments of measurements that stop when shares are known to ± 4 %."""
+    reports = measured(rank, **{"pairs": Stopped(), "until": 0.04, **settings})
+    return {name: [report.count.tolist(), report.mi.tolist(), report.moments.tolist()] for name, report in reports.items()}
+
+
+@pytest.mark.parametrize("estimator", ["copula", "kraskov"])
+def test_it_stops_where_the_sums_say_and_is_of_the_pairs_until_then(estimator):
+    found, sums = stopped(estimator=estimator), stopped(estimator="gaussian")
+    number = sum(found["0"][0])
+    assert 80 <= number < 600
+    pairs = [Stopped()[index] for index in range(number)]
+    a, b, factor, _ = (torch.stack([torch.as_tensor(x) for x in each]) for each in zip(*pairs, strict=True))
+    for name, (count, mi, moments) in found.items():
+        assert count == sums[name][0] and moments == sums[name][2]
+        feats = (a, b) if name == "0" else [nn.functional.leaky_relu(x, 0.5) for x in (a, b)]
+        expected = sdfast.channel_bias(*feats, factor, estimator=estimator).mi
+        np.testing.assert_allclose(mi, expected, rtol=0, atol=1e-3)  # samples are kept in float32
+
+
+def test_a_look_at_the_shares_copies_and_sends_no_samples(monkeypatch):
+    """Two processes stop together, and gather their samples once, at the end."""
+    gathered = []
+    reduce = KeptSamples.reduce
+    monkeypatch.setattr(KeptSamples, "reduce", lambda *args: (gathered.append(len(args[0].count)), reduce(*args)))
+    monkeypatch.setattr(KeptSamples, "__deepcopy__", lambda *_: pytest.fail("samples were copied"), raising=False)
+
+    def run(rank):
+        return stopped(rank), len(gathered)
+
+    (first, once), (second, _) = on_two(run)
+    assert first == second and once == 2, "a layer each"
+    assert sum(first["0"][0]) < 600
+
+
+def test_neighbours_have_to_be_there_before_it_stops():
+    same = [(x, x, index % 2, index) for index, (x, *_) in enumerate(map(Pairs().__getitem__, range(PAIRS)))]
+    for neighbors in (3, 14, 25):
+        counts = measured(pairs=same, until=0.5, neighbors=neighbors)["0"].count
+        assert counts.min() > neighbors and counts.sum() < max(21, 2 * neighbors + 2) + 7
 
 
 def test_reports_come_back_and_do_not_merge(tmp_path):
@@ -96,7 +148,6 @@ def test_reports_come_back_and_do_not_merge(tmp_path):
     [
         ({"estimator": "ksg"}, "estimator: expected one of gaussian, copula, kraskov, got 'ksg'"),
         ({"kind": "intraclass"}, "kind: expected 'pearson' with estimator='kraskov', got 'intraclass'"),
-        ({"until": 0.1}, "until: expected None with estimator='kraskov', got 0.1"),
         ({"neighbors": 0}, "neighbors: expected a positive integer, got 0"),
         ({"neighbors": 30}, "neighbors"),
     ],
