@@ -11,12 +11,13 @@ from torch.utils.data import Dataset
 
 from sdfast.commands.arguments import positive
 from sdfast.commands.errors import RunError
-from sdfast.commands.machine import find_device, joined_processes, try_writing
+from sdfast.commands.machine import find_device, joined_processes, try_writing, writing_to
 from sdfast.commands.settings import add_settings, chosen_model, describe, pair_settings, running
 from sdfast.foundation import require, write_atomically
-from sdfast.measurement import dataset_bias
+from sdfast.measurement import check_settings, dataset_bias, forget_dataset_states
 from sdfast.models import VideoModel
 from sdfast.report import REPORT_JSON, DatasetBias, plain
+from sdfast.statistics import GROUPS
 
 _CSV, _PNG = "datasets.csv", "datasets.png"
 
@@ -45,6 +46,7 @@ def register(subparsers) -> None:
     add("--pairs", type=positive, default=200, metavar="N", help="pairs a data set, both factors (%(default)s)")
     add_settings(add)
     add("--out", type=Path, default=Path("sdfast-dataset"), metavar="FOLDER", help="for the results (%(default)s)")
+    add("--resume", action="store_true", help="go on from where a run with the same --out was stopped")
     add("--json", action="store_true", help="print the findings as JSON on stdout, all else on stderr")
 
 
@@ -58,18 +60,25 @@ def run(args: argparse.Namespace) -> None:
     with joined_processes(device) as (rank, world):
         with contextlib.redirect_stdout(sys.stderr) if args.json else contextlib.nullcontext():
             models = [chosen_model(args, path) for path in weights]
-            pairs = _pairs(args, models[0])
-            try_writing(args.out, megabytes=4, rank=rank)
+            pairs, classes = _pairs(args, models[0]), _classes(args)
+            # What would be said only after the states of an earlier run are gone.
+            for model in models:
+                check_settings(model.module, model.layers, args.kind, args.threshold, model.channel_dim)
+            _prepare(args, len(models[0].layers) * len(names), pairs, rank, world)
             modules = [model.module for model in models]
-            bias = dataset_bias(
-                dict(zip(names, modules, strict=True)) if len(weights) > 1 else modules[0],
-                pairs[0] if len(weights) > 1 else dict(zip(names, pairs, strict=True)),
-                models[0].layers,
-                classes=_classes(args),
-                device=device,
-                channel_dim=models[0].channel_dim,
-                **running(args),
-            )
+            try:
+                bias = dataset_bias(
+                    dict(zip(names, modules, strict=True)) if len(weights) > 1 else modules[0],
+                    pairs[0] if len(weights) > 1 else dict(zip(names, pairs, strict=True)),
+                    models[0].layers,
+                    classes=classes,
+                    device=device,
+                    channel_dim=models[0].channel_dim,
+                    resume=args.out,
+                    **running(args),
+                )
+            except OSError as error:
+                raise RunError(str(error)) from error
         if rank > 0:
             return
         runs = zip(weights * len(pairs), pairs * len(weights), strict=True)
@@ -77,6 +86,7 @@ def run(args: argparse.Namespace) -> None:
         file = sys.stderr if args.json else sys.stdout
         try:
             written = _save(bias, settings, args.out, file)
+            forget_dataset_states(args.out)
         except OSError as error:
             raise RunError(str(error)) from error
         if args.json:
@@ -89,6 +99,16 @@ def _pairs(args: argparse.Namespace, model: VideoModel) -> list[Dataset]:
 
     settings = pair_settings(args, model) | ({"styles": args.styles} if args.styles else {})
     return [VideoPairs(paths, **settings) for paths in args.videos]
+
+
+def _prepare(args: argparse.Namespace, layers: int, pairs: list[Dataset], rank: int, world: int) -> None:
+    """Fail now if the results will not fit; without --resume, forget earlier runs."""
+    if not args.resume:
+        with writing_to(args.out):
+            forget_dataset_states(args.out, rank, world)
+    # Tables, a picture, and two states of each layer, which may be written anew: for some 2,000 channels.
+    groups = min(GROUPS, max(len(one.sources) for one in pairs))
+    try_writing(args.out, megabytes=4 + layers * groups // 2, rank=rank)
 
 
 def _names(several: list[list[str]]) -> list[str]:

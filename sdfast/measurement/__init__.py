@@ -1,7 +1,7 @@
 """The job: hooks, batches, processes and state files."""
 
 from sdfast.measurement.checkpoint import CheckpointError
-from sdfast.measurement.dataset import dataset_bias
+from sdfast.measurement.dataset import dataset_bias, forget_dataset_states
 from sdfast.measurement.job import check_estimator, check_settings, measure
 from sdfast.measurement.journal import forget_states
 from sdfast.measurement.processes import PeerError
@@ -13,6 +13,7 @@ __all__ = [
     "check_estimator",
     "check_settings",
     "dataset_bias",
+    "forget_dataset_states",
     "forget_states",
     "measure",
     "percent",

@@ -67,7 +67,7 @@ def load(path: Path, job: Mapping[str, Any], make_state: MakeState) -> tuple[int
     """
     content = path.read_bytes()
     if not content.startswith(MAGIC[: len(content)]) or not content:
-        raise CheckpointError(f"{path}: not a state file of sdfast measure")
+        raise CheckpointError(f"{path}: not a state file of sdfast")
     if len(content) < _PREFIX.size + _LENGTH.size:
         raise CheckpointError(f"{path}: damaged, only {len(content)} bytes; delete it to start over")
     _, version, digest = _PREFIX.unpack_from(content)
@@ -90,7 +90,10 @@ def load(path: Path, job: Mapping[str, Any], make_state: MakeState) -> tuple[int
             tensors[name] = torch.from_numpy(array.astype(array.dtype.newbyteorder("=")).reshape(shape))
             start += array.nbytes
         states[key] = make_state(entry["num_channels"], torch.device("cpu"))
-        states[key].load_state_dict(tensors)
+        try:
+            states[key].load_state_dict(tensors)
+        except ValueError as error:
+            raise CheckpointError(f"{path}: of another job: {error}") from error
     return header["done"], states
 
 

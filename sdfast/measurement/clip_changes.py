@@ -1,5 +1,7 @@
 """How a layer's features change with a clip, and how much of them the changed clip foretells."""
 
+import hashlib
+
 import torch
 from torch import Tensor
 
@@ -23,6 +25,7 @@ class ClipChanges:
         # One row a pair: how far apart the two are, and whether either is of the class with the highest logit.
         self._rows = GroupedCoMoments(3, device=device)
         self._labels = labels
+        self._digest = torch.tensor(0 if labels is None else _digest(labels))
 
     @property
     def num_channels(self) -> int:
@@ -91,10 +94,13 @@ class ClipChanges:
     def state_dict(self) -> dict[str, Tensor]:
         """Return a copy of the state, for a checkpoint."""
         parts = {"features": self._features, "rows": self._rows}
-        return {f"{part}.{key}": x for part, state in parts.items() for key, x in state.state_dict().items()}
+        tensors = {f"{part}.{key}": x for part, state in parts.items() for key, x in state.state_dict().items()}
+        return tensors | {"labels": self._digest.clone()}
 
     def load_state_dict(self, state_dict: dict[str, Tensor]) -> None:
-        """Restore a state of the same size. Raises KeyError or ValueError where it is of another."""
+        """Restore a state of the same size and labels. Raises KeyError or ValueError where it is of others."""
+        if state_dict["labels"] != self._digest:
+            raise ValueError("state_dict: expected the classes that these videos have, got others")
         for part, state in (("features.", self._features), ("rows.", self._rows)):
             state.load_state_dict({key[len(part) :]: x for key, x in state_dict.items() if key.startswith(part)})
 
@@ -104,6 +110,12 @@ class ClipChanges:
     def _mean(self, column: int) -> Spread:
         groups, whole, without = _left_out(self._rows)
         return Spread(whole[1, :, column], without[1, :, :, column], groups[0, :, :, column] > 0)
+
+
+def _digest(labels: Tensor) -> int:
+    """Return what tells labels apart, an integer of 64 bits."""
+    content = labels.cpu().numpy().tobytes()
+    return int.from_bytes(hashlib.sha256(content).digest()[:8], "big", signed=True)
 
 
 def _left_out(state: GroupedCoMoments) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,6 +1,8 @@
 """How static data sets are: a model on several of them, or models trained on several, measured alike."""
 
+import contextlib
 import functools
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from sdfast.measurement.accumulation import accumulate
 from sdfast.measurement.capture import untouched
 from sdfast.measurement.clip_changes import ClipChanges
 from sdfast.measurement.job import check_settings, measure
+from sdfast.measurement.journal import forget_states
 from sdfast.measurement.processes import Processes
 from sdfast.measurement.stopping import LEVEL
 from sdfast.models import first_tensor
@@ -19,6 +22,7 @@ from sdfast.pairs import SHUFFLED, STILL, ChangedClips, VideoPairs
 from sdfast.report import ACCURACIES, BiasReport, DatasetBias, Estimate, LayerBias
 
 _OUTPUT = ""  # the name that a module has for itself
+_STATES, _PARTS = "states.{number}.{part}", ("clips", "pairs")
 
 
 def dataset_bias(
@@ -34,6 +38,7 @@ def dataset_bias(
     num_workers: int = 0,
     progress: bool = True,
     channel_dim: int | Mapping[str, int] | None = None,
+    resume: str | os.PathLike | None = None,
 ) -> DatasetBias:
     """Measure a model on several data sets, or several models, trained on different data, on one.
 
@@ -49,6 +54,9 @@ def dataset_bias(
         classes: the names of the classes in the order of the logits (N, classes) that the model returns; a video is of
             the class that a folder above it is named after. None leaves the accuracies out.
         kind, threshold, device, batch_size, num_workers, progress, channel_dim: as in `measure`.
+        resume: a folder for the states of all measurements, each as `measure` keeps it. A run that finds its own there
+            goes on from them; what was measured is not measured again. The files stay; `forget_dataset_states` deletes
+            them.
 
     Raises:
         ValueError: neither or both of model and pairs have names, the model returns no logits of these classes, a
@@ -80,13 +88,34 @@ def dataset_bias(
         labels = None if classes is None else _labels(one_model, clips, classes, device)
         runs[name] = one_model, one_pairs, clips, matches, labels
     found, accuracy = {}, {}
-    for name, (one_model, one_pairs, clips, matches, labels) in runs.items():
-        states = _clip_changes(one_model, clips, *matches, labels, progress and f"{name}: changed clips", running)
-        reports = measure(one_model, one_pairs, layers, progress=progress and f"{name}: pairs", **reading, **running)
+    for number, (name, (one_model, one_pairs, clips, matches, labels)) in enumerate(runs.items()):
+        of_clips, of_pairs = (running | {"resume": path} for path in _state_folders(resume, number))
+        states = _clip_changes(one_model, clips, *matches, labels, progress and f"{name}: changed clips", of_clips)
+        reports = measure(one_model, one_pairs, layers, progress=progress and f"{name}: pairs", **reading, **of_pairs)
         found[name] = {layer: _layer_bias(report, states[layer]) for layer, report in reports.items()}
         if labels is not None:
             accuracy[name] = _accuracy(states[_OUTPUT])
     return DatasetBias(found, accuracy)
+
+
+def forget_dataset_states(folder: str | os.PathLike, rank: int = 0, world: int = 1) -> None:
+    """Delete the states that `dataset_bias` keeps in a folder, by all processes as `forget_states` says.
+
+    Raises:
+        OSError: a file cannot be deleted.
+
+    >>> forget_dataset_states("no/such/folder")
+    """
+    for path in sorted(Path(folder).glob(_STATES.format(number="*", part="*"))):
+        forget_states(path, rank, world)
+        if rank == 0:
+            with contextlib.suppress(OSError):  # there is something else in it
+                path.rmdir()
+
+
+def _state_folders(resume: str | os.PathLike | None, number: int) -> list[Path | None]:
+    """Return where the states of a data set's changed clips and of its pairs lie."""
+    return [None if resume is None else Path(resume) / _STATES.format(number=number, part=part) for part in _PARTS]
 
 
 def _labels(model: nn.Module, clips: ChangedClips, classes: Sequence[str], device: Any) -> Tensor:

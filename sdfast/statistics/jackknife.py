@@ -182,10 +182,9 @@ def sound_groups(grouped: Tensor) -> Tensor:
     Otherwise leaving out the group with the NaN would bring a channel back, and the score would change by its worth.
     """
     with_pairs = (grouped[0, ..., 0] > 0).any(-1)
-    if with_pairs.all():
-        groups = grouped.clone()
-    else:
-        groups = grouped[:, with_pairs] if with_pairs.any() else grouped[:, :1]
+    if not with_pairs.any():
+        return grouped[:, :1].clone()
+    groups = grouped.clone() if with_pairs.all() else grouped[:, with_pairs]  # the former takes half the time
     if groups.sum(1).isfinite().all():
         return groups
     broken = ~groups.isfinite().all(dim=1).all(dim=0)  # (F, C)

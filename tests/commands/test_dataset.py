@@ -1,11 +1,13 @@
 """`sdfast dataset`: one model on several folders, several weights on one, classes by folders, and what is wrong."""
 
+import errno
 import json
 import os
 
 import pytest
 import torch
 
+from sdfast.measurement import dataset as dataset_room
 from tests.support.command import assert_one_line
 
 JOB = ("dataset", "--model", "toy:make", "--pairs", 8, "--workers", 0, "--styles", "pencil")
@@ -42,6 +44,44 @@ def test_one_model_on_several_folders(sets, main):
     two = found["data_sets"]["two"]
     assert two["settings"]["videos"] == ["a.mp4", "b.mkv"] and two["settings"]["styles"] == ["pencil"]
     assert list(two["layers"]) == ["stem", "head"] and two["accuracy"] is None
+
+
+def test_a_run_that_was_stopped_goes_on(sets, main, monkeypatch):
+    options = (*JOB, "--videos", "one", "--videos", "two", "--layers", "head")
+    code, out, _ = main(*options, "--json", "--out", "whole")
+    assert code == 0
+    whole = json.loads(out)
+    real, calls = dataset_room.measure, []
+
+    def second_fails(*args, **settings):
+        calls.append(settings["resume"])
+        if len(calls) == 2:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "state")
+        return real(*args, **settings)
+
+    monkeypatch.setattr(dataset_room, "measure", second_fails)
+    code, _, err = main(*options)
+    assert code == 1 and "No space left on device" in err
+    left = sorted(os.listdir("sdfast-dataset"))
+    assert left == ["states.0.clips", "states.0.pairs", "states.1.clips"]
+    code, _, err = main(*options, "--resume", "--layers", "stem")
+    assert code == 2 and "of another job: layers" in err
+    code, out, err = main(*options, "--resume", "--json")
+    assert code == 0, err
+    assert json.loads(out) == whole
+    assert not any(name.startswith("states") for name in os.listdir("sdfast-dataset"))
+    assert "one: pairs: 100%" in err and "8/8 [00:00<?" in err, "the first data set was not measured again"
+
+
+def test_without_resume_a_run_starts_afresh(sets, main, monkeypatch):
+    options = (*JOB, "--videos", "one", "--layers", "head")
+    with monkeypatch.context() as patch, pytest.raises(pytest.fail.Exception):
+        patch.setattr(dataset_room, "measure", lambda *_, **__: pytest.fail("stopped"))
+        main(*options)
+    code, _, err = main(*options, "--layers", "haed")
+    assert code == 2 and os.listdir("sdfast-dataset") == ["states.0.clips"], "bad input forgets nothing"
+    code, _, err = main(*options, "--seed", 1)
+    assert code == 0, err
 
 
 def test_several_weights_on_one_folder(sets, main):

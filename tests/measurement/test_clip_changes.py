@@ -148,7 +148,10 @@ def of_one_process(rank):
 def test_processes_agree():
     first, second = on_two(of_one_process)
     assert first == second
-    found = ClipChanges(CLASSES)
-    found.load_state_dict({name: torch.tensor(x, dtype=torch.float64 if "moments" in name else torch.int64)
-                           for name, x in first.items()})  # fmt: skip
+    found = ClipChanges(CLASSES, labels=torch.from_numpy(clips()[-1]))
+    tensors = {name: torch.tensor(x, dtype=torch.float64 if "moments" in name else torch.int64)
+               for name, x in first.items()}  # fmt: skip
+    found.load_state_dict(tensors)
     same(found, filled(clips()))
+    with pytest.raises(ValueError, match="expected the classes that these videos have, got others"):
+        ClipChanges(CLASSES).load_state_dict(tensors)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import sdfast
-from sdfast.measurement import dataset_bias
+from sdfast.measurement import CheckpointError, dataset_bias, forget_dataset_states
 from sdfast.models import ClipToTensor
 from sdfast.pairs import SHUFFLED, STILL, ChangedClips, VideoPairs
 from tests.support.processes import on_two
@@ -125,14 +125,72 @@ def test_either_models_or_pairs_have_names(folders, both):
         measured(Toy(), {})
 
 
-def findings(rank, folder):
-    bias = measured(Toy(), {"one": pairs_of(folder)}, classes=CLASSES, batch_size=2)
+class Interrupted(Toy):
+    """Fails at its n-th batch, counted over all it is called for."""
+
+    def __init__(self, fails_at=None):
+        super().__init__()
+        self.left = fails_at
+
+    def forward(self, clips):
+        if self.left is not None:
+            self.left -= 1
+            if self.left < 0:
+                raise InterruptedError
+        return super().forward(clips)
+
+
+def resumed(folders, fails_at=None, classes=CLASSES, **settings):
+    """Measure two data sets, six batches of changed clips and six of pairs each; before, a clip of each for its logits."""
+    sets = {name: pairs_of(folders / name) for name in ("one", "two")}
+    return measured(Interrupted(fails_at), sets, classes=classes, batch_size=2, **settings).to_dict()
+
+
+@pytest.mark.parametrize("fails_at", [2, 5, 11, 17, 23])
+def test_a_resumed_run_finds_what_an_uninterrupted_one_does(folders, tmp_path, fails_at):
+    """Wherever it was stopped: in the changed clips or the pairs of either data set."""
+    whole = resumed(folders)
+    with pytest.raises(InterruptedError):
+        resumed(folders, fails_at, resume=tmp_path / "states")
+    assert resumed(folders, 2 + 24 - max(0, fails_at - 2), resume=tmp_path / "states") == whole, "the rest was enough"
+    assert resumed(folders, 2, resume=tmp_path / "states") == whole, "nothing is left to be measured"
+
+
+def test_states_of_others_are_refused(folders, tmp_path):
+    resumed(folders, resume=tmp_path / "states")
+    with pytest.raises(CheckpointError, match="of another job: state_dict: expected the classes that these videos"):
+        resumed(folders, classes=CLASSES[::-1], resume=tmp_path / "states")
+    with pytest.raises(CheckpointError, match="of another job: layers was"):
+        resumed(folders, classes=None, resume=tmp_path / "states")
+    other = {"two": pairs_of(folders / "two"), "one": pairs_of(folders / "one")}
+    with pytest.raises(CheckpointError, match=r"of another job: pairs\.fingerprint was"):
+        measured(Interrupted(), other, classes=CLASSES, batch_size=2, resume=tmp_path / "states")
+
+
+def test_forgetting_deletes_the_states_and_nothing_else(folders, tmp_path):
+    states = tmp_path / "states"
+    resumed(folders, resume=states)
+    assert sorted(path.name for path in states.iterdir()) == [
+        f"states.{n}.{part}" for n in (0, 1) for part in ("clips", "pairs")
+    ]
+    (states / "states.1.pairs" / "mine.txt").write_text("")
+    (states / "state.rank0of1.sdfast").write_text("of measure")
+    forget_dataset_states(states, rank=1, world=2)
+    assert len(list(states.rglob("state.rank0of1.sdfast"))) == 5, "process 1 deletes its own"
+    forget_dataset_states(states)
+    assert sorted(path.name for path in states.rglob("*")) == ["mine.txt", "state.rank0of1.sdfast", "states.1.pairs"]
+
+
+def findings(rank, folder, **settings):
+    bias = measured(Toy(), {"one": pairs_of(folder)}, classes=CLASSES, batch_size=2, **settings)
     return bias.to_dict()
 
 
 def test_two_processes_find_what_one_does(folders):
     first, second = on_two(findings, folders / "one")
     assert first == second
+    for _ in range(2):  # the second time all is there already
+        assert on_two(findings, folders / "one", resume=folders / "states") == [first, first]
     alone = findings(0, folders / "one")
 
     def flat(tree):

@@ -94,7 +94,9 @@ class Stopped(Pairs):
 def stopped(rank=0, **settings):
     """Return count, information and moments of measurements that stop when shares are known to ± 4 %."""
     reports = measured(rank, **{"pairs": Stopped(), "until": 0.04, **settings})
-    return {name: [report.count.tolist(), report.mi.tolist(), report.moments.tolist()] for name, report in reports.items()}
+    return {
+        name: [report.count.tolist(), report.mi.tolist(), report.moments.tolist()] for name, report in reports.items()
+    }
 
 
 @pytest.mark.parametrize("estimator", ["copula", "kraskov"])

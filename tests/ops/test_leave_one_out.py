@@ -71,7 +71,8 @@ def test_threads_change_no_bit(threads):
         found = leave_one_out(grouped), *correlations_without(grouped, True)
     finally:
         torch.set_num_threads(before)
-    for x, part in zip(found, (leave_one_out(grouped[..., :9]), *correlations_without(grouped[..., :9], True))):
+    few = grouped[..., :9]
+    for x, part in zip(found, (leave_one_out(few), *correlations_without(few, True)), strict=True):
         assert torch.equal(x[..., :9], part)
 
 
@@ -82,7 +83,7 @@ def test_nothing_is_left_where_one_group_fires(runs_on):
     grouped = torch.from_numpy(grouped_truth(*arrays, groups=12))
     assert (leave_one_out(grouped)[1:, 4] == 0).all()
     found = correlations_without(grouped, True)
-    assert found is None or (found[1][4] == 0).all() and (found[1][5] != 0).all()
+    assert found is None or ((found[1][4] == 0).all() and (found[1][5] != 0).all())
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -110,9 +111,9 @@ def test_few_samples_have_no_correlation(runs_on):
 
 
 def test_what_does_not_fit_is_named():
-    with pytest.raises(TypeError, match=r"grouped: expected a torch.Tensor of float64, got torch.float32"):
+    with pytest.raises(TypeError, match=r"grouped: expected a torch\.Tensor of float64, got torch\.float32"):
         leave_one_out(torch.zeros(6, 2, 3))
-    with pytest.raises(TypeError, match="grouped: expected a torch.Tensor of float64, got list"):
+    with pytest.raises(TypeError, match=r"grouped: expected a torch\.Tensor of float64, got list"):
         correlations_without([], True)
     for shape in ((5, 2, 3), (6,), (6, 0, 3)):
         with pytest.raises(ValueError, match=r"grouped: expected shape \(6, G, ...\)"):
@@ -125,4 +126,3 @@ def test_on_devices_without_kernels_plain_torch_runs():
         leave_one_out(grouped)
     with sdfast.use_backend("reference"):
         assert leave_one_out(grouped).shape == grouped.shape
-
