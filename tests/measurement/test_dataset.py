@@ -141,7 +141,7 @@ class Interrupted(Toy):
 
 
 def resumed(folders, fails_at=None, classes=CLASSES, **settings):
-    """Measure two data sets, six batches of changed clips and six of pairs each; before, a clip of each for its logits."""
+    """Measure two data sets: a batch each for the logits, then six of changed clips and six of pairs for each."""
     sets = {name: pairs_of(folders / name) for name in ("one", "two")}
     return measured(Interrupted(fails_at), sets, classes=classes, batch_size=2, **settings).to_dict()
 
