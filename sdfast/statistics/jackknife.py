@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sdfast.ops import correlations_without, leave_one_out
-from sdfast.statistics.estimators import Estimator, mutual_information, shares
+from sdfast.statistics.estimators import Estimator, estimator_of, mutual_information, shares
 from sdfast.statistics.fisher import check_level, fisher_z
 from sdfast.statistics.state import merge
 from sdfast.statistics.student import student_quantile
@@ -76,19 +76,20 @@ class Spread:
         freedom = (2 * groups / (kurtosis - 1) + 1e-9).floor().nan_to_num(torch.inf)
         return freedom.clamp(min=2).minimum((groups - 1).clamp(min=1)).long()
 
-    def half_width(self, level: float) -> Tensor:
-        """Return by how much the ends of the interval differ from the estimate, (...).
+    def half_width(self, level: float, error: Tensor | None = None) -> Tensor:
+        """Return by how much the ends of the interval differ from the estimate, (...), by this error or another.
 
         Raises:
             ValueError: level is not a probability.
         """
         check_level(level)
         reach = [math.nan] + [student_quantile((1 + level) / 2, n) for n in range(1, len(self.kept) + 1)]
-        return self.error * self.error.new_tensor(reach)[self.freedom]
+        error = self.error if error is None else error
+        return error * error.new_tensor(reach)[self.freedom]
 
-    def interval(self, level: float) -> Tensor:
-        """Return the lower and upper end, (2, ...). Raises ValueError where level is not a probability."""
-        half_width = self.half_width(level)
+    def interval(self, level: float, error: Tensor | None = None) -> Tensor:
+        """Return the lower and upper end, (2, ...), as `half_width` has them."""
+        half_width = self.half_width(level, error)
         return torch.stack([self.value - half_width, self.value + half_width])
 
     @cached_property
@@ -172,8 +173,20 @@ class Jackknife:
         return torch.where(value.isinf(), value, Spread(value, mutual_information(corr.without), corr.kept).unbiased)
 
     def correlation_interval(self, level: float) -> Tensor:
-        """Return the lower and upper end of the correlations, (2, F, C). Raises ValueError for no probability."""
-        return self.z.interval(level).tanh()
+        """Return the lower and upper end of the correlations, (2, F, C).
+
+        Where either clip might come first, Pearson's z and the intraclass one have the same error in the limit, but of
+        few sources with skewed features the jackknife's for the latter is often too small. Its intervals therefore take
+        the mean of both variances, if that is larger.
+
+        Raises:
+            ValueError: level is not a probability.
+        """
+        error = self.z.error
+        if not self.estimator.is_pearson:
+            other = Jackknife(self.groups, estimator_of("pearson")).z.error
+            error = torch.where(other > error, ((error.square() + other.square()) / 2).sqrt(), error)
+        return self.z.interval(level, error).tanh()
 
 
 def sound_groups(grouped: Tensor) -> Tensor:

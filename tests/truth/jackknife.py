@@ -21,8 +21,13 @@ def jackknife(without):
     return error, freedom
 
 
-def ends(value, without, level=0.95):
-    """Return the interval (2, ...) around an estimate (...)."""
+def ends(value, without, level=0.95, pearson=None):
+    """Return the interval (2, ...) around an estimate (...).
+
+    Given Pearson's z without each group, the variance of intraclass ones is the mean of both, if that is larger.
+    """
     error, freedom = jackknife(without)
+    if pearson is not None:
+        error = np.sqrt(np.maximum(error**2, (error**2 + jackknife(pearson)[0] ** 2) / 2))
     reach = scipy.stats.t.ppf((1 + level) / 2, freedom) * error
     return np.array([value - reach, value + reach])
