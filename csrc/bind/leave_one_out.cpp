@@ -30,7 +30,7 @@ py::object leave_one_out(py::handle grouped) {
 py::tuple correlations_without(py::handle grouped, bool pearson) {
     const dlpack::Tensor t = view(grouped);
     const cpu::GroupedRows<const double> from = groups_of(t);
-    Output<double> total = empty<double>({6, t.shape[2]}), out = empty<double>({from.groups, t.shape[2]});
+    Output<double> total = empty<double>({6, t.shape[2]}), out = empty<double>({from.groups + 1, t.shape[2]});
     {
         const py::gil_scoped_release release;
         const Kind kind = pearson ? Kind::pearson : Kind::intraclass;
@@ -39,11 +39,28 @@ py::tuple correlations_without(py::handle grouped, bool pearson) {
     return py::make_tuple(std::move(total.tensor), std::move(out.tensor));
 }
 
+py::object deviation_sums(py::handle values) {
+    const dlpack::Tensor t = view(values);
+    if (t.ndim != 2 || feature_dtype(t.dtype) != DType::f64 || t.shape[0] == 0 || t.shape[1] == 0) refuse();
+    if ((t.shape[1] > 1 && t.strides[1] != 1) || (t.shape[0] > 1 && t.strides[0] != t.shape[1])) refuse();
+    Output<double> out = empty<double>({4, t.shape[1]});
+    {
+        const py::gil_scoped_release release;
+        cpu::deviations(reinterpret_cast<const double*>(data_of(t)), t.shape[0], t.shape[1], omp_get_max_threads(),
+                        out.data);
+    }
+    return std::move(out.tensor);
+}
+
 const Binding binding([](py::module_& m) {
     m.def("leave_one_out", &leave_one_out, py::arg("grouped"),
           "Return the co-moments (6, G, C) of all groups but one, for each of them.");
     m.def("correlations_without", &correlations_without, py::arg("grouped"), py::arg("pearson"),
-          "Return the co-moments (6, C) of all groups, and the correlations (G, C) of all but one.");
+          "Return the co-moments (6, C) of all groups, and the correlations (G + 1, C) of all but one, then of all.");
+    m.def(
+        "deviation_sums", &deviation_sums, py::arg("values"),
+        "Return the mean of each column (K, C), and of the deviations from it the sums of squares and of fourth powers "
+        "and the largest square, (4, C).");
 });
 
 }  // namespace

@@ -178,7 +178,26 @@ void correlations_without(GroupedRows<const double> from, std::int64_t channels,
     };
     without_each(from, channels, scratch, write, [=](std::int64_t c, std::int64_t own, const Moments& m) {
         store_moments(total.data + c, total.gap, m, own);
+        write(from.groups, c, own, m);
     });
+}
+
+void deviations(const double* values, std::int64_t rows, std::int64_t columns, std::int64_t stride, double* out) {
+    for (std::int64_t c = 0; c < columns; c += kLanes) {
+        const std::int64_t own = columns - c;
+        const auto value = [=](std::int64_t r) { return load_lanes(values + r * stride + c, own); };
+        vdouble sum{}, squares{}, fourths{}, largest{};
+        for (std::int64_t r = 0; r < rows; ++r) sum += value(r);
+        const vdouble mean = sum / static_cast<double>(rows);
+        for (std::int64_t r = 0; r < rows; ++r) {
+            const vdouble gap = value(r) - mean, square = gap * gap;
+            squares += square;
+            fourths += square * square;
+            largest = square > largest ? square : largest;
+        }
+        const vdouble found[] = {mean, squares, fourths, largest};
+        for (std::int64_t k = 0; k < 4; ++k) store_lanes(out + k * stride + c, found[k], own);
+    }
 }
 
 inline vdouble magnitude(vdouble v) { return v < 0 ? -v : v; }
@@ -221,6 +240,7 @@ const MomentKernels kMomentKernels = {centred,
                                       12 * kTogether * kLanes,
                                       leave_one_out,
                                       correlations_without,
+                                      deviations,
                                       resampled_correlations};
 
 }  // namespace sdfast::cpu::SDFAST_ISA_NAME

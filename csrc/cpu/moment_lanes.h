@@ -46,9 +46,14 @@ struct MomentKernels {
     void (*leave_one_out)(GroupedRows<const double> from, std::int64_t channels, double* scratch,
                           GroupedRows<double> out);
 
-    // Writes the co-moments of all groups, and the correlations of all but one to out [groups], `stride` doubles apart.
+    // Writes the co-moments of all groups, and to out [groups + 1], `stride` doubles apart, the correlations of all but
+    // one and last of all.
     void (*correlations_without)(GroupedRows<const double> from, std::int64_t channels, double* scratch, Kind kind,
                                  MomentRows<double> total, double* out, std::int64_t stride);
+
+    // Writes to out [4], `stride` doubles apart like the rows of values, the mean of each column, and of the deviations
+    // from it the sums of squares and of fourth powers and the largest square.
+    void (*deviations)(const double* values, std::int64_t rows, std::int64_t columns, std::int64_t stride, double* out);
 
     // Writes to out [draws][channels] the correlations of resamples whose sums [draws][6][channels], about the means
     // `origin` [2][channels] of all, are of `groups` groups.

@@ -31,6 +31,7 @@ TABLE = {
     "kraskov": {"cpu": "cpu", "cuda": "reference"},
     "leave_one_out": {"cpu": "cpu", "cuda": "reference"},
     "correlations_without": {"cpu": "cpu", "cuda": "reference"},
+    "deviation_sums": {"cpu": "cpu", "cuda": "reference"},
     "resampled_correlations": {"cpu": "cpu", "cuda": "reference"},
     "static_dropout": {"cpu": "cpu", "cuda": "triton"},
     "update_comoments": {"cpu": "cpu", "cuda": "triton"},

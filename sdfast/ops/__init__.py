@@ -13,6 +13,7 @@ from sdfast.ops.checks import (
 )
 from sdfast.ops.comoments import check_arguments as check_pairs
 from sdfast.ops.comoments import comoments
+from sdfast.ops.deviation_sums import deviation_sums
 from sdfast.ops.kraskov import kraskov
 from sdfast.ops.leave_one_out import correlations_without, leave_one_out
 from sdfast.ops.normal_scores import normal_scores
@@ -37,6 +38,7 @@ __all__ = [
     "check_update",
     "comoments",
     "correlations_without",
+    "deviation_sums",
     "kraskov",
     "leave_one_out",
     "normal_scores",

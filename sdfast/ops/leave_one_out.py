@@ -35,14 +35,14 @@ def leave_one_out(grouped: Tensor) -> Tensor:
 
 
 def correlations_without(grouped: Tensor, pearson: bool) -> tuple[Tensor, Tensor] | None:
-    """Return the co-moments of all groups, and the correlations of all but one, for each of them.
+    """Return the co-moments of all groups, and the correlations of all but one, for each of them, and of all.
 
     Args:
         grouped: (6, G, ...) float64.
         pearson: Pearson's correlations, else intraclass ones.
 
     Returns:
-        (6, ...) and (G, ...) float64, or None where no kernel does this in one step.
+        (6, ...) and (G + 1, ...) float64, those of all last; or None where no kernel does this in one step.
 
     Raises:
         TypeError: grouped is no tensor of float64.
@@ -52,13 +52,13 @@ def correlations_without(grouped: Tensor, pearson: bool) -> tuple[Tensor, Tensor
     >>> none = torch.zeros(6, 3, 1, dtype=torch.float64)
     >>> none[0] = 1
     >>> correlations_without(none, True)[1].T
-    tensor([[0., 0., 0.]], dtype=torch.float64)
+    tensor([[0., 0., 0., 0.]], dtype=torch.float64)
     """
     check_grouped(grouped)
     if grouped.requires_grad or not is_eager(grouped, None, None):
         return None
     found = run("correlations_without", check_grouped, (_flat(grouped), pearson))
-    return found and (found[0].view(6, *grouped.shape[2:]), found[1].view(grouped.shape[1:]))
+    return found and (found[0].view(6, *grouped.shape[2:]), found[1].view(-1, *grouped.shape[2:]))
 
 
 def check_grouped(grouped, pearson=True) -> None:

@@ -7,7 +7,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from sdfast.ops import correlations_without, leave_one_out
+from sdfast.ops import correlations_without, deviation_sums, leave_one_out
 from sdfast.statistics.estimators import Estimator, estimator_of, mutual_information, shares
 from sdfast.statistics.fisher import check_level, fisher_z
 from sdfast.statistics.state import merge
@@ -28,32 +28,32 @@ class Spread:
     without: Tensor
     kept: Tensor
 
-    @property
+    @cached_property
     def groups(self) -> Tensor:
         """How many groups have a part in it, int64; one number for many estimates where `kept` is."""
         return self.kept.sum(0)
 
-    @cached_property
+    @property
     def deviations(self) -> Tensor:
         """By how much the estimates without a group differ from their mean, (K, ...); 0 for groups with no part."""
-        return self._of_kept(self.without - self.mean_without)
+        return torch.where(self.kept, self.without - self.mean_without, 0.0)
 
-    @cached_property
+    @property
     def mean_without(self) -> Tensor:
         """The mean of the estimates without a group, (...)."""
-        return self._of_kept(self.without).sum(0) / self.groups
+        return self._sums[0]
 
     @cached_property
     def error(self) -> Tensor:
         """The standard error, (...): NaN below two groups, or where an estimate is undefined without one of them."""
-        squares = self._squares.sum(0)
+        squares = self._sums[1]
         return torch.where(self.groups > 1, (squares - squares / self.groups).sqrt(), torch.nan)
 
     @property
     def largest_part(self) -> Tensor:
         """The part of the variance that a single group carries, (...), from 1 / K to 1; 0 where there is none."""
-        total = self._squares.sum(0)
-        return torch.where(total == 0, 0.0, self._squares.amax(0) / total)
+        _, total, _, largest = self._sums
+        return torch.where(total == 0, 0.0, largest / total)
 
     @property
     def unbiased(self) -> Tensor:
@@ -70,9 +70,9 @@ class Spread:
         intervals of skewed and heavy-tailed features are too narrow.
         """
         groups = self.groups.expand(self.value.shape)
-        squares = self._squares
+        _, squares, fourths, _ = self._sums
         unbiased = (groups + 1) / (groups - 1)  # so that normal values have a kurtosis of 3
-        kurtosis = unbiased * groups * squares.square().sum(0) / squares.sum(0).square()
+        kurtosis = unbiased * groups * fourths / squares.square()
         freedom = (2 * groups / (kurtosis - 1) + 1e-9).floor().nan_to_num(torch.inf)
         return freedom.clamp(min=2).minimum((groups - 1).clamp(min=1)).long()
 
@@ -93,12 +93,13 @@ class Spread:
         return torch.stack([self.value - half_width, self.value + half_width])
 
     @cached_property
-    def _squares(self) -> Tensor:
-        return self.deviations.square()
-
-    def _of_kept(self, values: Tensor) -> Tensor:
-        """Return values with 0 for groups that have no part."""
-        return values if self.kept.all() else torch.where(self.kept, values, 0.0)
+    def _sums(self) -> Tensor:
+        """The mean, and of the deviations from it the sums of squares and fourth powers and the largest square."""
+        if self.kept.all():
+            return deviation_sums(self.without)
+        mean = torch.where(self.kept, self.without, 0.0).sum(0) / self.groups
+        squares = torch.where(self.kept, self.without - mean, 0.0).square()
+        return torch.stack([mean, squares.sum(0), squares.square().sum(0), squares.amax(0)])
 
     def __sub__(self, other: "Spread") -> "Spread":
         """Return the difference of two estimates from the same groups."""
@@ -129,9 +130,12 @@ class Jackknife:
 
     def __init__(self, grouped: Tensor, estimator: Estimator) -> None:
         self.estimator = estimator
-        self.groups = sound_groups(grouped)
+        self.groups = _with_pairs(grouped)
         found = correlations_without(self.groups, estimator.is_pearson)
-        self.total, self._correlations = (merge(self.groups.movedim(1, 0)), None) if found is None else found
+        if found is None or not found[0].isfinite().all():  # what is broken in a group is in all of them together
+            self.groups = sound_groups(grouped)
+            found = correlations_without(self.groups, estimator.is_pearson)
+        self.total, self._corr = (merge(self.groups.movedim(1, 0)), None) if found is None else found
         self._kept = self.groups[0, :, :, :1] > 0  # (K, F, 1)
 
     @cached_property
@@ -141,9 +145,9 @@ class Jackknife:
     @cached_property
     def correlation(self) -> Spread:
         """The correlations, (F, C)."""
-        without = self._correlations
-        without = self.estimator.correlation(self._without) if without is None else without
-        return Spread(self.estimator.correlation(self.total), without, self._kept)
+        if self._corr is not None:
+            return Spread(self._corr[-1], self._corr[:-1], self._kept)
+        return Spread(*map(self.estimator.correlation, (self.total, self._without)), self._kept)
 
     @cached_property
     def z(self) -> Spread:
@@ -194,11 +198,14 @@ def sound_groups(grouped: Tensor) -> Tensor:
 
     Otherwise leaving out the group with the NaN would bring a channel back, and the score would change by its worth.
     """
-    with_pairs = (grouped[0, ..., 0] > 0).any(-1)
-    if not with_pairs.any():
-        return grouped[:, :1].clone()
-    groups = grouped.clone() if with_pairs.all() else grouped[:, with_pairs]  # the former takes half the time
-    if groups.sum(1).isfinite().all():
-        return groups
+    groups = _with_pairs(grouped)
     broken = ~groups.isfinite().all(dim=1).all(dim=0)  # (F, C)
     return torch.cat([groups[:1], torch.where(broken, torch.nan, groups[1:])])
+
+
+def _with_pairs(grouped: Tensor) -> Tensor:
+    """Return a copy of the groups that have pairs, or of the first one if none has."""
+    with_pairs = (grouped[0, ..., 0] > 0).any(-1)
+    if with_pairs.all():
+        return grouped.clone()  # in half the time of indexing
+    return grouped[:, with_pairs] if with_pairs.any() else grouped[:, :1].clone()
