@@ -32,6 +32,7 @@ def test_strides_and_what_is_not_finite(isa):
     torch.testing.assert_close(
         deviation_sums(values[::2, ::3]), torch.from_numpy(expected_of(values[::2, ::3].numpy()))
     )
+    torch.testing.assert_close(deviation_sums(values.float()), whole.float())
     values[4, 11] = torch.nan
     others = [c for c in range(30) if c != 11]
     found = deviation_sums(values)
@@ -44,7 +45,8 @@ def test_equal_values_do_not_deviate(isa):
 
 
 def test_what_does_not_fit_is_named():
-    with pytest.raises(TypeError, match=r"values: expected a torch\.Tensor of float64, got torch\.float32"):
-        deviation_sums(torch.zeros(3, 2))
+    for values, got in ((torch.arange(3), r"torch\.int64"), ([1.0], "list")):
+        with pytest.raises(TypeError, match=rf"values: expected a floating-point torch\.Tensor, got {got}"):
+            deviation_sums(values)
     with pytest.raises(ValueError, match=r"values: expected shape \(K, \.\.\.\), none of it empty, got \(0, 2\)"):
         deviation_sums(torch.zeros(0, 2, dtype=torch.float64))
