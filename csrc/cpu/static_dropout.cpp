@@ -7,6 +7,7 @@
 
 #include "core/division.h"
 #include "core/philox.h"
+#include "cpu/caches.h"
 #include "cpu/isa.h"
 #include "cpu/mask_rows.h"
 #include "cpu/parallel.h"
@@ -15,12 +16,11 @@
 namespace sdfast::cpu {
 namespace {
 
-constexpr std::int64_t kPiece = 4096;           // elements of a row handled at a time; their draws stay in cache
-constexpr std::int64_t kFetched = 12 * 1024;    // bytes that are fetched before their turn
-constexpr std::int64_t kPastCaches = 32 << 20;  // bytes of an output that no cache holds until it is read
-constexpr std::int64_t kRound = 64;             // elements that pieces are multiples of
-constexpr std::size_t kWaiting = 64;            // pieces done before their places are cleared
-constexpr std::int64_t kShortRow = 1024;        // several of these share a batch of draws
+constexpr std::int64_t kPiece = 4096;         // elements of a row handled at a time; their draws stay in cache
+constexpr std::int64_t kFetched = 12 * 1024;  // bytes that are fetched before their turn
+constexpr std::int64_t kRound = 64;           // elements that pieces are multiples of
+constexpr std::size_t kWaiting = 64;          // pieces done before their places are cleared
+constexpr std::int64_t kShortRow = 1024;      // several of these share a batch of draws
 
 using philox::kDraws;
 
@@ -84,7 +84,7 @@ StaticDropout::StaticDropout(const StaticDropoutTask& task)
         channel_ = {1, 0, 0};
     }
     bytes_ = batch_.size * channel_.size * positions_.size * item_;
-    past_caches_ = !in_place_ && bytes_ >= kPastCaches;
+    past_caches_ = !in_place_ && bytes_ >= past_caches_from();
     join_rows();
     counters_ = ceil_div(positions_.size, kDraws);
 }
