@@ -52,7 +52,11 @@ def pairwise_correlation(feats_a: Tensor, feats_b: Tensor, *, channel_dim: int =
 
 
 def _composed(a: Tensor, b: Tensor, in_blocks: bool) -> Tensor:
-    of_a, of_b = _scaling(a), _scaling(b)
+    if a.shape == b.shape:
+        _, *means, m2_a, m2_b, _ = comoments(a, b, pool=False)[:, 0]  # one pass tells both
+        of_a, of_b = _scaling(a, means[0], m2_a), _scaling(b, means[1], m2_b)
+    else:
+        of_a, of_b = (_scaling(x, *comoments(x, x, pool=False)[1:4:2, 0]) for x in (a, b))
     # In blocks of samples, whose scores stay in a cache: all at once cost page faults.
     size = a.element_size() * max(a.shape[1], b.shape[1])
     rows = max(BLOCK_ROWS, BLOCK_BYTES // size) if in_blocks else len(a)
@@ -72,9 +76,8 @@ def _sample_matrix(feats: Tensor, channel_dim: int, pool: bool) -> Tensor:
     return feats.reshape(-1, feats.shape[-1]).to(dtype)
 
 
-def _scaling(samples: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _scaling(samples: Tensor, mean: Tensor, m2: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return what makes scores (x - mean) / sqrt(m2) of samples: centre, scale and what rounding the mean leaves."""
-    _, mean, _, m2, _, _ = comoments(samples, samples, pool=False)[:, 0]
     scale = torch.where(m2 == 0, 0.0, m2.rsqrt())
     centre = mean.to(samples.dtype)
     return centre, scale.to(samples.dtype), ((centre - mean) * scale).to(samples.dtype)
