@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from sdfast.pairs.dataset import PairDataset, permute_frames
-from sdfast.pairs.styles import DEFAULT_STYLES, apply_style, check_styles
+from sdfast.pairs.styles import DEFAULT_STYLES, STYLE_VERSION, apply_style, check_styles
 from sdfast.pairs.video import FrameIndex, VideoError, find_videos, index_frames, read_clip, sample_clip
 from sdfast.statistics import STATIC
 
@@ -123,4 +123,4 @@ class VideoPairs(PairDataset):
         self._last_clip: np.ndarray | None = None
 
     def _settings(self) -> dict:
-        return {**super()._settings(), "styles": self.styles}
+        return {**super()._settings(), "styles": self.styles, "style_version": STYLE_VERSION}
