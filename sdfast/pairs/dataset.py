@@ -8,7 +8,6 @@ import hashlib
 import json
 import multiprocessing
 import operator
-import os
 import warnings
 from collections.abc import Callable, Sequence
 
@@ -47,7 +46,8 @@ class PairDataset(Dataset):
     `source` is the number of the source that the item was really cut from: its position in the order drawn from the
     seed. Numbers are used from 0 on, so that a few pairs have the smallest ones; a skipped source leaves a gap.
     Closing the gaps would take opening every source before the first item, and a source may do for one clip and not
-    for another; groups of sources that were made from the numbers (number modulo groups) fill as evenly.
+    for another; groups of sources that were made from the numbers (number modulo groups) fill as evenly. Sources of one
+    origin, such as parts of one file, are not independent and all have the number of the first.
     """
 
     def __init__(
@@ -72,6 +72,9 @@ class PairDataset(Dataset):
         self.frame_size = (int(frame_size[0]), int(frame_size[1]))
         self.transform, self.stride, self.distinct = transform, stride, bool(distinct)
         self._order = np.random.default_rng(self.seed).permutation(len(self.sources))
+        first: dict[str, int] = {}
+        origins = self._origins()
+        self._numbers = [first.setdefault(origins[source], place) for place, source in enumerate(self._order)]
         # In memory that the processes of a loader share, so that only one of them warns of a source.
         self._warned = torch.zeros(len(self.sources), dtype=torch.bool).share_memory_()
         self._warning = multiprocessing.Lock()
@@ -92,10 +95,10 @@ class PairDataset(Dataset):
     def _first_usable(self, index: int) -> tuple[tuple[np.ndarray, np.ndarray], int]:
         """Return both clips, and the number of their source."""
         for attempt in range(len(self.sources)):
-            number = (index // 2 + attempt) % len(self.sources)
-            source = int(self._order[number])
+            place = (index // 2 + attempt) % len(self.sources)
+            source = int(self._order[place])
             try:
-                return self._make_pair(index, source), number
+                return self._make_pair(index, source), self._numbers[place]
             except VideoError as error:
                 with self._warning:
                     first, self._warned[source] = not self._warned[source], True
@@ -119,21 +122,23 @@ class PairDataset(Dataset):
         keys = ("num_pairs", "clip_frames", "frame_size", "seed", "stride", "distinct")
         return {"class": type(self).__name__, **{key: getattr(self, key) for key in keys}}
 
+    def _origins(self) -> list[str]:
+        """Return what every source was taken from."""
+        return [str(source) for source in self.sources]
+
     def _inventory(self) -> list:
-        """Return name and size of every source; None for the size of one that is gone, to be skipped in its turn."""
-        return [
-            [os.path.basename(source), os.path.getsize(source) if os.path.exists(source) else None]
-            for source in self.sources
-        ]
+        """Return, as JSON values, what tells every source from others; also of one that is gone."""
+        raise NotImplementedError
 
     def fingerprint(self) -> str:
         """Return 64 hex digits that tell whether two datasets give the same pairs, of sources with the same numbers.
 
-        They cover class, settings, seed, and the name and size of every video in the order of their numbers, but
-        neither the folder, so that it may be moved, nor `transform`, which has no stable name.
+        They cover class, settings, seed, which frames are drawn, and path and size of every video in the order of their
+        numbers, but neither the folder that holds them all, so that it may be moved, nor `transform`, which has no
+        stable name.
         """
         inventory = self._inventory()
-        numbered = [inventory[source] for source in self._order]
+        numbered = [[number, inventory[source]] for number, source in zip(self._numbers, self._order, strict=True)]
         content = json.dumps([self._settings(), numbered], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()
 

@@ -1,5 +1,6 @@
 """Video files: find them, count their frames, decode exactly the frames that a clip needs."""
 
+import io
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -27,6 +28,17 @@ _DEMO_FILES = {
 
 class VideoError(ValueError):
     """A video, or a folder of videos, that cannot be used; the message names it and says why."""
+
+
+@dataclass(frozen=True)
+class InMemory:
+    """The content of a video file, and a name for it in messages."""
+
+    name: str
+    content: bytes
+
+    def __str__(self) -> str:
+        return self.name
 
 
 @dataclass(frozen=True)
@@ -76,15 +88,15 @@ def find_videos(path: str | os.PathLike | Iterable[str | os.PathLike]) -> list[P
         return [path]
     if not path.is_dir():
         raise VideoError(f"{path}: no such file or folder")
-    videos = sorted(
-        Path(folder, name)
-        for folder, names in walk(path)
-        for name in names
-        if Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")
-    )
+    videos = sorted(Path(folder, name) for folder, names in walk(path) for name in names if is_video(name))
     if not videos:
         raise VideoError(f"{path}: no video in this folder (looked for {', '.join(SUFFIXES)})")
     return videos
+
+
+def is_video(name: str) -> bool:
+    """Tell whether a file is a video, by its name."""
+    return name.lower().endswith(SUFFIXES) and not name.startswith(".")
 
 
 def walk(folder: str | os.PathLike) -> Iterator[tuple[str, list[str]]]:
@@ -122,7 +134,7 @@ def demo_videos() -> list[Path]:
     return videos
 
 
-def index_frames(path: str | os.PathLike) -> FrameIndex:
+def index_frames(path: str | os.PathLike | InMemory) -> FrameIndex:
     """Index the frames of a video from its packets, without decoding any.
 
     Raises:
@@ -199,7 +211,7 @@ def sample_clip(num_frames: int, clip_frames: int, rng: np.random.Generator, str
 
 
 def read_clip(
-    path: str | os.PathLike,
+    path: str | os.PathLike | InMemory,
     indices: Sequence[int] | np.ndarray,
     size: tuple[int, int] | None = None,
     index: FrameIndex | None = None,
@@ -207,7 +219,7 @@ def read_clip(
     """Decode chosen frames of a video, starting from the keyframe before the first.
 
     Args:
-        path: the video file.
+        path: the video file, or its content.
         indices: frame numbers in the order of display, from 0; any order, repeats allowed.
         size: (height, width) in pixels to which frames are resized as they are decoded; None keeps theirs.
         index: what `index_frames` says of the file, if it is known already.
@@ -262,14 +274,16 @@ def _decode(path, index: FrameIndex, wanted: np.ndarray, size, start: int | None
 
 
 @contextmanager
-def _open(path: str | os.PathLike) -> Iterator[tuple]:
+def _open(path: str | os.PathLike | InMemory) -> Iterator[tuple]:
     """Open a container and its first video stream; whatever FFmpeg says against it is a VideoError."""
     av = require("av")
     try:
-        if os.path.getsize(path) == 0:
+        held = isinstance(path, InMemory)
+        if (len(path.content) if held else os.path.getsize(path)) == 0:
             raise VideoError(f"{path}: the file is empty")
+        file = io.BytesIO(path.content) if held else os.fspath(path)
         # A title in another encoding is no reason to refuse the frames.
-        with av.open(os.fspath(path), metadata_errors="replace") as container:
+        with av.open(file, metadata_errors="replace") as container:
             if not container.streams.video:
                 raise VideoError(f"{path}: holds no video stream")
             yield container, container.streams.video[0]
