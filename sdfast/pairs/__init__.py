@@ -5,6 +5,7 @@ from sdfast.pairs.dataset import PairDataset, permute_frames
 from sdfast.pairs.flow_pairs import FlowPairs
 from sdfast.pairs.folder_pairs import StylisedFolderPairs
 from sdfast.pairs.listing import list_videos
+from sdfast.pairs.probe import ProbeSet
 from sdfast.pairs.sources import FrameFolder, Part, Row, Video, VideoFile
 from sdfast.pairs.video import VideoError, demo_videos, find_videos, index_frames, read_clip
 from sdfast.pairs.video_pairs import VideoPairs
@@ -20,6 +21,7 @@ __all__ = [
     "FrameFolder",
     "PairDataset",
     "Part",
+    "ProbeSet",
     "Row",
     "StylisedFolderPairs",
     "Video",

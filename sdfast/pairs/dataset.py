@@ -4,10 +4,12 @@ Which clip, which styles, which permutation and which number of its source an it
 its index and the videos, so workers, shards and resumed runs see the same pairs.
 """
 
+import copy
 import hashlib
 import json
 import multiprocessing
 import operator
+import os
 import warnings
 from collections.abc import Callable, Sequence
 
@@ -16,6 +18,7 @@ import torch
 from torch.utils.data import Dataset
 
 from sdfast.foundation import check_integer, check_lengths
+from sdfast.pairs.probe import ProbeSet, write_probe
 from sdfast.pairs.video import VideoError
 
 
@@ -141,6 +144,31 @@ class PairDataset(Dataset):
         numbered = [[number, inventory[source]] for number, source in zip(self._numbers, self._order, strict=True)]
         content = json.dumps([self._settings(), numbered], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()
+
+    def materialise(self, folder: str | os.PathLike, *, num_workers: int = 0, progress: bool = True) -> ProbeSet:
+        """Decode and restyle all pairs once, keep them in a folder, and return them as they are read from there.
+
+        A folder that holds these pairs already is read as it is; where an earlier call was interrupted, this one goes
+        on. Processes that are given the same folder at the same time wait for the first. A pair takes 2 T H W C bytes.
+
+        Args:
+            folder: made if it is missing.
+            num_workers: processes that decode and restyle.
+            progress: show a progress bar on stderr.
+
+        Returns:
+            The same items, under the same fingerprint; `transform` is applied as they are read.
+
+        Raises:
+            ValueError: the folder holds other pairs.
+            VideoError: none of the videos can be used.
+            OSError: the folder cannot be written, or has no room.
+        """
+        check_integer("num_workers", num_workers, 0)
+        raw = copy.copy(self)
+        raw.transform = None
+        write_probe(raw, folder, num_workers, progress)
+        return ProbeSet(folder, self.transform)
 
     def __getstate__(self) -> dict:
         fresh = object.__new__(type(self))
