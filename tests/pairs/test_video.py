@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 
+import sdfast.pairs.video
 from sdfast.pairs.video import VideoError, demo_videos, find_videos, frame_count, index_frames, read_clip, sample_clip
 from tests.support.videos import numbered_frames, read_numbers, write_video
 
@@ -33,6 +34,20 @@ def test_frames_after_a_seek_equal_those_decoded_from_the_start(video):
     everything = read_clip(video, range(100))
     for i in range(100):
         assert np.array_equal(read_clip(video, [i])[0], everything[i]), i
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.mp4", "libx264"), ("a.mp4", "libx265"), ("a.mkv", "libx264")])
+def test_frames_that_no_other_refers_to_are_left_out_of_decoding(tmp_path, name, codec, monkeypatch):
+    path = write_video(tmp_path / name, numbered_frames(60), codec)
+    everything, decoded = read_clip(path, range(60)), []
+    frames = sdfast.pairs.video._frames
+    monkeypatch.setattr(
+        "sdfast.pairs.video._frames", lambda *args: (decoded.append(0) or frame for frame in frames(*args))
+    )
+    for chosen in ([59], [0], [20, 21, 22, 40], range(3, 60, 7)):
+        decoded.clear()
+        assert np.array_equal(read_clip(path, chosen), everything[list(chosen)])
+    assert 8 < len(decoded) < 50
 
 
 def test_seeks_to_the_nearest_keyframe(video):
