@@ -92,6 +92,7 @@ def _measure(
             pairs,
             model.layers,
             device=device,
+            distributed=600.0,  # seconds in which all have loaded the model
             channel_dim=model.channel_dim,
             resume=args.out,
             until=args.until,
