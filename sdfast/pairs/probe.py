@@ -210,7 +210,7 @@ class _Writer:
         else:
             self._begin()
         self._progress = open(folder / _PROGRESS, "r+b")  # noqa: SIM115
-        self._clips = os.fdopen(os.open(folder / _CLIPS, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
+        self._clips = os.fdopen(_open_here(folder / _CLIPS), "r+b")
         header = {"descr": "|u1", "fortran_order": False, "shape": (num_pairs, *shape)}
         if os.path.getsize(folder / _CLIPS) < 128:  # the first process was killed before it had written that
             self._clips.truncate(0)
@@ -279,6 +279,11 @@ def _write(file, content: bytes, offset: int) -> None:
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Let one process at a time into the block; the lock goes with the process that holds it."""
-    with open(folder / _LOCK, "w") as file:
+    with os.fdopen(_open_here(folder / _LOCK), "r+b") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def _open_here(path: Path) -> int:
+    """Open a file, or make it; not what a link of its name leads to."""
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)

@@ -304,6 +304,9 @@ def _open(path: str | os.PathLike | InMemory) -> Iterator[tuple]:
         with av.open(file, metadata_errors="replace") as container:
             if not container.streams.video:
                 raise VideoError(f"{path}: holds no video stream")
-            yield container, container.streams.video[0]
+            stream = container.streams.video[0]
+            if stream.codec_context is None:
+                raise VideoError(f"{path}: cannot be read: there is no decoder for its video stream")
+            yield container, stream
     except (av.error.FFmpegError, OSError) as error:
         raise VideoError(f"{path}: cannot be read: {error.strerror or error}") from error

@@ -180,3 +180,14 @@ def test_no_room_and_no_usable_video(pairs, tmp_path, monkeypatch):
     write_video(tmp_path / "short.mp4", numbered_frames(3))
     with pytest.warns(UserWarning), pytest.raises(VideoError, match="none of 1 can be used"):
         VideoPairs(tmp_path / "short.mp4", **SMALL).materialise(tmp_path / "none", progress=False)
+
+
+@pytest.mark.parametrize("name", ["clips.npy", ".lock", ".progress"])
+def test_links_are_not_followed(pairs, tmp_path, name):
+    target = tmp_path / "precious"
+    target.write_bytes(b"precious")
+    (tmp_path / "probe").mkdir()
+    (tmp_path / "probe" / name).symlink_to(target)
+    with pytest.raises((OSError, ValueError)):
+        pairs.materialise(tmp_path / "probe", progress=False)
+    assert target.read_bytes() == b"precious"

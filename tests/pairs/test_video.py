@@ -182,6 +182,32 @@ def test_empty_and_unreadable_files(tmp_path):
         frame_count(tmp_path / "gone.mp4")
 
 
+def test_codec_that_nobody_knows(tmp_path):
+    path = write_video(tmp_path / "a.mkv", numbered_frames(20))
+    path.write_bytes(path.read_bytes().replace(b"V_MPEG4/ISO/AVC", b"V_MPEG4/ISO/XYZ"))
+    with pytest.raises(VideoError, match=r"a\.mkv: cannot be read: there is no decoder"):
+        frame_count(path)
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.mp4", "libx264"), ("a.mkv", "libx264"), ("a.avi", "mpeg4")])
+def test_damage_anywhere_is_a_video_error_or_none(tmp_path, name, codec):
+    rng = np.random.default_rng(0)
+    path = write_video(tmp_path / name, rng.integers(0, 255, (20, 48, 64, 3), dtype=np.uint8), codec)
+    content, refused = path.read_bytes(), 0
+    for number in range(40):
+        damaged = np.frombuffer(content, np.uint8).copy()
+        at = rng.integers(0, 2000 if number % 2 else len(content), 12)
+        damaged[at] = rng.integers(0, 256, 12)
+        path.write_bytes(damaged.tobytes())
+        try:
+            index = index_frames(path)
+            assert read_clip(path, [0, index.count - 1], (24, 32), index).shape == (2, 24, 32, 3)
+        except VideoError as error:
+            assert "\n" not in str(error)
+            refused += 1
+    assert refused
+
+
 def test_file_with_sound_only(tmp_path):
     av = pytest.importorskip("av")
     path = tmp_path / "sound.mp4"
