@@ -34,8 +34,8 @@ def register(subparsers) -> None:
         help="transnetv2, torchvision:NAME, hf:NAME_OR_PATH, or your own package.module:factory")  # fmt: skip
     add("--weights", metavar="FILE", help='a state_dict, or "random" (default: the trained ones of the model)')
     add("--videos", nargs="+", metavar="PATH",
-        help="video files, folders of them, or one folder of styles, style_1/VIDEO/frame_00001.jpg "
-        "(default: the demo's clips)")  # fmt: skip
+        help="video files, folders of videos or frames, patterns, lists (.txt, .csv), or one folder of styles, "
+        "style_1/VIDEO/frame_00001.jpg (default: the demo's clips)")  # fmt: skip
     add("--probe", type=Path, metavar="FOLDER",
         help="keep the pairs there, decoded and restyled; where they are kept, they are read from there")  # fmt: skip
     add("--pairs", type=positive, default=200, metavar="N", help="pairs to measure, both factors (%(default)s)")
