@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
+#include <limits>
 #include <vector>
 
 namespace sdfast::cpu {
@@ -50,32 +50,38 @@ float deviation(float reach, int round) {
 class Places {
   public:
     Places(const Picture& picture, float reach, float contrast)
-        : length_(picture.length), places_(picture.pixels.size()) {
+        : length_(picture.length),
+          places_(static_cast<std::size_t>(picture.rows * (length_ + 1))),
+          first_(static_cast<std::size_t>(length_)) {
         const float slope = reach / contrast / 255;
         for (std::int64_t y = 0; y < picture.rows; ++y) {
             const Pixel* const row = picture.row(y);
-            float* const places = places_.data() + y * length_;
+            float* const places = places_.data() + y * (length_ + 1);
             places[0] = 1;
             for (std::int64_t x = 1; x < length_; ++x)
                 places[x] = places[x - 1] + 1 + slope * static_cast<float>(distance(row[x], row[x - 1]));
+            places[length_] = std::numeric_limits<float>::infinity();
         }
     }
 
-    // Calls f(x, first, end) for each pixel of a row: those within `radius` of it are from first to end - 1.
+    // Calls f(x, first, end) for each pixel of a row: those within `radius` of it are from first to end - 1. The first
+    // of a pixel is the first that it is within the radius of.
     template <class F>
-    void each(std::int64_t y, float radius, F f) const {
-        const float* const places = places_.data() + y * length_;
-        std::int64_t first = 0, end = 0;
+    void each(std::int64_t y, float radius, F f) {
+        const float* const places = places_.data() + y * (length_ + 1);
+        std::int64_t* const first = first_.data();
+        std::int64_t end = 0;
         for (std::int64_t x = 0; x < length_; ++x) {
-            while (places[first] <= places[x] - radius) ++first;
-            while (end < length_ && places[end] <= places[x] + radius) ++end;
-            f(x, first, end);
+            const float limit = places[x] + radius;
+            while (places[end] <= limit) first[end++] = x;
+            f(x, first[x], end);
         }
     }
 
   private:
     std::int64_t length_;
-    std::vector<float> places_;
+    std::vector<float> places_;  // with one beyond all at the end of each row
+    std::vector<std::int64_t> first_;
 };
 
 // Gives each pixel the mean of those within a radius.
@@ -185,7 +191,7 @@ void alike_widths(const Frames& frames, float reach, float contrast, float* out)
     const float radius = std::sqrt(3.0f) * deviation(reach, 0);
     each_frame(frames, [&](std::int64_t n, const Picture& upright, const Picture& lying) {
         float* const widths = out + n * frames.height * frames.width;
-        const Places in_rows(upright, reach, contrast), in_columns(lying, reach, contrast);
+        Places in_rows(upright, reach, contrast), in_columns(lying, reach, contrast);
         for (std::int64_t y = 0; y < frames.height; ++y)
             in_rows.each(y, radius, [&](std::int64_t x, std::int64_t first, std::int64_t end) {
                 widths[y * frames.width + x] = static_cast<float>(end - first);
