@@ -31,7 +31,7 @@ def stages(device: Device) -> Iterator[Stage]:
     """Yield loading and restyling, on the CPU."""
     if device.kind == "cpu":
         yield Stage("probe set", partial(_on_one_thread, _probe_set))
-        yield Stage("loader", partial(_on_one_thread, _loader))
+        yield Stage("loader", partial(_on_one_thread, _loader), quick=False)
         yield Stage("restyling", partial(_on_one_thread, _restyling))
 
 

@@ -142,7 +142,6 @@ AIMS: Mapping[str, Mapping[str, Aims]] = {
         ("copula", SCIPY_SCORES, "copula, one thread: over SciPy's ranks and quantiles", 4.0, 8.0),
         ("probe set", DECODING, "pairs from a probe set, one thread: over decoding and restyling", 50.0, 100.0),
         ("restyling", OPENCV, "four styles, one thread: over OpenCV's", 3.0, 5.0),
-        ("loader", OPENCV, "decoding and restyling, one thread: over OpenCV's styles", 3.0, 4.0),
     ),
     "cuda": _table(
         *((f"co-moments, {name}", COPY, f"co-moments, {name}: of the copy bandwidth", 0.85, 0.93) for name in _MOVED),

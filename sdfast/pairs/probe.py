@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch.utils.data import DataLoader, Dataset
 
 from sdfast.foundation import write_atomically
@@ -136,7 +137,11 @@ def write_probe(pairs: Any, folder: str | os.PathLike, num_workers: int, progres
             missing = writer.missing()
             couples = [[i for i in (2 * k, 2 * k + 1) if i in missing] for k in range((len(pairs) + 1) // 2)]
             loader = DataLoader(
-                _Couples(pairs), batch_size=None, sampler=[c for c in couples if c], num_workers=num_workers
+                _Couples(pairs),
+                batch_size=None,
+                sampler=[couple for couple in couples if couple],
+                num_workers=num_workers,
+                generator=torch.Generator(),  # a loader draws a number: not one of the user's
             )
             _fill(writer, loader, len(pairs), len(missing), progress)
             about = {
