@@ -147,7 +147,7 @@ class Processes:
                 raise PeerError(f"measure: {self._store.get(key).decode()}")
 
 
-def _claim_store() -> dist.Store:
+def _claim_store() -> "dist.Store":
     """Return the store of the next measurement: every process counts, so the n-th here is the n-th there.
 
     One that was given up is left out: the process that began it alone has counted it, the others have not.

@@ -42,18 +42,21 @@ def check_sharded(model: nn.Module, num_batches: int | None, world: int, resumes
     >>> check_sharded(nn.Linear(2, 3), 5, 2, False)
     """
     kind = _loaded("torch.distributed.tensor", "DTensor")
-    sharded = [name for name, x in model.named_parameters() if isinstance(x, kind) and x.device_mesh.size() > 1]
+    sharded = {name: x for name, x in model.named_parameters() if isinstance(x, kind) and x.device_mesh.size() > 1}
     if not sharded:
         return
-    if not any(isinstance(module, _loaded("torch.distributed.fsdp", "FSDPModule")) for module in model.modules()):
-        raise ValueError(
-            f"model: {sharded[0]} is a DTensor that is not FSDP2's: processes that share a layer see parts of its "
-            "channels, which cannot be measured"
-        )
+    by_fsdp = any(isinstance(module, _loaded("torch.distributed.fsdp", "FSDPModule")) for module in model.modules())
+    for name, x in sharded.items():
+        if not by_fsdp or sum(not placement.is_replicate() for placement in x.placements) > 1:
+            raise ValueError(
+                f"model: {name} is a DTensor that is not only FSDP2's: processes that share a layer see parts of its "
+                "channels, which cannot be measured"
+            )
+    name = next(iter(sharded))
     if world == 1:
-        raise ValueError(f"distributed: expected True, as {sharded[0]} is sharded over several processes")
+        raise ValueError(f"distributed: expected True, as {name} is sharded over several processes")
     if resumes:  # one may have kept a batch more than another
-        raise ValueError(f"resume: expected None, as {sharded[0]} is sharded over several processes")
+        raise ValueError(f"resume: expected None, as {name} is sharded over several processes")
     if num_batches is None or num_batches % world:
         got = "an unknown number" if num_batches is None else num_batches
         raise ValueError(

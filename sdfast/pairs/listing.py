@@ -90,16 +90,15 @@ def _at(path: str | os.PathLike) -> list[Video]:
     matches = sorted(glob.glob(text, recursive=True), key=natural)
     if not matches:
         raise VideoError(f"{text}: matches no file")
+    files = [match for match in matches if not os.path.isdir(match)]
+    videos = [match for match in files if is_video(os.path.basename(match))]
     images: dict[str, list[str]] = {}
-    found = []
-    for match in matches:
-        if os.path.isfile(match) and is_image(match):
-            images.setdefault(os.path.dirname(match), []).append(os.path.basename(match))
-        elif os.path.isdir(match):
-            found += _in_folder(match, required=False)
-        else:
-            found.append(at_path(match))
+    for match in () if videos else filter(is_image, files):  # images beside videos are thumbnails
+        images.setdefault(os.path.dirname(match), []).append(os.path.basename(match))
+    found = [video for match in matches if os.path.isdir(match) for video in _in_folder(match, required=False)]
+    found += map(at_path, videos)
     found += [FrameFolder(folder, tuple(names)) for folder, names in images.items()]
+    found = found or [at_path(match) for match in files]  # of suffixes that nobody knows
     if not found:
         raise VideoError(f"{text}: matches folders without a video")
     return found

@@ -189,6 +189,9 @@ def at_path(path: str | os.PathLike, label: str | None = None) -> Video:
 def _part(name: str, frames: Frames, start: int | None, end: int | None) -> Frames:
     if start is None and end is None:
         return frames
+    for what, number in (("start", start), ("end", end)):
+        if number is not None and not isinstance(number, int | np.integer):
+            raise VideoError(f"{name}: {what}: expected the number of a frame, got {number!r}")
     start, stop = start or 0, frames.count if end is None else end
     if not 0 <= start < stop <= frames.count:
         raise VideoError(f"{name}: expected frames {start} to {stop} of a video of {frames.count}")

@@ -59,7 +59,7 @@ def test_what_would_leave_a_sharded_model_waiting_is_refused(settings, says, tmp
 
 def test_layers_in_parallel_parts_are_refused():
     for error in on_two(in_parallel_parts):
-        assert isinstance(error, ValueError) and "model: 0.weight is a DTensor that is not FSDP2's" in str(error)
+        assert isinstance(error, ValueError) and "model: 0.weight is a DTensor that is not only FSDP2's" in str(error)
 
 
 def test_parameters_of_subclasses_have_a_digest(tmp_path):

@@ -81,6 +81,11 @@ def test_patterns(tmp_path, video_folder):
     assert [name[-5:] for name in names(list_videos(f"{video_folder}/**/*.???"))] == ["a.mp4", "b.mkv", "c.avi"]
     write_frames(tmp_path / "one" / "frames")
     assert names(list_videos(f"{tmp_path}/o*")) == [str(tmp_path / "one" / "frames")]
+    (video_folder / "notes.txt").write_text("no video")
+    write_frames(video_folder, "thumbnail_{}.png", count=2)
+    assert [name[-5:] for name in names(list_videos(f"{video_folder}/*"))] == ["c.avi", "a.mp4", "b.mkv"]
+    shutil.copy(video_folder / "a.mp4", video_folder / "a.unknown")
+    assert [name[-9:] for name in names(list_videos(f"{video_folder}/*.unk*"))] == ["a.unknown"]
     bracketed = write_video(tmp_path / "v[1].mp4", numbered_frames(20))
     assert names(list_videos(bracketed)) == [str(bracketed)]
     (tmp_path / "empty").mkdir()
@@ -234,6 +239,7 @@ def test_rows_may_be_parts_and_may_be_damaged(tmp_path):
         {"frames": frames.astype(np.float32)},
         {"frames": 3},
         {"frames": b"junk" * 100},
+        {"frames": frames, "start": 0.5, "end": 1.5},
     ]
     videos = list_videos(rows)
     assert numbers_of(videos[0]) == list(range(5, 15))
@@ -244,6 +250,7 @@ def test_rows_may_be_parts_and_may_be_damaged(tmp_path):
             "row 2: expected uint8 frames",
             "row 3: expected a path",
             "row 4: cannot",
+            r"row 5: start: expected the number of a frame, got 0\.5",
         ],
         strict=True,
     ):
