@@ -15,6 +15,7 @@ ONE_PASS, CENTRED, EAGER, TORCHMETRICS = "compiled one-pass", "compiled centred"
 F_DROPOUT, COMPILED = "F.dropout", "compiled composition"
 SCIKIT_LEARN, SCIPY_SCORES, NORMAL = "scikit-learn", "SciPy rankdata and ndtri", "normal samples"
 PLAIN, CHANNEL_BIAS, LOOP = "plain update", "channel_bias", "loop over samples"
+DECODING, OPENCV = "decoding and restyling", "OpenCV's photo module"
 TIME, LAUNCHES, ITSELF = "microseconds", "launches", "itself"
 
 
@@ -61,6 +62,7 @@ class Target:
 
 
 _TIMES = ONE_PASS, EAGER, F_DROPOUT, COMPILED, MM, SCIKIT_LEARN, SCIPY_SCORES, NORMAL, PLAIN, CHANNEL_BIAS, LOOP
+_TIMES += DECODING, OPENCV
 Aims = Mapping[str, Target]  # by the name of whom a figure is taken beside
 
 
@@ -138,6 +140,8 @@ AIMS: Mapping[str, Mapping[str, Aims]] = {
         ("sign flips", LOOP, "p by sign flips, one thread: over a loop", 80.0, 200.0),
         ("max-T", LOOP, "p by max-T, one thread: over a loop", 80.0, 200.0),
         ("copula", SCIPY_SCORES, "copula, one thread: over SciPy's ranks and quantiles", 4.0, 8.0),
+        ("probe set", DECODING, "pairs from a probe set, one thread: over decoding and restyling", 50.0, 100.0),
+        ("restyling", OPENCV, "four styles, one thread: over OpenCV's", 3.0, 5.0),
     ),
     "cuda": _table(
         *((f"co-moments, {name}", COPY, f"co-moments, {name}: of the copy bandwidth", 0.85, 0.93) for name in _MOVED),

@@ -34,8 +34,10 @@ def register(subparsers) -> None:
         help="transnetv2, torchvision:NAME, hf:NAME_OR_PATH, or your own package.module:factory")  # fmt: skip
     add("--weights", metavar="FILE", help='a state_dict, or "random" (default: the trained ones of the model)')
     add("--videos", nargs="+", metavar="PATH",
-        help="video files, folders of them, or one folder of styles, style_1/VIDEO/frame_00001.jpg "
-        "(default: the demo's clips)")  # fmt: skip
+        help="video files, folders of videos or frames, patterns, lists (.txt, .csv), or one folder of styles, "
+        "style_1/VIDEO/frame_00001.jpg (default: the demo's clips)")  # fmt: skip
+    add("--probe", type=Path, metavar="FOLDER",
+        help="keep the pairs there, decoded and restyled; where they are kept, they are read from there")  # fmt: skip
     add("--pairs", type=positive, default=200, metavar="N", help="pairs to measure, both factors (%(default)s)")
     add("--until", type=half_width, metavar="D",
         help="stop as soon as the share of every layer is known to ± D, such as 1%% or 0.01, by 95 %% intervals of at "
@@ -63,6 +65,8 @@ def run(args: argparse.Namespace) -> None:
             # What measure would say only after the state of an earlier run is gone.
             check_settings(model.module, model.layers, args.kind, args.threshold, model.channel_dim)
             check_estimator(args.estimator, args.neighbors, args.kind)
+            if args.probe is not None:
+                pairs = pairs.materialise(args.probe, num_workers=running(args)["num_workers"])
             # Tables, pictures, the sums and the state twice, for layers of some 2,000 channels.
             groups = min(GROUPS, len(pairs.sources))
             _prepare(args.out, rank, world, megabytes=4 + len(model.layers) * groups // 2, keep=args.resume)
@@ -88,6 +92,7 @@ def _measure(
             pairs,
             model.layers,
             device=device,
+            distributed=600.0,  # seconds in which all have loaded the model
             channel_dim=model.channel_dim,
             resume=args.out,
             until=args.until,

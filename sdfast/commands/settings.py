@@ -75,7 +75,7 @@ def describe(
         "model": model.name,
         "weights": weights,
         "channel_dim": model.channel_dim,
-        "videos": sorted({Path(source).name for source in pairs.sources}),
+        "videos": sorted({Path(str(source)).name for source in pairs.sources}),
         "styles": [Path(style).name for style in pairs.styles],
         "pairs": args.pairs,
         "clip_frames": pairs.clip_frames,

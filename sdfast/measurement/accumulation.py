@@ -14,6 +14,7 @@ from sdfast.measurement.batches import Batch, Share
 from sdfast.measurement.capture import Capture, Key, MakeState, untouched
 from sdfast.measurement.journal import Journal, describe_job
 from sdfast.measurement.processes import Processes
+from sdfast.measurement.sharded import check_sharded
 from sdfast.measurement.stopping import NEVER, Stopping
 from sdfast.statistics import PairState
 
@@ -52,6 +53,7 @@ def accumulate(
     with untouched(model, device) as device:
         rank, world = processes.rank, processes.world
         share = Share(pairs, batch_size, num_workers, rank, world, pin_memory=device.type == "cuda")
+        check_sharded(model, share.num_batches, world, resume is not None)
         capture = Capture(model, matches, channel_dims, make_state, batch_dims)
         journal = None
         if resume is not None or world > 1:

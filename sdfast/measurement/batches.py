@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
@@ -28,8 +29,8 @@ class Share:
 
     Args:
         pairs: a map-style dataset of (clip_a, clip_b, factor) or (clip_a, clip_b, factor, source), or an iterable of
-            batches of that, (N, ...) and (N,).
-        batch_size: pairs a batch, of a map-style dataset.
+            such pairs, or of batches of them, (N, ...) and (N,).
+        batch_size: pairs a batch, where pairs come one by one.
         num_workers: processes that load them.
         rank: which process this is.
         world: how many processes there are.
@@ -60,6 +61,11 @@ class Share:
         """How many pairs all processes measure together, or None where only the end will tell."""
         return len(self.pairs) if self.map_style else None
 
+    @property
+    def num_batches(self) -> int | None:
+        """How many batches all processes measure together, or None where only the end will tell."""
+        return -(-len(self.pairs) // self.batch_size) if self.map_style else None
+
     def __iter__(self) -> Iterator[Batch]:
         for start, (clips_a, clips_b, factor, source) in self._loaded() if self.map_style else self._dealt():
             if source is None:
@@ -85,10 +91,27 @@ class Share:
     def _dealt(self) -> Iterator[tuple[int, Batch]]:
         """Iterate over the own batches of an iterable, and how many pairs there are before each."""
         start, first = 0, self._first
-        for number, batch in enumerate(_alike(self.pairs)):
+        for number, batch in enumerate(_alike(in_batches(self.pairs, self.batch_size))):
             if number >= first and (number - first) % self.world == 0:
                 yield start, batch
             start += len(batch[2])
+
+
+def in_batches(items: Iterable, batch_size: int) -> Iterator:
+    """Yield batches as they come, and single pairs, whose factor is a number, in batches of `batch_size`."""
+    gathered = []
+    for item in items:
+        if isinstance(item, tuple | list) and len(item) > 2 and np.ndim(item[2]) == 0:
+            gathered.append(item)
+            if len(gathered) == batch_size:
+                yield collate(gathered)
+                gathered = []
+        elif gathered:
+            raise TypeError("pairs: expected pairs or batches of them, got both")
+        else:
+            yield item
+    if gathered:
+        yield collate(gathered)
 
 
 def _alike(batches: Iterable) -> Iterator[Batch]:

@@ -126,9 +126,13 @@ def _labels(model: nn.Module, clips: ChangedClips, classes: Sequence[str], devic
         got = "none" if logits is None else f"{tuple(logits.shape)}"
         raise ValueError(f"classes: expected as many as the model has logits, of shape (1, {len(classes)}), got {got}")
     numbers = {name: number for number, name in enumerate(classes)}
-    labels = []
-    for video in map(Path, map(clips.video, range(len(clips.sources)))):
-        found = [numbers[folder.name] for folder in video.parents if folder.name in numbers]
+    labels, of_origin = [], {}
+    for video in clips.sources:
+        if of_origin.setdefault(video.origin, video.label) != video.label:
+            raise ValueError(f"classes: expected one class in {video.origin}, got several in parts of it")
+    for video in map(clips.video, range(len(clips.sources))):
+        known = [video.label] if video.label is not None else [folder.name for folder in Path(video).parents]
+        found = [numbers[name] for name in known if name in numbers]
         if not found:
             raise ValueError(f"classes: expected {video} in a folder named after one of {len(classes)}, got none")
         labels.append(found[0])

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sdfast.measurement.sharded import plain_parts
+
 _OF_THE_FILE = ("__doc__", "__module__", "__firstlineno__")  # what a class has and does not do
 
 
@@ -17,9 +19,9 @@ def weights_digest(model: nn.Module) -> str:
     """Return a SHA-256 of all parameters and buffers: other weights are another job."""
     digest = hashlib.sha256()
     for name, tensor in model.state_dict().items():
-        if isinstance(tensor, Tensor):
-            flat = tensor.detach().reshape(-1).contiguous().cpu()
-            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        for part in plain_parts(name, tensor) if isinstance(tensor, Tensor) else ():
+            flat = part.reshape(-1).contiguous().cpu()
+            digest.update(f"{name} {part.dtype} {tuple(part.shape)}".encode())
             digest.update(flat.view(torch.uint8).numpy())
     return digest.hexdigest()
 

@@ -26,6 +26,7 @@ def measure(
     kind: str = "pearson",
     threshold: float = 0.5,
     device: torch.device | str | None = None,
+    distributed: bool | float = True,
     batch_size: int = 8,
     num_workers: int = 0,
     progress: bool | str = True,
@@ -55,7 +56,9 @@ def measure(
         kind: "pearson", or "intraclass" as the authors' code computes it.
         threshold: a channel encodes a factor when its correlation exceeds this.
         device: where to run; the model goes there and back. Default: where the model is.
-        batch_size: pairs a batch, of a map-style dataset.
+        distributed: under `torch.distributed`, whether all processes share the pairs; all of them have to call this
+            then, within 30 seconds or as many as are given here. False: this process measures all pairs alone.
+        batch_size: pairs a batch, of a map-style dataset or of an iterable of single pairs.
         num_workers: processes that load a map-style dataset.
         progress: show a progress bar on stderr; a string is its title.
         channel_dim: the dimension of the channels in the layers' outputs, for all layers or by name or pattern.
@@ -90,7 +93,7 @@ def measure(
         ValueError: an argument or an output does not fit, a pattern matches nothing, or the state in `resume` is
             damaged or of another job (`sdfast.measurement.CheckpointError`).
         TypeError: an argument is of another type, or a layer returns no floating-point tensor.
-        sdfast.measurement.PeerError: another process failed.
+        sdfast.measurement.PeerError: another process failed, or did not begin in time.
 
     Source: Kowal et al., TPAMI 2024, doi 10.1109/TPAMI.2024.3462291.
 
@@ -102,7 +105,7 @@ def measure(
     >>> {name: report.num_channels for name, report in reports.items()}
     {'0': 4, '1': 4}
     """
-    with Processes() as processes:
+    with Processes(distributed) as processes:
         matches, channel_dims = check_settings(model, layers, kind, threshold, channel_dim)
         check_estimator(estimator, neighbors, kind)
         kept = estimator != "gaussian"

@@ -1,16 +1,17 @@
 """The processes of a distributed measurement: who they are, and how one learns that another has failed."""
 
-import itertools
 import time
 from typing import Any
 
 import torch.distributed as dist
 
-_measurements = itertools.count()
+JOIN = 30.0  # seconds
+_ABANDONED = "abandoned"
+_next = 0  # the number of the next measurement
 
 
 class PeerError(RuntimeError):
-    """Another process of the same measurement has failed."""
+    """Another process of the same measurement has failed, or never began."""
 
 
 class Processes:
@@ -19,20 +20,50 @@ class Processes:
     Collectives alone would leave the others waiting when one process raises. With one process, or without
     `torch.distributed`, everything here is free.
 
+    Args:
+        distributed: whether the processes measure together; a number is the seconds in which all have to begin.
+        patience: seconds without progress anywhere.
+
     Attributes:
         rank: which process this is.
         world: how many there are.
+
+    Raises:
+        TypeError: `distributed` is neither a bool nor a number.
+        ValueError: it is no positive number.
     """
 
-    def __init__(self, patience: float = 1800.0) -> None:
+    def __init__(self, distributed: bool | float = True, patience: float = 1800.0) -> None:
+        if not isinstance(distributed, bool | int | float):
+            raise TypeError(f"distributed: expected a bool or seconds, got {distributed!r}")
+        if distributed is not False and not distributed > 0:
+            raise ValueError(f"distributed: expected a bool or a positive number of seconds, got {distributed!r}")
         self.rank, self.world, self._store = 0, 1, None
-        self._patience = patience  # seconds without progress anywhere
-        if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+        self._join_within = JOIN if distributed is True else float(distributed)
+        self._patience = patience
+        if distributed and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
             self.rank, self.world = dist.get_rank(), dist.get_world_size()
-            # Every process counts its measurements, so the n-th here is the n-th there.
-            self._store = dist.PrefixStore(f"sdfast/measure/{next(_measurements)}", dist.group.WORLD.get_group_store())
+            self._store = _claim_store()
 
     def __enter__(self) -> "Processes":
+        """Wait until all processes are here.
+
+        Raises:
+            PeerError: not all came in time.
+        """
+        if self._store is None:
+            return self
+        deadline = time.monotonic() + self._join_within
+        self._store.add("joined", 1)
+        while (here := self._store.add("joined", 0)) < self.world:
+            self._check()
+            if time.monotonic() > deadline:
+                self._store.set(
+                    _ABANDONED,
+                    f"{here} of {self.world} processes began within {self._join_within:g} s: all have to call "
+                    "it, or one with distributed=False",
+                )
+            time.sleep(0.01)
         return self
 
     def __exit__(self, _: type | None, error: BaseException | None, __: object) -> None:
@@ -111,5 +142,19 @@ class Processes:
         return self._store is not None and dist.get_backend() == "nccl"
 
     def _check(self) -> None:
-        if self._store.check(["failed"]):
-            raise PeerError(f"measure: {self._store.get('failed').decode()}")
+        for key in ("failed", _ABANDONED):
+            if self._store.check([key]):
+                raise PeerError(f"measure: {self._store.get(key).decode()}")
+
+
+def _claim_store() -> "dist.Store":
+    """Return the store of the next measurement: every process counts, so the n-th here is the n-th there.
+
+    One that was given up is left out: the process that began it alone has counted it, the others have not.
+    """
+    global _next
+    while True:
+        store = dist.PrefixStore(f"sdfast/measure/{_next}", dist.group.WORLD.get_group_store())
+        _next += 1
+        if not store.check([_ABANDONED]):
+            return store

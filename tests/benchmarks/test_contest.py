@@ -167,7 +167,7 @@ def test_on_the_cpu_our_time_is_over_theirs_where_less_is_wanted(tmp_path):
 def test_every_target_is_judged_in_a_quick_run_and_on_what_no_cache_holds(place, large):
     quick = {stage.name: stage for stage in stages_on(place) if stage.quick}
     modest = "small", "each call", "in a graph", "far from zero", "forward and backward", "measure", "kept", "pairwise"
-    modest += "Kraskov", "copula", "update", "jackknife", "bootstrap", "sign flips", "max-T"
+    modest += "Kraskov", "copula", "update", "jackknife", "bootstrap", "sign flips", "max-T", "probe set", "restyling"
     for key in AIMS[place.kind]:
         held = [stage for name, stage in quick.items() if key.replace("co-moments, far", "far") in name]
         assert held, key

@@ -299,3 +299,16 @@ def test_memory_does_not_grow_with_the_number_of_pairs(tmp_path):
     """Twenty times the pairs; kept pooled features would be 2,000 x 64 floats, kept ones 4 GB."""
     few, many = peak_kilobytes(100, tmp_path), peak_kilobytes(2000, tmp_path)
     assert many <= 1.05 * few, f"{few} kB for 100 pairs, {many} kB for 2,000"
+
+
+def test_a_probe_set_is_made_once_and_read_again(main, toy, video_folder):
+    job = ("measure", "--model", "toy:make", "--videos", video_folder, "--pairs", 6, "--workers", 0)
+    assert main(*job, "--out", "plain")[0] == 0
+    for out in ("made", "read"):
+        code, _, err = main(*job, "--probe", "probe", "--out", out)
+        assert code == 0 and ("probe set: 100%" in err) == (out == "made"), err
+    plain, made, read = (json.loads((toy / out / "report.json").read_text()) for out in ("plain", "made", "read"))
+    assert plain["layers"] == made["layers"] == read["layers"]
+    code, _, err = main(*job, "--seed", 1, "--probe", "probe", "--out", "other")
+    assert code == 2
+    assert_one_line(err, "probe: holds a probe set of other pairs; choose another folder or delete it")

@@ -4,6 +4,7 @@ import time
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import nn
 
 import sdfast
@@ -72,6 +73,31 @@ def one_is_interrupted(rank):
         processes.wait("measured")
 
 
+def one_calls(rank):
+    """One process alone cannot share; it goes on by itself, and then all share again."""
+    if rank == 0:
+        for _ in range(2):
+            with pytest.raises(PeerError) as caught:
+                measured(rank, 22, distributed=0.3)
+            assert str(caught.value) == (
+                "measure: 1 of 2 processes began within 0.3 s: all have to call it, or one with distributed=False"
+            )
+        alone = measured(rank, 22, distributed=False)
+    dist.barrier()
+    together = measured(rank, 22)
+    return (alone, together) if rank == 0 else together
+
+
+def one_has_given_up(rank):
+    """Who comes too late for one measurement begins the next, which all share."""
+    if rank == 1:
+        time.sleep(0.5)
+        return measured(rank, 22)
+    with pytest.raises(PeerError):
+        measured(rank, 22, distributed=0.2)
+    return measured(rank, 22)
+
+
 def survives_a_failure(rank):
     """A failed measurement must not spoil the next one."""
     for breaks in (one_breaks, one_knows_no_such_layer):
@@ -137,6 +163,22 @@ def test_a_process_that_vanished_is_not_waited_for_for_ever():
 def test_a_failed_measurement_does_not_spoil_the_next():
     first, second = on_two(survives_a_failure)
     assert first == second and isinstance(first, dict)
+
+
+def test_one_process_alone_is_an_error_in_time_or_measures_alone():
+    (alone, first), second = on_two(one_calls)
+    assert first == second and alone == measured(0, 22)
+
+
+def test_a_process_that_comes_too_late_joins_the_next_measurement():
+    first, second = on_two(one_has_given_up)
+    assert first == second == on_two(measured, 22)[0]
+
+
+@pytest.mark.parametrize(("distributed", "error"), [("yes", TypeError), (0, ValueError), (float("nan"), ValueError)])
+def test_distributed_is_a_bool_or_seconds(distributed, error):
+    with pytest.raises(error, match="distributed: expected a bool or"):
+        measured(0, 4, distributed=distributed)
 
 
 def test_torchrun_gives_the_report_of_one_process(command, video_folder):

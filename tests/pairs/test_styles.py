@@ -59,6 +59,26 @@ def test_styles_differ_from_each_other_and_from_the_frames(moving_square):
         assert np.abs(one.astype(int) - other).mean() > 5
 
 
+def of_opencv(name, frame):
+    """Return what OpenCV makes of a frame, at the middle of the strengths for a longer side of 80 pixels."""
+    cv2 = pytest.importorskip("cv2")
+    if name == "stylization":
+        return cv2.stylization(frame, sigma_s=10, sigma_r=0.45)
+    if name == "pencil":
+        return cv2.pencilSketch(frame, sigma_s=10, sigma_r=0.12, shade_factor=0.05)[1]
+    smooth = cv2.edgePreservingFilter(frame, flags=cv2.RECURS_FILTER, sigma_s=10, sigma_r=0.6)
+    return np.round(255 * np.round(smooth / 255 * 4) / 4).astype(np.uint8)
+
+
+@pytest.mark.parametrize("name", ["stylization", "pencil", "poster"])
+def test_pictures_are_those_of_opencv(name, moving_square):
+    wanted = np.stack([of_opencv(name, frame[..., ::-1])[..., ::-1] for frame in moving_square])
+    found = apply_style(name, moving_square)
+    assert (found == wanted).mean() > 0.998
+    error = np.mean((found.astype(float) - wanted) ** 2)
+    assert 10 * np.log10(255**2 / max(error, 1e-9)) > 50  # decibels of PSNR
+
+
 @pytest.mark.parametrize("name", STYLES)
 def test_inputs_are_left_alone_and_may_be_tiny(name):
     frames = rng(0).integers(0, 255, (2, 5, 7, 3), dtype=np.uint8)

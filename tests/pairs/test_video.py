@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 
+import sdfast.pairs.video
 from sdfast.pairs.video import VideoError, demo_videos, find_videos, frame_count, index_frames, read_clip, sample_clip
 from tests.support.videos import numbered_frames, read_numbers, write_video
 
@@ -33,6 +34,20 @@ def test_frames_after_a_seek_equal_those_decoded_from_the_start(video):
     everything = read_clip(video, range(100))
     for i in range(100):
         assert np.array_equal(read_clip(video, [i])[0], everything[i]), i
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.mp4", "libx264"), ("a.mp4", "libx265"), ("a.mkv", "libx264")])
+def test_frames_that_no_other_refers_to_are_left_out_of_decoding(tmp_path, name, codec, monkeypatch):
+    path = write_video(tmp_path / name, numbered_frames(60), codec)
+    everything, decoded = read_clip(path, range(60)), []
+    frames = sdfast.pairs.video._frames
+    monkeypatch.setattr(
+        "sdfast.pairs.video._frames", lambda *args: (decoded.append(0) or frame for frame in frames(*args))
+    )
+    for chosen in ([59], [0], [20, 21, 22, 40], range(3, 60, 7)):
+        decoded.clear()
+        assert np.array_equal(read_clip(path, chosen), everything[list(chosen)])
+    assert 8 < len(decoded) < 50
 
 
 def test_seeks_to_the_nearest_keyframe(video):
@@ -165,6 +180,32 @@ def test_empty_and_unreadable_files(tmp_path):
         frame_count(junk)
     with pytest.raises(VideoError, match=r"gone\.mp4: cannot be read: No such file"):
         frame_count(tmp_path / "gone.mp4")
+
+
+def test_codec_that_nobody_knows(tmp_path):
+    path = write_video(tmp_path / "a.mkv", numbered_frames(20))
+    path.write_bytes(path.read_bytes().replace(b"V_MPEG4/ISO/AVC", b"V_MPEG4/ISO/XYZ"))
+    with pytest.raises(VideoError, match=r"a\.mkv: cannot be read: there is no decoder"):
+        frame_count(path)
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.mp4", "libx264"), ("a.mkv", "libx264"), ("a.avi", "mpeg4")])
+def test_damage_anywhere_is_a_video_error_or_none(tmp_path, name, codec):
+    rng = np.random.default_rng(0)
+    path = write_video(tmp_path / name, rng.integers(0, 255, (20, 48, 64, 3), dtype=np.uint8), codec)
+    content, refused = path.read_bytes(), 0
+    for number in range(40):
+        damaged = np.frombuffer(content, np.uint8).copy()
+        at = rng.integers(0, 2000 if number % 2 else len(content), 12)
+        damaged[at] = rng.integers(0, 256, 12)
+        path.write_bytes(damaged.tobytes())
+        try:
+            index = index_frames(path)
+            assert read_clip(path, [0, index.count - 1], (24, 32), index).shape == (2, 24, 32, 3)
+        except VideoError as error:
+            assert "\n" not in str(error)
+            refused += 1
+    assert refused
 
 
 def test_file_with_sound_only(tmp_path):
