@@ -4,19 +4,26 @@ import copy
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sdfast.measurement.batches import Batch, Share
 from sdfast.measurement.capture import Capture, Key, MakeState, untouched
 from sdfast.measurement.journal import Journal, describe_job
 from sdfast.measurement.processes import Processes
 from sdfast.measurement.stopping import NEVER, Stopping
+from sdfast.measurement.time_first import refuse_time_first
+from sdfast.models import Clips, call_model, map_clips
 from sdfast.statistics import PairState
+
+# Runs a model on a batch of clips; what it returns is not looked at.
+Forward = Callable[[nn.Module, Clips], Any]
 
 
 def accumulate(
@@ -35,6 +42,7 @@ def accumulate(
     stopping: Stopping = NEVER,
     told: Callable[[Sequence[int], int | None], str] | None = None,
     batch_dims: Mapping[str, int] = MappingProxyType({}),
+    forward: Forward | None = None,
 ) -> dict[str, PairState]:
     """Return the states of the layers, each with the pairs of all processes, by the names of their reports.
 
@@ -47,6 +55,7 @@ def accumulate(
         stopping: asked every so often whether the pairs so far are enough.
         told: from the numbers of channels of all states, and how many pairs there will be, to a line for stderr.
         batch_dims: where their clips are, by layer.
+        forward: runs the model on a batch of clips.
 
     The other arguments, and what they raise, are those of `measure`.
     """
@@ -56,7 +65,7 @@ def accumulate(
         capture = Capture(model, matches, channel_dims, make_state, batch_dims)
         journal = None
         if resume is not None or world > 1:
-            job = describe_job(model, share, matches, channel_dims, batch_dims, make_state)
+            job = describe_job(model, share, matches, channel_dims, batch_dims, make_state, forward)
             processes.agree("job", {**job, "until": stopping.until})
             if resume is not None:
                 journal = Journal(Path(resume), job, make_state, rank, world)
@@ -73,13 +82,15 @@ def accumulate(
                 return False
             return stopping.reached(_named(_reduced(copy.deepcopy(capture.states), make_state, processes, device)))
 
-        _run(model, share, capture, device, processes, progress, journal, enough, stopping, told)
+        run = partial(forward or call_model, model)
+        _run(model, run, share, capture, device, processes, progress, journal, enough, stopping, told)
         processes.wait("measured")
         return _named(_reduced(capture.states, make_state, processes, device))
 
 
 def _run(
     model: nn.Module,
+    run: Callable[[Clips], Any],
     share: Share,
     capture: Capture,
     device: torch.device,
@@ -101,10 +112,11 @@ def _run(
         for clips_a, clips_b, factor, source in _until(enough, share):
             bar.set_postfix_str(stopping.status, refresh=False)
             capture.expect(*(x.to(device, non_blocking=True) for x in (factor, source)))
-            clips = torch.cat([clips.to(device, non_blocking=True) for clips in (clips_a, clips_b)])
-            model(clips)
+            clips = map_clips(partial(_joined, device), clips_a, clips_b)
+            with refuse_time_first(model, clips) if first else nullcontext():
+                run(clips)
             if capture.unclear:
-                capture.settle(model, clips)
+                capture.settle(run, clips)
             if first:
                 capture.check_all_ran()
                 first = False
@@ -121,6 +133,10 @@ def _run(
         bar.set_postfix_str(stopping.status, refresh=False)
         if journal is not None:
             journal.write(capture, share.done, last=True)
+
+
+def _joined(device: torch.device, _: str, *clips: Tensor) -> Tensor:
+    return torch.cat([part.to(device, non_blocking=True) for part in clips])
 
 
 def _until(enough: Callable[[], bool], share: Share) -> Iterator[Batch]:

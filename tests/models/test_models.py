@@ -181,7 +181,7 @@ def test_torchvision_swin_has_its_channels_last(torchvision):
     assert model.layers == ("features.0", "features.1")
     clips = torch.rand(8, 2, 3, model.clip_frames, *model.frame_size)
     pairs = [(a, b, i % 2) for i, (a, b) in enumerate(clips)]
-    for layers in (["*"], model.layers):
+    for layers in (["**"], model.layers):
         reports = sdfast.measure(model.module, pairs, layers, progress=False, channel_dim=model.channel_dim)
         channels = {name: report.num_channels for name, report in reports.items()}
         assert (channels["features.0"], channels["features.1"]) == (5, 6)
