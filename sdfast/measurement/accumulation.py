@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from sdfast.measurement.batches import Batch, Share
 from sdfast.measurement.capture import Capture, Key, MakeState, untouched
@@ -19,7 +19,7 @@ from sdfast.measurement.journal import Journal, describe_job
 from sdfast.measurement.processes import Processes
 from sdfast.measurement.stopping import NEVER, Stopping
 from sdfast.measurement.time_first import refuse_time_first
-from sdfast.models import Clips, call_model, map_clips
+from sdfast.models import Clips, call_model, join_clips
 from sdfast.statistics import PairState
 
 # Runs a model on a batch of clips; what it returns is not looked at.
@@ -112,7 +112,7 @@ def _run(
         for clips_a, clips_b, factor, source in _until(enough, share):
             bar.set_postfix_str(stopping.status, refresh=False)
             capture.expect(*(x.to(device, non_blocking=True) for x in (factor, source)))
-            clips = map_clips(partial(_joined, device), clips_a, clips_b)
+            clips = join_clips(clips_a, clips_b, device)
             with refuse_time_first(model, clips) if first else nullcontext():
                 run(clips)
             if capture.unclear:
@@ -133,10 +133,6 @@ def _run(
         bar.set_postfix_str(stopping.status, refresh=False)
         if journal is not None:
             journal.write(capture, share.done, last=True)
-
-
-def _joined(device: torch.device, _: str, *clips: Tensor) -> Tensor:
-    return torch.cat([part.to(device, non_blocking=True) for part in clips])
 
 
 def _until(enough: Callable[[], bool], share: Share) -> Iterator[Batch]:

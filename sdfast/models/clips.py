@@ -74,6 +74,15 @@ def tensors_of(clips: Clips) -> list[Tensor]:
     return [tensor for part in inside for tensor in tensors_of(part)]
 
 
+def join_clips(clips_a: Clips, clips_b: Clips, device: torch.device | str = "cpu") -> Clips:
+    """Return two batches as one on a device, the second after the first.
+
+    >>> join_clips({"x": torch.zeros(2, 3)}, {"x": torch.ones(2, 3)})["x"][:, 0]
+    tensor([0., 0., 1., 1.])
+    """
+    return map_clips(lambda _, *parts: torch.cat([x.to(device, non_blocking=True) for x in parts]), clips_a, clips_b)
+
+
 def pick_clips(clips: Clips, chosen: Sequence[int], number: int) -> Clips:
     """Return some clips of a batch of a known number; each may have several rows of a tensor, one after the other.
 

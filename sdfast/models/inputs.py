@@ -31,7 +31,9 @@ class RgbAndFlow:
 
     def __call__(self, clip: np.ndarray) -> tuple[Tensor, Tensor]:
         if clip.shape[-1] != 6:
-            raise ValueError(f"clip: expected frames and flow (T, H, W, 6), as of FlowPairs, got {clip.shape}")
+            raise ValueError(
+                f"clip: expected frames and flow (T, H, W, 6), as of FlowPairs or --pairs flow, got {clip.shape}"
+            )
         return self.rgb(clip[..., :3]), self.flow(clip[..., 3:])
 
 
