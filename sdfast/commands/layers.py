@@ -3,11 +3,8 @@
 import argparse
 import json
 
-import numpy as np
-
 from sdfast.commands.settings import MODEL_HELP, add_input, prepared_model
 from sdfast.measurement import LayerOutput, list_layers
-from sdfast.models import RgbAndFlow, VideoModel, stack_clips
 from sdfast.report import aligned
 
 
@@ -32,7 +29,7 @@ def register(subparsers) -> None:
 def run(args: argparse.Namespace) -> None:
     """Run the model on one pair of random clips and print what its layers return."""
     model = prepared_model(args, args.weights)
-    clip_a, clip_b = (stack_clips([clip]) for clip in _random_pair(model, args.clip_frames or model.clip_frames))
+    clip_a, clip_b = (model.random_clips(1, args.clip_frames, seed) for seed in range(2))
     dims = {"channel_dim": model.channel_dim, "batch_dim": model.batch_dim}
     found = list_layers(model.module, clip_a, clip_b, args.layers or "**", **dims, forward=model.forward)
     if args.json:
@@ -45,12 +42,6 @@ def run(args: argparse.Namespace) -> None:
     for layer in found:
         if layer.shape is not None and layer.refused:
             print(f"{layer.name}: {layer.refused}")
-
-
-def _random_pair(model: VideoModel, frames: int) -> list:
-    colours = 6 if isinstance(model.prepare, RgbAndFlow) else 3
-    size = (2, frames, *model.frame_size, colours)
-    return [model.prepare(clip) for clip in np.random.default_rng(0).integers(0, 256, size, dtype=np.uint8)]
 
 
 def _cells(layer: LayerOutput) -> list[str]:

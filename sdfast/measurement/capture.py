@@ -111,7 +111,7 @@ class Capture:
         try:
             feats = _checked(output)
             if self._stage == "try":
-                self.unclear[key] = feats
+                self.unclear[key] = feats.clone()  # the model may go on in place
                 return
             channels = self._known(name, module)
             layout = self._layout(key, module, feats, channels)

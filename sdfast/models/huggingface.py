@@ -70,7 +70,7 @@ def _input_shape(transformers, config, source: str) -> tuple[int, tuple[int, int
     size = getattr(config, "image_size", None) or getattr(config, "crop_size", None)
     packed = config.model_type in _PACKED
     of_frames = not packed and (not frames or config.model_type in _OF_FRAMES)
-    if of_frames and not _takes_images(transformers, config):
+    if of_frames and config.model_type not in _OF_FRAMES and not _takes_images(transformers, config):
         raise ValueError(
             f"model: hf:{source} is a {config.model_type} model, whose configuration has no number of frames and which "
             "takes no images; expected a model of videos or images such as VideoMAE, ViViT or DINOv2"
@@ -113,12 +113,18 @@ def _normalisation(transformers, config, source: str) -> tuple[tuple, tuple]:
 
 def _layers(module: nn.Module) -> tuple[str, ...]:
     """Return up to four blocks of the longest stack that is in no other, evenly spread, the last one included."""
-    stacks: dict[str, int] = {}
+    stacks: dict[str, nn.ModuleList] = {}
     for name, part in module.named_modules():
         inside = any(name.startswith(f"{outer}.") for outer in stacks)
         if isinstance(part, nn.ModuleList) and len(part) and not inside:
-            stacks[name] = len(part)
+            stacks[name] = part
     if not stacks:
         return ()
-    longest = max(stacks, key=stacks.get)
-    return spread([f"{longest}.{number}" for number in range(stacks[longest])])
+    # Of stages and what lies between them, as many, the stages have more weights.
+    longest = max(stacks, key=lambda name: (len(stacks[name]), sum(x.numel() for x in stacks[name].parameters())))
+    return spread([_last(f"{longest}.{number}", part) for number, part in enumerate(stacks[longest])])
+
+
+def _last(name: str, part: nn.Module) -> str:
+    """Return the name of a layer, or of the last one in a list of layers."""
+    return _last(f"{name}.{len(part) - 1}", part[-1]) if isinstance(part, nn.ModuleList) else name

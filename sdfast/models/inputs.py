@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -26,11 +27,12 @@ class RgbAndFlow:
     (torch.Size([3, 2, 4, 4]), torch.Size([3, 2, 4, 4]))
     """
 
+    colours: ClassVar[int] = 6  # of the clips that it takes
     rgb: Prepare = field(default_factory=ClipToTensor)
     flow: Prepare = field(default_factory=ClipToTensor)
 
     def __call__(self, clip: np.ndarray) -> tuple[Tensor, Tensor]:
-        if clip.shape[-1] != 6:
+        if clip.shape[-1] != self.colours:
             raise ValueError(
                 f"clip: expected frames and flow (T, H, W, 6), as of FlowPairs or --pairs flow, got {clip.shape}"
             )

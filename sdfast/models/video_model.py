@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sdfast.models.clips import Clips, stack_clips
+
 
 @dataclass(frozen=True)
 class VideoModel:
@@ -39,6 +41,13 @@ class VideoModel:
     channel_dim: int | Mapping[str, int] | None = None
     batch_dim: int | Mapping[str, int] | None = None
     forward: Callable[[nn.Module, Any], Any] | None = None
+
+    def random_clips(self, number: int, frames: int | None = None, seed: int = 0) -> Clips:
+        """Return a batch of prepared clips of random pixels, with the model's own number of frames by default."""
+        colours = getattr(self.prepare, "colours", 3)
+        size = (number, frames or self.clip_frames, *self.frame_size, colours)
+        pixels = np.random.default_rng(seed).integers(0, 256, size, dtype=np.uint8)
+        return stack_clips([self.prepare(clip) for clip in pixels])
 
 
 def raw(clip: np.ndarray) -> Tensor:
