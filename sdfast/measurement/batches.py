@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
@@ -145,7 +146,8 @@ def collate(pairs: list) -> tuple:
 
 def _integer(name: str, what: str, value: object) -> int:
     try:
-        return operator.index(value)  # int, NumPy integer or integer tensor
+        # int, bool, either of NumPy, or an integer tensor
+        return operator.index(value.item() if isinstance(value, np.generic) else value)
     except TypeError:
         raise TypeError(f"pairs: {name}: expected an integer {what}, got {value!r}") from None
 

@@ -29,9 +29,8 @@ def by_head(report: BiasReport, number: int | None) -> dict[str, BiasReport]:
         return {}
     size, rest = divmod(report.num_channels, number)
     if rest:
-        raise ValueError(
-            f"heads: expected a part of the {report.num_channels} channels of {report.name!r}, got {number}"
-        )
+        channels = f"{report.num_channels} channels of {report.name!r}"
+        raise ValueError(f"heads: expected a number that parts the {channels} evenly, got {number}")
     heads = {}
     for head in range(number):
         name, own = f"{report.name}.head{head}", slice(head * size, (head + 1) * size)

@@ -26,7 +26,8 @@ def refuse_time_first(model: nn.Module, clips: Clips) -> Iterator[None]:
     handles = []
     for name, module in model.named_modules() if shapes else ():
         if isinstance(module, (*_CONVOLUTIONS, *_NORMS)) or type(module).__module__ == pooling.__name__:
-            handles.append(module.register_forward_pre_hook(partial(_check, name, shapes)))
+            # Before a lazy layer takes what it sees for its channels.
+            handles.append(module.register_forward_pre_hook(partial(_check, name, shapes), prepend=True))
     try:
         yield
     finally:

@@ -117,7 +117,7 @@ def _map(function: Callable[..., Tensor], where: str, *clips: Clips) -> Clips:
         columns = enumerate(zip(*clips, strict=True))
         items = [_map(function, f"{where}[{index}]", *column) for index, column in columns]
         return type(first)(*items) if hasattr(first, "_fields") else type(first)(items)
-    _check_all(where, all(clip == first for clip in clips), f"{first!r}, or tensors where they differ", clips)
+    _check_all(where, all(clip == first for clip in clips), "a tensor, or the same", clips)
     return first
 
 

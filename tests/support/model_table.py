@@ -319,9 +319,9 @@ def page() -> str:
 
 TEMPLATE = """# Models
 
-What `sdfast layers MODEL` finds in {number} models, small ones with random weights: for two clips, the shape of a layer's output,
-which dimension has the clips and which the channels. Each line says what the code of the model says; a test holds that this
-is found, and that the mean of each channel over each clip is that of the clip alone.
+What `sdfast layers MODEL` finds in {number} models, small ones with random weights: for two clips, the shape of a
+layer's output, which dimension has the clips and which the channels. Each line says what the code of the model says; a
+test holds that this is found, and that the mean of each channel over each clip is that of the clip alone.
 
 | model | `--model` | layer | output | clips in dimension | channels |
 |---|---|---|---|---|---|
