@@ -12,18 +12,6 @@ from tests.support.model_table import MODELS, PAGE, page
 CASES = [pytest.param(model, id=model.title, marks=[pytest.mark.slow] * model.slow) for model in MODELS]
 
 
-def load(model, folder):
-    """Load a model of the table as a user would; skip where its package is missing."""
-    if model.settings is not None:
-        transformers = pytest.importorskip("transformers")
-        getattr(transformers, f"{model.spec}Config")(**model.settings).save_pretrained(folder)
-        return load_model(f"hf:{folder}", "random")
-    family = model.spec.partition(":")[0]
-    if family in ("timm", "torchvision", "pytorchvideo"):
-        pytest.importorskip(family, exc_type=ImportError)
-    return load_model(model.spec, "random")
-
-
 def of_one_clip(model, clip, layers):
     """Return the mean of each channel of the layers when the model sees nothing but one clip."""
     found, handles, modules = {}, [], named_layers(model.module)
@@ -43,7 +31,7 @@ def of_one_clip(model, clip, layers):
 
 @pytest.mark.parametrize("case", CASES)
 def test_layers_are_found_where_the_code_says(case, tmp_path):
-    model = load(case, tmp_path)
+    model = load_model(case.named(tmp_path), "random")
     clips = [model.random_clips(1, seed=seed) for seed in range(2)]
     told = {"channel_dim": model.channel_dim, "batch_dim": model.batch_dim, "forward": model.forward}
     listed = {layer.name: layer for layer in list_layers(model.module, *clips, **told)}

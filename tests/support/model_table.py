@@ -5,6 +5,8 @@
 
 from typing import Any, NamedTuple
 
+import pytest
+
 from tests.support.paths import ROOT
 
 PAGE = ROOT / "docs" / "models.md"
@@ -28,6 +30,17 @@ class Model(NamedTuple):
     layers: dict[str, Output]
     settings: dict[str, Any] | None = None
     slow: bool = False
+
+    def named(self, folder) -> str:
+        """Return what `--model` takes, for which a folder may get a config.json; skip where a package is missing."""
+        if self.settings is not None:
+            transformers = pytest.importorskip("transformers")
+            getattr(transformers, f"{self.spec}Config")(**self.settings).save_pretrained(folder)
+            return f"hf:{folder}"
+        family = self.spec.partition(":")[0]
+        if family in ("timm", "torchvision", "pytorchvideo"):
+            pytest.importorskip(family, exc_type=ImportError)
+        return self.spec
 
 
 def tokens(number, channels):
