@@ -43,6 +43,7 @@ def register(subparsers) -> None:
         "least 20 videos; --pairs is the most that is measured then. Stopping when the classes of the channels are "
         "determined is not offered: it ends with a wrong class in 37 %% of cases")  # fmt: skip
     add_settings(add)
+    add("--heads", type=positive, metavar="N", help="report the channels of every layer by so many heads, too")
     add("--estimator", choices=("gaussian", *SAMPLE_ESTIMATORS), default="gaussian",
         help="of the mutual information; the others keep all pooled features, 8 bytes a channel and pair "
         "(%(default)s)")  # fmt: skip
@@ -92,6 +93,7 @@ def _measure(
             channel_dim=model.channel_dim,
             batch_dim=model.batch_dim,
             forward=model.forward,
+            heads=args.heads,
             resume=args.out,
             until=args.until,
             estimator=args.estimator,

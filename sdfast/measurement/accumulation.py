@@ -43,6 +43,7 @@ def accumulate(
     told: Callable[[Sequence[int], int | None], str] | None = None,
     batch_dims: Mapping[str, int] = MappingProxyType({}),
     forward: Forward | None = None,
+    heads: Mapping[str, int] = MappingProxyType({}),
 ) -> dict[str, PairState]:
     """Return the states of the layers, each with the pairs of all processes, by the names of their reports.
 
@@ -56,13 +57,14 @@ def accumulate(
         told: from the numbers of channels of all states, and how many pairs there will be, to a line for stderr.
         batch_dims: where their clips are, by layer.
         forward: runs the model on a batch of clips.
+        heads: how many heads share the channels of a layer.
 
     The other arguments, and what they raise, are those of `measure`.
     """
     with untouched(model, device) as device:
         rank, world = processes.rank, processes.world
         share = Share(pairs, batch_size, num_workers, rank, world, pin_memory=device.type == "cuda")
-        capture = Capture(model, matches, channel_dims, make_state, batch_dims)
+        capture = Capture(model, matches, channel_dims, make_state, batch_dims, heads)
         journal = None
         if resume is not None or world > 1:
             job = describe_job(model, share, matches, channel_dims, batch_dims, make_state, forward)

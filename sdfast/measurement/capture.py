@@ -8,6 +8,7 @@ from types import MappingProxyType
 import torch
 from torch import Tensor, nn
 
+from sdfast.measurement.heads import head_size
 from sdfast.measurement.layout import FIRST, Layout, clips_are_first, find_layout, split_batch
 from sdfast.models import (
     Channels,
@@ -44,6 +45,7 @@ class Capture:
         channel_dims: Mapping[str, int],
         make_state: MakeState,
         batch_dims: Mapping[str, int] = MappingProxyType({}),
+        heads: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         self.states: dict[Key, PairState] = {}
         self.unclear: dict[Key, Tensor | None] = {}
@@ -51,6 +53,7 @@ class Capture:
         self._few_clips = 0
         self._layouts: dict[Key, Layout] = {}
         self._batch_dims = batch_dims
+        self._heads = heads
         self._make_state = make_state
         self._matches = matches
         self._channel_dims = channel_dims
@@ -128,6 +131,8 @@ class Capture:
         feats, channel_dim = split_batch(feats, 2 * pairs, channels, layout)
         state = self.states.get(key)
         if state is None:
+            if key[0] in self._heads:  # said now, not after the last pair
+                head_size(key[0], feats.shape[channel_dim], self._heads[key[0]])
             state = self.states[key] = self._make_state(feats.shape[channel_dim], feats.device)
         # A state restored from a file is on the CPU, and the layers of one model may live on several devices.
         state.to(feats.device)

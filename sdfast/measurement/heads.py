@@ -14,11 +14,22 @@ def check_heads(numbers: Mapping[str, int]) -> Mapping[str, int]:
     return numbers
 
 
-def by_head(report: BiasReport, number: int | None) -> dict[str, BiasReport]:
-    """Return a report of each head, `name.head0` and so on; none where the number of heads is not known.
+def head_size(name: str, channels: int, number: int) -> int:
+    """Return how many channels each head of a layer has.
 
     Raises:
         ValueError: the channels do not part into so many heads.
+    """
+    size, rest = divmod(channels, number)
+    if rest:
+        raise ValueError(
+            f"heads: expected a number that parts the {channels} channels of {name!r} evenly, got {number}"
+        )
+    return size
+
+
+def by_head(report: BiasReport, number: int | None) -> dict[str, BiasReport]:
+    """Return a report of each head, `name.head0` and so on; none where the number of heads is not known.
 
     >>> import torch
     >>> moments = torch.tensor([9.0, 0, 0, 9, 9, 8]).view(6, 1, 1).repeat(1, 2, 6)
@@ -27,10 +38,7 @@ def by_head(report: BiasReport, number: int | None) -> dict[str, BiasReport]:
     """
     if number is None:
         return {}
-    size, rest = divmod(report.num_channels, number)
-    if rest:
-        channels = f"{report.num_channels} channels of {report.name!r}"
-        raise ValueError(f"heads: expected a number that parts the {channels} evenly, got {number}")
+    size = head_size(report.name, report.num_channels, number)
     heads = {}
     for head in range(number):
         name, own = f"{report.name}.head{head}", slice(head * size, (head + 1) * size)

@@ -138,6 +138,7 @@ def measure(
             batch_dims=match_dims("batch_dim", model, batch_dim, matches),
             told=partial(_memory, estimator, keep_in) if kept else None,
             forward=forward,
+            heads=numbers,
         )
         reports = {}
         for name, state in states.items():

@@ -243,8 +243,12 @@ def test_heads_have_reports_of_their_own():
 def test_heads_that_do_not_fit():
     model = nn.Sequential(nn.Linear(6, 12))
     pairs = make_pairs(4, (4, 6))
-    with pytest.raises(ValueError, match=r"heads: expected a number that parts the 12 channels of '0' evenly, got 5"):
-        measure(model, "0", pairs, heads=5)
+    model[0].register_forward_hook(lambda *_: seen.append(1))
+    seen = []
+    message = r"layer '0': heads: expected a number that parts the 12 channels of '0' evenly, got 5"
+    with pytest.raises(ValueError, match=message):
+        measure(model, "0", pairs, heads=5, batch_size=1)
+    assert len(seen) == 1, "not after the last pair"
     for wrong in (0, {"0": -1}):
         with pytest.raises(ValueError, match="heads: 0: expected a positive integer, got"):
             measure(model, "0", pairs, heads=wrong)
