@@ -1,5 +1,7 @@
 """Clips of any kind through a measurement: the same numbers as of one tensor, and silent nonsense refused."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from torch import nn
 
 import sdfast
 from sdfast.measurement import CheckpointError
+from sdfast.measurement.identity import code_digest
 from sdfast.models import frames_as_batch
 from tests import truth
 from tests.support.measuring import NUM_PAIRS, make_pairs, measure
@@ -205,6 +208,21 @@ def test_a_resumed_run_knows_how_the_model_was_run(tmp_path):
     for other in (lambda model, clips: model(clips * 3), None):
         with pytest.raises(CheckpointError, match="model"):
             resumed(other)
+
+
+def test_what_a_function_holds_is_part_of_it():
+    def scaled(factor, more=0):
+        return lambda model, clips, shift=more: model(clips * factor + shift)
+
+    def run(model, clips, factor):
+        return model(clips * factor)
+
+    same = [code_digest(scaled(2)), code_digest(scaled(2))]
+    others = [scaled(3), scaled(2, 1), scaled("2"), partial(run, factor=2), partial(run, factor=3), frames_as_batch]
+    assert same[0] == same[1] and len({same[0], *map(code_digest, others)}) == 1 + len(others)
+    assert code_digest(partial(run, factor=2)) == code_digest(partial(run, factor=2))
+    recursive = lambda n: recursive(n - 1) if n else 0  # noqa: E731  # holds itself
+    assert code_digest(recursive) == code_digest(recursive)
 
 
 # ---- heads
