@@ -160,9 +160,11 @@ def checked(batch: object) -> Batch:
     clips_a, clips_b = (map_clips(_with_rows, clips, where=f"pairs: {name}") for name, clips in named)
     integers = list(map(torch.as_tensor, batch[2:]))
     map_clips(_check_alike, clips_b, clips_a, where="pairs: clips_b")
-    # Of packed clips, with several rows each, some tensor tells how many there are: the grid of each, say.
-    count = min(map(len, tensors_of(clips_a)))
-    map_clips(partial(_check_rows, count), clips_a, where="pairs: clips_a")
+    if isinstance(clips_a, Tensor):
+        count = len(clips_a)
+    else:  # of packed clips, with several rows each, some tensor tells how many there are: the grid of each, say
+        count = min(map(len, tensors_of(clips_a)))
+        map_clips(partial(_check_rows, count), clips_a, where="pairs: clips_a")
     for (name, what), column in zip(_INTEGERS, integers, strict=False):
         if column.is_floating_point() or column.is_complex():
             raise TypeError(f"pairs: {name}: expected integer {what}s, got {column.dtype}")

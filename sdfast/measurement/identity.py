@@ -82,7 +82,7 @@ def _name(maker: Any) -> str:
 
 def _meaning(member: Any) -> str:
     """Return what a function, method or property does, or a plain value is: text that is the same in every process."""
-    if _is_plain(member):
+    if isinstance(member, bool | int | float | str):
         return repr(member)
     parts = [getattr(member, name, None) for name in ("fget", "fset", "__func__", "__wrapped__")]
     codes = [part.__code__ for part in (member, *parts) if hasattr(part, "__code__")]

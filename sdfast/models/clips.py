@@ -60,6 +60,8 @@ def map_clips(function: Callable[..., Tensor], *clips: Clips, where: str = "clip
         ValueError: they are not built alike.
         TypeError: there is no tensor or array in them.
     """
+    if {type(clip) for clip in clips} == {Tensor}:  # as most are
+        return function(where, *clips)
     if not tensors_of(clips[0]):
         got = type(clips[0]).__name__
         raise TypeError(f"{where}: expected a tensor or an array, or a tuple, list or dict with one, got {got}")
@@ -68,6 +70,8 @@ def map_clips(function: Callable[..., Tensor], *clips: Clips, where: str = "clip
 
 def tensors_of(clips: Clips) -> list[Tensor]:
     """Return all tensors in a batch, arrays as tensors."""
+    if isinstance(clips, Tensor):
+        return [clips]
     if isinstance(clips, _ARRAYS):
         return [torch.as_tensor(clips)]
     inside = clips.values() if isinstance(clips, Mapping) else clips if isinstance(clips, tuple | list) else ()
