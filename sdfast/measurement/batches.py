@@ -194,6 +194,9 @@ def _check_alike(where: str, clips_b: Tensor, clips_a: Tensor) -> Tensor:
 def _check_rows(count: int, where: str, clips: Tensor) -> Tensor:
     if len(clips) % count:
         raise ValueError(f"{where}: expected a multiple of {count} rows, as another tensor has, got {len(clips)}")
+    # Rows are parted evenly among the clips, which says nothing where their patches are not as many.
+    if "grid" in where and (clips != clips[:1]).any():
+        raise ValueError(f"{where}: expected one grid for all clips of a batch, got {clips.unique(dim=0).tolist()}")
     return clips
 
 

@@ -120,6 +120,10 @@ def test_frames_as_batch_are_positions_of_their_clips():
     np.testing.assert_allclose(found.numpy(), moments, rtol=1e-5, atol=1e-5)
 
 
+# Two and four patches, which would be taken for three and three.
+PACKED = {"patches": torch.ones(6, 2), "grid_thw": torch.tensor([[1, 1, 2], [1, 1, 4]])}
+
+
 @pytest.mark.parametrize(
     ("pairs", "error", "message"),
     [
@@ -144,6 +148,11 @@ def test_frames_as_batch_are_positions_of_their_clips():
             iter([([torch.ones(3), torch.ones(4)], [torch.ones(3), torch.ones(4)], torch.zeros(3).long())]),
             ValueError,
             r"clips_a\[1\]: expected a multiple of 3 rows, as another tensor has, got 4",
+        ),
+        (
+            iter([(PACKED, PACKED, torch.zeros(2).long())]),
+            ValueError,
+            r"clips_a\['grid_thw'\]: expected one grid for all clips of a batch, got \[\[1, 1, 2\], \[1, 1, 4\]\]",
         ),
     ],
 )
