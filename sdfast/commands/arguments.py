@@ -23,6 +23,21 @@ def not_negative(text: str) -> int:
     return _integer(text, 0, "an integer from 0 on")
 
 
+class PairsAction(argparse.Action):
+    """Take `N`, `flow` or `flow N`: how many pairs there shall be, and in `flow` whether with optical flow."""
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        """Set what was given, or say what was expected."""
+        numbers = [value for value in values if value != "flow"]
+        if len(numbers) > 1 or len(values) - len(numbers) > 1:
+            raise argparse.ArgumentError(self, f"expected N, flow or flow N, got {' '.join(values)}")
+        namespace.flow = len(values) > len(numbers)
+        try:
+            namespace.pairs = positive(numbers[0]) if numbers else self.default
+        except argparse.ArgumentTypeError as error:
+            raise argparse.ArgumentError(self, str(error)) from error
+
+
 def half_width(text: str) -> float:
     """Return a half-width between 0 and 1 from percent or a fraction.
 

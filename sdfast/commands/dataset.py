@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from sdfast.commands.arguments import positive
 from sdfast.commands.errors import RunError
 from sdfast.commands.machine import find_device, joined_processes, try_writing, writing_to
-from sdfast.commands.settings import add_settings, chosen_model, describe, pair_settings, running
+from sdfast.commands.settings import MODEL_HELP, add_settings, chosen_model, describe, pair_settings, running
 from sdfast.foundation import require, write_atomically
 from sdfast.measurement import check_settings, dataset_bias, forget_dataset_states
 from sdfast.models import VideoModel
@@ -34,8 +34,7 @@ def register(subparsers) -> None:
     )
     command.set_defaults(run=run)
     add = command.add_argument
-    add("--model", default="transnetv2", metavar="SPEC",
-        help="transnetv2, torchvision:NAME, hf:NAME_OR_PATH, or your own package.module:factory")  # fmt: skip
+    add("--model", default="transnetv2", metavar="SPEC", help=MODEL_HELP)
     add("--weights", nargs="+", metavar="FILE",
         help='state_dicts, or "random" (default: the trained ones of the model)')  # fmt: skip
     add("--videos", nargs="+", action="append", required=True, metavar="PATH",

@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch.utils.data import Dataset
 
-from sdfast.commands.arguments import half_width, positive
+from sdfast.commands.arguments import PairsAction, half_width, positive
 from sdfast.commands.errors import RunError
 from sdfast.commands.machine import find_device, joined_processes, try_writing, writing_to
-from sdfast.commands.settings import add_settings, chosen_model, describe, pair_settings, running
+from sdfast.commands.settings import MODEL_HELP, add_settings, chosen_model, describe, pair_settings, running
 from sdfast.measurement import check_estimator, check_settings, forget_states, measure, percent, ran_out, widest_share
-from sdfast.models import VideoModel
+from sdfast.models import ClipToTensor, RgbAndFlow, VideoModel
 from sdfast.report import REPORT_JSON, RESULTS, BiasReport, format_table, save_reports
 from sdfast.statistics import GROUPS, SAMPLE_ESTIMATORS
 
@@ -28,22 +28,24 @@ def register(subparsers) -> None:
         description="Measure the static and dynamic information of a model's layers. Without arguments: a trained "
         "3-D CNN on a few real clips. Under torchrun the processes share the pairs.",
     )
-    command.set_defaults(run=run)
+    command.set_defaults(run=run, flow=False)
     add = command.add_argument
-    add("--model", default="transnetv2", metavar="SPEC",
-        help="transnetv2, torchvision:NAME, hf:NAME_OR_PATH, or your own package.module:factory")  # fmt: skip
+    add("--model", default="transnetv2", metavar="SPEC", help=MODEL_HELP)
     add("--weights", metavar="FILE", help='a state_dict, or "random" (default: the trained ones of the model)')
     add("--videos", nargs="+", metavar="PATH",
         help="video files, folders of videos or frames, patterns, lists (.txt, .csv), or one folder of styles, "
         "style_1/VIDEO/frame_00001.jpg (default: the demo's clips)")  # fmt: skip
     add("--probe", type=Path, metavar="FOLDER",
         help="keep the pairs there, decoded and restyled; where they are kept, they are read from there")  # fmt: skip
-    add("--pairs", type=positive, default=200, metavar="N", help="pairs to measure, both factors (%(default)s)")
+    add("--pairs", nargs="+", action=PairsAction, default=200, metavar="N",
+        help="pairs to measure, both factors (%(default)s); `flow` or `flow N`: with optical flow beside the frames, "
+        "for networks that take both")  # fmt: skip
     add("--until", type=half_width, metavar="D",
         help="stop as soon as the share of every layer is known to ± D, such as 1%% or 0.01, by 95 %% intervals of at "
         "least 20 videos; --pairs is the most that is measured then. Stopping when the classes of the channels are "
         "determined is not offered: it ends with a wrong class in 37 %% of cases")  # fmt: skip
     add_settings(add)
+    add("--heads", type=positive, metavar="N", help="report the channels of every layer by so many heads, too")
     add("--estimator", choices=("gaussian", *SAMPLE_ESTIMATORS), default="gaussian",
         help="of the mutual information; the others keep all pooled features, 8 bytes a channel and pair "
         "(%(default)s)")  # fmt: skip
@@ -94,6 +96,9 @@ def _measure(
             device=device,
             distributed=600.0,  # seconds in which all have loaded the model
             channel_dim=model.channel_dim,
+            batch_dim=model.batch_dim,
+            forward=model.forward,
+            heads=args.heads,
             resume=args.out,
             until=args.until,
             estimator=args.estimator,
@@ -105,7 +110,8 @@ def _measure(
             seconds = time.perf_counter() - start
             neighbors = args.neighbors if args.estimator == "kraskov" else None
             settings = describe(args, args.weights, model, pairs, world)
-            settings |= {"estimator": args.estimator, "neighbors": neighbors, **_stopped(args, reports)}
+            settings |= {"flow": args.flow, "estimator": args.estimator, "neighbors": neighbors}
+            settings |= _stopped(args, reports)
             save_reports(reports, args.out, {**settings, "seconds": round(seconds, 3)})
             forget_states(args.out)
     except OSError as error:
@@ -114,10 +120,12 @@ def _measure(
 
 
 def _pairs(args: argparse.Namespace, model: VideoModel) -> Dataset:
-    from sdfast.pairs import VideoPairs, demo_videos
+    from sdfast.pairs import FlowPairs, VideoPairs, demo_videos
 
     settings = pair_settings(args, model)
-    if args.videos and len(args.videos) == 1 and any(Path(args.videos[0]).glob("style_*/")):
+    if args.flow and isinstance(model.prepare, ClipToTensor):
+        settings["transform"] = RgbAndFlow(model.prepare, model.prepare)
+    if not args.flow and args.videos and len(args.videos) == 1 and any(Path(args.videos[0]).glob("style_*/")):
         from sdfast.pairs import StylisedFolderPairs
 
         if args.styles:
@@ -125,7 +133,7 @@ def _pairs(args: argparse.Namespace, model: VideoModel) -> Dataset:
         return StylisedFolderPairs(args.videos[0], **settings)
     if args.styles:
         settings["styles"] = args.styles
-    return VideoPairs(args.videos or demo_videos(), **settings)
+    return (FlowPairs if args.flow else VideoPairs)(args.videos or demo_videos(), **settings)
 
 
 def _prepare(out: Path, rank: int, world: int, megabytes: int, keep: bool) -> None:

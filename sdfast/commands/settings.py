@@ -10,16 +10,16 @@ from torch.utils.data import Dataset
 
 from sdfast.commands.arguments import not_negative, positive
 from sdfast.commands.machine import cores
-from sdfast.models import VideoModel, load_model
+from sdfast.models import FORMS, VideoModel, load_model, named_layers
 from sdfast.statistics import KINDS
+
+MODEL_HELP = f"{', '.join(FORMS[:-1])}, or your own {FORMS[-1]}"
 
 
 def add_settings(add: Callable) -> None:
     """Add to a command what it needs to know besides model, weights, videos and results."""
-    add("--layers", nargs="+", metavar="LAYER", help="names or glob patterns (default: those of the model)")
-    add("--channel-dim", type=int, metavar="DIM", help="channels in the layers' outputs (default: that of the model)")
+    add_input(add)
     add("--styles", nargs="+", metavar="STYLE", help="appearances to draw from (default: all)")
-    add("--clip-frames", type=positive, metavar="T", help="frames of a clip (default: that of the model)")
     add("--kind", choices=KINDS, default="pearson", help="correlation (%(default)s)")
     add("--threshold", type=float, default=0.5, metavar="R",
         help="a channel encodes a factor above this correlation (%(default)s)")  # fmt: skip
@@ -29,20 +29,35 @@ def add_settings(add: Callable) -> None:
     add("--seed", type=not_negative, default=0, help="draws clips, styles and random weights (%(default)s)")
 
 
+def add_input(add: Callable) -> None:
+    """Add to a command what it may be told of a model: its layers, and how its clips and outputs are laid out."""
+    add("--layers", nargs="+", metavar="LAYER",
+        help="names or glob patterns, * for children and ** for all below (default: those of the model)")  # fmt: skip
+    add("--channel-dim", type=int, metavar="DIM", help="channels in the layers' outputs (default: that of the model)")
+    add("--batch-dim", type=int, metavar="DIM", help="clips in the layers' outputs (default: that of the model)")
+    add("--clip-frames", type=positive, metavar="T", help="frames of a clip (default: that of the model)")
+
+
+def prepared_model(args: argparse.Namespace, weights: str | None) -> VideoModel:
+    """Return the model that --model names with its weights, and with the layers and dimensions that were asked for."""
+    asked = {"channel_dim": args.channel_dim, "batch_dim": args.batch_dim, "layers": tuple(args.layers or ()) or None}
+    model = load_model(args.model, weights, seed=args.seed)
+    return replace(model, **{name: value for name, value in asked.items() if value is not None})
+
+
 def chosen_model(args: argparse.Namespace, weights: str | None) -> VideoModel:
-    """Return the model that --model names with its weights, and with the layers and channels that were asked for.
+    """Return the prepared model, which has layers to be measured.
 
     Raises:
         ValueError: it has no layers of its own, and none were asked for.
     """
-    model = load_model(args.model, weights, seed=args.seed)
-    if args.channel_dim is not None:
-        model = replace(model, channel_dim=args.channel_dim)
-    if args.layers:
-        model = replace(model, layers=tuple(args.layers))
+    model = prepared_model(args, weights)
     if not model.layers:
-        names = [name for name, _ in model.module.named_modules() if name]
-        raise ValueError(f"--layers: needed for {model.name}; it has {', '.join(names[:10]) or 'none'}")
+        names = list(named_layers(model.module))
+        raise ValueError(
+            f"--layers: needed for {model.name}; it has {', '.join(names[:10]) or 'none'}; "
+            f"`sdfast layers {args.model}` lists them all"
+        )
     return model
 
 
@@ -75,6 +90,7 @@ def describe(
         "model": model.name,
         "weights": weights,
         "channel_dim": model.channel_dim,
+        "batch_dim": model.batch_dim,
         "videos": sorted({Path(str(source)).name for source in pairs.sources}),
         "styles": [Path(style).name for style in pairs.styles],
         "pairs": args.pairs,

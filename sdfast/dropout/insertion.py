@@ -13,6 +13,7 @@ from sdfast.models import (
     known_channels,
     layers_before,
     match_layers,
+    named_layers,
     tokens_first,
 )
 
@@ -88,7 +89,7 @@ def insert_static_dropout(model: nn.Module, layers: str | Sequence[str], **kwarg
     ReLU()
     """
     check_model(model)
-    modules = dict(model.named_modules(remove_duplicate=False))
+    modules = named_layers(model)
     hosts: dict[str, nn.Module] = {}
     second, before = tokens_first(model), layers_before(model)
     for name in (name for group in match_layers(model, layers).values() for name in group):

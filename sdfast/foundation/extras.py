@@ -16,6 +16,8 @@ OPTIONAL = {
     "lightning": ("callbacks of Lightning", "lightning"),
     "transformers": ("Hugging Face models and callbacks of their Trainer", "transformers"),
     "torchvision": ("torchvision models", "torchvision, in the version that fits your torch"),
+    "timm": ("timm models", "timm, and torchvision in the version that fits your torch"),
+    "pytorchvideo": ("PyTorchVideo models", "pytorchvideo"),
 }
 
 

@@ -4,17 +4,20 @@ from sdfast.measurement.checkpoint import CheckpointError
 from sdfast.measurement.dataset import dataset_bias, forget_dataset_states
 from sdfast.measurement.job import check_estimator, check_settings, measure
 from sdfast.measurement.journal import forget_states
+from sdfast.measurement.listing import LayerOutput, list_layers
 from sdfast.measurement.processes import PeerError
 from sdfast.measurement.stopping import percent, ran_out, widest_share
 
 __all__ = [
     "CheckpointError",
+    "LayerOutput",
     "PeerError",
     "check_estimator",
     "check_settings",
     "dataset_bias",
     "forget_dataset_states",
     "forget_states",
+    "list_layers",
     "measure",
     "percent",
     "ran_out",

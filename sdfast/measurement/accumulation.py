@@ -3,6 +3,8 @@
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -16,7 +18,12 @@ from sdfast.measurement.journal import Journal, describe_job
 from sdfast.measurement.processes import Processes
 from sdfast.measurement.sharded import check_sharded
 from sdfast.measurement.stopping import NEVER, Stopping
+from sdfast.measurement.time_first import refuse_time_first
+from sdfast.models import Clips, call_model, join_clips
 from sdfast.statistics import PairState
+
+# Runs a model on a batch of clips; what it returns is not looked at.
+Forward = Callable[[nn.Module, Clips], Any]
 
 
 def accumulate(
@@ -35,6 +42,8 @@ def accumulate(
     stopping: Stopping = NEVER,
     told: Callable[[Sequence[int], int | None], str] | None = None,
     batch_dims: Mapping[str, int] = MappingProxyType({}),
+    forward: Forward | None = None,
+    heads: Mapping[str, int] = MappingProxyType({}),
 ) -> dict[str, PairState]:
     """Return the states of the layers, each with the pairs of all processes, by the names of their reports.
 
@@ -47,6 +56,8 @@ def accumulate(
         stopping: asked every so often whether the pairs so far are enough.
         told: from the numbers of channels of all states, and how many pairs there will be, to a line for stderr.
         batch_dims: where their clips are, by layer.
+        forward: runs the model on a batch of clips.
+        heads: how many heads share the channels of a layer.
 
     The other arguments, and what they raise, are those of `measure`.
     """
@@ -54,10 +65,10 @@ def accumulate(
         rank, world = processes.rank, processes.world
         share = Share(pairs, batch_size, num_workers, rank, world, pin_memory=device.type == "cuda")
         check_sharded(model, share.num_batches, world, resume is not None)
-        capture = Capture(model, matches, channel_dims, make_state, batch_dims)
+        capture = Capture(model, matches, channel_dims, make_state, batch_dims, heads)
         journal = None
         if resume is not None or world > 1:
-            job = describe_job(model, share, matches, channel_dims, batch_dims, make_state)
+            job = describe_job(model, share, matches, channel_dims, batch_dims, make_state, forward)
             processes.agree("job", {**job, "until": stopping.until})
             if resume is not None:
                 journal = Journal(Path(resume), job, make_state, rank, world)
@@ -78,13 +89,15 @@ def accumulate(
             asked = {key: stopping.asked_of(state) for key, state in capture.states.items()}
             return stopping.reached(_named(_reduced(asked, make_asked, processes, device)))
 
-        _run(model, share, capture, device, processes, progress, journal, enough, stopping, told)
+        run = partial(forward or call_model, model)
+        _run(model, run, share, capture, device, processes, progress, journal, enough, stopping, told)
         processes.wait("measured")
         return _named(_reduced(capture.states, make_state, processes, device))
 
 
 def _run(
     model: nn.Module,
+    run: Callable[[Clips], Any],
     share: Share,
     capture: Capture,
     device: torch.device,
@@ -106,10 +119,11 @@ def _run(
         for clips_a, clips_b, factor, source in _until(enough, share):
             bar.set_postfix_str(stopping.status, refresh=False)
             capture.expect(*(x.to(device, non_blocking=True) for x in (factor, source)))
-            clips = torch.cat([clips.to(device, non_blocking=True) for clips in (clips_a, clips_b)])
-            model(clips)
+            clips = join_clips(clips_a, clips_b, device)
+            with refuse_time_first(model, clips) if first else nullcontext():
+                run(clips)
             if capture.unclear:
-                capture.settle(model, clips)
+                capture.settle(run, clips)
             if first:
                 capture.check_all_ran()
                 first = False

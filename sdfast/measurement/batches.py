@@ -3,6 +3,7 @@
 import operator
 import re
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from sdfast.foundation import check_integer
+from sdfast.models import Clips, map_clips, stack_clips, tensors_of
 from sdfast.ops import check_factor_values
 from sdfast.statistics import FACTORS
 
 # Clips (N, ...) twice, factor (N,) int64, and the number of the source of each pair (N,) int64, where pairs tell it.
-Batch = tuple[Tensor, Tensor, Tensor, Tensor | None]
+Batch = tuple[Clips, Clips, Tensor, Tensor | None]
 _INTEGERS = (("factor", "label"), ("source", "number"))
 _MIXED = "pairs: expected a source with every pair or with none, got some with and some without"
 
@@ -124,7 +126,7 @@ def _alike(batches: Iterable) -> Iterator[Batch]:
         yield batch
 
 
-def _as_raised(loader: DataLoader) -> Iterator[tuple[Tensor, ...]]:
+def _as_raised(loader: DataLoader) -> Iterator[tuple]:
     """Iterate over a loader; what one of its processes raised says here what it said there, without the traceback."""
     try:
         yield from loader
@@ -150,23 +152,15 @@ class _Indices:
             yield range(start, min(start + self.batch_size, self.num_pairs))
 
 
-def collate(pairs: list) -> tuple[Tensor, ...]:
-    """Stack pairs, (clip_a, clip_b, factor) or with a source, to a batch; clips are tensors or arrays of one shape."""
+def collate(pairs: list) -> tuple:
+    """Stack pairs, (clip_a, clip_b, factor) or with a source, to a batch; clips are of one shape and kind."""
     for pair in pairs:
         if not isinstance(pair, tuple | list) or len(pair) not in (3, 4):
             raise TypeError(f"pairs: expected items (clip_a, clip_b, factor[, source]), got {_describe(pair)}")
         if len(pair) != len(pairs[0]):
             raise ValueError(_MIXED)
-    columns, stacked = list(zip(*pairs, strict=True)), []
-    for name, column in zip(("clip_a", "clip_b"), columns[:2], strict=True):
-        clips = [torch.as_tensor(clip) for clip in column]
-        for clip in clips:
-            if clip.shape != clips[0].shape:
-                raise ValueError(
-                    f"pairs: {name}: expected shape {tuple(clips[0].shape)} like the first of its batch, "
-                    f"got {tuple(clip.shape)}"
-                )
-        stacked.append(torch.stack(clips))
+    columns = list(zip(*pairs, strict=True))
+    stacked = [stack_clips(clips, f"pairs: {name}") for name, clips in zip(("clip_a", "clip_b"), columns, strict=False)]
     for (name, what), column in zip(_INTEGERS, columns[2:], strict=False):
         stacked.append(torch.tensor([_integer(name, what, value) for value in column]))
     return tuple(stacked)
@@ -174,7 +168,8 @@ def collate(pairs: list) -> tuple[Tensor, ...]:
 
 def _integer(name: str, what: str, value: object) -> int:
     try:
-        return operator.index(value)  # int, NumPy integer or integer tensor
+        # int, bool, either of NumPy, or an integer tensor
+        return operator.index(value.item() if isinstance(value, np.generic) else value)
     except TypeError:
         raise TypeError(f"pairs: {name}: expected an integer {what}, got {value!r}") from None
 
@@ -183,27 +178,48 @@ def checked(batch: object) -> Batch:
     """Return a batch as tensors, and None for a source it has not; raise an error that names what does not fit."""
     if not isinstance(batch, tuple | list) or len(batch) not in (3, 4):
         raise TypeError(f"pairs: expected batches (clips_a, clips_b, factor[, source]), got {_describe(batch)}")
-    clips_a, clips_b, *integers = map(torch.as_tensor, batch)
-    if clips_a.ndim < 1 or len(clips_a) == 0:
-        raise ValueError(f"pairs: expected batches of at least one pair, got clips of shape {tuple(clips_a.shape)}")
-    if clips_b.shape != clips_a.shape:
-        raise ValueError(
-            f"pairs: clips_b: expected shape {tuple(clips_a.shape)} like clips_a, got {tuple(clips_b.shape)}"
-        )
-    if clips_b.dtype != clips_a.dtype:
-        raise TypeError(f"pairs: clips_b: expected dtype {clips_a.dtype} like clips_a, got {clips_b.dtype}")
+    named = zip(("clips_a", "clips_b"), batch, strict=False)
+    clips_a, clips_b = (map_clips(_with_rows, clips, where=f"pairs: {name}") for name, clips in named)
+    integers = list(map(torch.as_tensor, batch[2:]))
+    map_clips(_check_alike, clips_b, clips_a, where="pairs: clips_b")
+    if isinstance(clips_a, Tensor):
+        count = len(clips_a)
+    else:  # of packed clips, with several rows each, some tensor tells how many there are: the grid of each, say
+        count = min(map(len, tensors_of(clips_a)))
+        map_clips(partial(_check_rows, count), clips_a, where="pairs: clips_a")
     for (name, what), column in zip(_INTEGERS, integers, strict=False):
         if column.is_floating_point() or column.is_complex():
             raise TypeError(f"pairs: {name}: expected integer {what}s, got {column.dtype}")
-        if column.shape != clips_a.shape[:1]:
-            raise ValueError(
-                f"pairs: {name}: expected shape ({len(clips_a)},), one {what} a pair, got {tuple(column.shape)}"
-            )
+        if column.shape != (count,):
+            raise ValueError(f"pairs: {name}: expected shape ({count},), one {what} a pair, got {tuple(column.shape)}")
     factor, source = integers[0].long(), integers[1].long() if len(integers) == 2 else None
     check_factor_values(factor, len(FACTORS))
     if source is not None and source.min() < 0:
         raise ValueError(f"pairs: source: expected numbers from 0 on, got {int(source.min())}")
     return clips_a, clips_b, factor, source
+
+
+def _with_rows(where: str, clips: Tensor) -> Tensor:
+    if clips.ndim < 1 or len(clips) == 0:
+        raise ValueError(f"{where}: expected batches of at least one pair, got clips of shape {tuple(clips.shape)}")
+    return clips
+
+
+def _check_alike(where: str, clips_b: Tensor, clips_a: Tensor) -> Tensor:
+    if clips_b.shape != clips_a.shape:
+        raise ValueError(f"{where}: expected shape {tuple(clips_a.shape)} like clips_a, got {tuple(clips_b.shape)}")
+    if clips_b.dtype != clips_a.dtype:
+        raise TypeError(f"{where}: expected dtype {clips_a.dtype} like clips_a, got {clips_b.dtype}")
+    return clips_b
+
+
+def _check_rows(count: int, where: str, clips: Tensor) -> Tensor:
+    if len(clips) % count:
+        raise ValueError(f"{where}: expected a multiple of {count} rows, as another tensor has, got {len(clips)}")
+    # Rows are parted evenly among the clips, which says nothing where their patches are not as many.
+    if "grid" in where and (clips != clips[:1]).any():
+        raise ValueError(f"{where}: expected one grid for all clips of a batch, got {clips.unique(dim=0).tolist()}")
+    return clips
 
 
 def _describe(value: object) -> str:

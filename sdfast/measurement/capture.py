@@ -1,14 +1,26 @@
 """Forward hooks that feed the outputs of chosen layers into a state each, and leave the model as it was."""
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
 
+from sdfast.measurement.heads import head_size
 from sdfast.measurement.layout import FIRST, Layout, clips_are_first, find_layout, split_batch
-from sdfast.models import Channels, first_tensor, known_channels, layers_before, tokens_first
+from sdfast.models import (
+    Channels,
+    Clips,
+    first_tensor,
+    known_channels,
+    layers_before,
+    named_layers,
+    pick_clips,
+    tokens_first,
+    unwrapped,
+)
 from sdfast.statistics import PairState
 
 # (layer, call): how often the layer had been called before in the same forward pass.
@@ -33,6 +45,7 @@ class Capture:
         channel_dims: Mapping[str, int],
         make_state: MakeState,
         batch_dims: Mapping[str, int] = MappingProxyType({}),
+        heads: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         self.states: dict[Key, PairState] = {}
         self.unclear: dict[Key, Tensor | None] = {}
@@ -40,10 +53,11 @@ class Capture:
         self._few_clips = 0
         self._layouts: dict[Key, Layout] = {}
         self._batch_dims = batch_dims
+        self._heads = heads
         self._make_state = make_state
         self._matches = matches
         self._channel_dims = channel_dims
-        self._modules = dict(model.named_modules(remove_duplicate=False))
+        self._modules = {"": unwrapped(model), **named_layers(model)}
         # A module under two names runs one hook; the first name that was asked for stands for it.
         self._names: dict[nn.Module, str] = {}
         for group in matches.values():
@@ -77,15 +91,15 @@ class Capture:
             if not any(self._calls[self._modules[name]] for name in group):
                 raise ValueError(
                     f"layers: {pattern!r} matches {', '.join(group[:3])}, but the forward pass calls none of it "
-                    "(a container, or a model compiled or scripted before the hooks were set)"
+                    "(a container, or a model scripted before the hooks were set)"
                 )
 
-    def settle(self, run: Callable[[Tensor], object], clips: Tensor) -> None:
+    def settle(self, run: Callable[[Clips], object], clips: Clips) -> None:
         """Run fewer clips to see which dimensions follow their number, then all again for the layers left out."""
-        pairs = len(clips) // 2
-        few = clips[[0, pairs]] if pairs > 1 else torch.cat([clips, clips])
+        pairs = len(self._factor)
+        few = [0, pairs] if pairs > 1 else [0, 1, 0, 1]
         self._few_clips = len(few)
-        for self._stage, inputs in (("try", few), ("settle", clips)):
+        for self._stage, inputs in (("try", pick_clips(clips, few, 2 * pairs)), ("settle", clips)):
             self._calls = dict.fromkeys(self._calls, 0)
             run(inputs)
         self._stage = "count"
@@ -97,27 +111,33 @@ class Capture:
         self._calls[module] = call + 1
         if self._stage != "count" and key not in self.unclear:
             return
-        pairs = len(self._factor)
         try:
             feats = _checked(output)
             if self._stage == "try":
-                self.unclear[key] = feats
+                self.unclear[key] = feats.clone()  # the model may go on in place
                 return
             channels = self._known(name, module)
             layout = self._layout(key, module, feats, channels)
             if layout is None:
                 self.unclear[key] = None
                 return
-            feats, channel_dim = split_batch(feats, 2 * pairs, channels, layout)
-            state = self.states.get(key)
-            if state is None:
-                state = self.states[key] = self._make_state(feats.shape[channel_dim], feats.device)
-            # A state restored from a file is on the CPU, and the layers of one model may live on several devices.
-            state.to(feats.device)
-            factor, source = self._factor.to(feats.device), self._source.to(feats.device)
-            state.update(feats[:pairs], feats[pairs:], factor, source=source, channel_dim=channel_dim)
+            self._add(key, feats, channels, layout)
         except (TypeError, ValueError) as error:
             raise type(error)(f"layer {name!r}: {error}") from error
+
+    def _add(self, key: Key, feats: Tensor, channels: int | Channels, layout: Layout) -> None:
+        """Put features whose clips and channels are known where they belong."""
+        pairs = len(self._factor)
+        feats, channel_dim = split_batch(feats, 2 * pairs, channels, layout)
+        state = self.states.get(key)
+        if state is None:
+            if key[0] in self._heads:  # said now, not after the last pair
+                head_size(key[0], feats.shape[channel_dim], self._heads[key[0]])
+            state = self.states[key] = self._make_state(feats.shape[channel_dim], feats.device)
+        # A state restored from a file is on the CPU, and the layers of one model may live on several devices.
+        state.to(feats.device)
+        factor, source = self._factor.to(feats.device), self._source.to(feats.device)
+        state.update(feats[:pairs], feats[pairs:], factor, source=source, channel_dim=channel_dim)
 
     def _known(self, name: str, module: nn.Module) -> int | Channels:
         if name in self._channel_dims:
@@ -154,10 +174,11 @@ def _checked(output: object) -> Tensor:
 
 @contextmanager
 def untouched(model: nn.Module, device: torch.device | str | None) -> Iterator[torch.device]:
-    """Run a block with the model in eval mode, on a device and without gradients; yield that device.
+    """Run a block with the model in eval mode, on a device, without gradients and uncompiled; yield that device.
 
     Afterwards training flags, device and the random state are as before. Gradients are off by no_grad, not
     inference_mode: a model may keep a tensor of the forward pass (rotary tables, say) and train with it later.
+    Uncompiled, because hooks do not run in compiled code.
 
     Raises:
         ValueError: the model is spread over several devices and would have to move.
@@ -170,7 +191,9 @@ def untouched(model: nn.Module, device: torch.device | str | None) -> Iterator[t
         raise ValueError(f"device: the model lives on {', '.join(map(str, homes))}; expected None, got {device}")
     training = [(module, module.training) for module in model.modules()]
     draws = {"devices": []} if target.type == "cpu" else {"devices": [target], "device_type": target.type}
-    with torch.random.fork_rng(**draws), torch.no_grad():
+    # Where nothing has been compiled, there is no need to import the compiler.
+    eager = torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
+    with eager, torch.random.fork_rng(**draws), torch.no_grad():
         try:
             model.eval()
             if moves:

@@ -1,5 +1,6 @@
 """What tells one model from another: its weights, and the code that runs on them."""
 
+import functools
 import hashlib
 import inspect
 import re
@@ -43,19 +44,38 @@ def code_digest(what: Any) -> str:
 
 
 def _maker(what: Any) -> Any:
+    if isinstance(what, functools.partial):
+        return _maker(what.func)  # its arguments are in what it prints
     return what if inspect.isroutine(what) or inspect.isclass(what) else type(what)
 
 
-def _codes(maker: Any) -> Iterator[str]:
+def _codes(maker: Any, inside: tuple = ()) -> Iterator[str]:
     """Yield the names of a function, or of the classes that a class is made of, each with its code."""
     if not inspect.isclass(maker):
-        yield f"{_name(maker)} {_meaning(inspect.unwrap(maker))}"
+        inner = inspect.unwrap(maker)
+        yield f"{_name(maker)} {_meaning(inner)}"
+        for value in _held(inner):
+            if not inspect.isfunction(value):
+                yield repr(value) if _is_plain(value) else _name(type(value))
+            elif value not in (*inside, inner):  # one may hold itself
+                yield from _codes(value, (*inside, inner))
         return
     for base in maker.__mro__:
         yield _name(base)
         if not _name(base).startswith(("torch.", "builtins.")):
             own = {name: member for name, member in vars(base).items() if name not in _OF_THE_FILE}
             yield from (f"{_name(base)}.{name} {_meaning(member)}" for name, member in own.items())
+
+
+def _held(function: Any) -> Iterator[Any]:
+    """Yield what a function has besides its code: defaults of arguments, and variables from around it."""
+    yield from getattr(function, "__defaults__", None) or ()
+    yield from (getattr(function, "__kwdefaults__", None) or {}).values()
+    for cell in getattr(function, "__closure__", None) or ():
+        try:
+            yield cell.cell_contents
+        except ValueError:  # it has no value yet
+            continue
 
 
 def _name(maker: Any) -> str:
@@ -69,6 +89,10 @@ def _meaning(member: Any) -> str:
     parts = [getattr(member, name, None) for name in ("fget", "fset", "__func__", "__wrapped__")]
     codes = [part.__code__ for part in (member, *parts) if hasattr(part, "__code__")]
     return " ".join(map(_text, codes))
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, bool | int | float | str) or (type(value) is tuple and all(map(_is_plain, value)))
 
 
 def _text(constant: Any) -> str:

@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from sdfast.foundation import check_integer
-from sdfast.measurement.accumulation import accumulate
+from sdfast.measurement.accumulation import Forward, accumulate
+from sdfast.measurement.heads import by_head, check_heads
 from sdfast.measurement.processes import Processes
 from sdfast.measurement.stopping import NEVER, SharesKnown, ran_out
 from sdfast.models import check_model, match_dims, match_layers
@@ -37,6 +38,8 @@ def measure(
     neighbors: int = 3,
     keep_in: str | os.PathLike | None = None,
     batch_dim: int | Mapping[str, int] | None = None,
+    forward: Forward | None = None,
+    heads: int | Mapping[str, int] | None = None,
 ) -> dict[str, BiasReport]:
     """Measure the static and dynamic information of a model's layers.
 
@@ -46,13 +49,17 @@ def measure(
     all return the same reports.
 
     Args:
-        model: any module; it is called with one tensor, the clips of a batch.
+        model: any module; it is called with the clips of a batch: a tensor or a list as it is, a tuple as arguments,
+            a dict as arguments by name.
         pairs: a map-style dataset of (clip_a, clip_b, factor) or (clip_a, clip_b, factor, source), for example
-            `sdfast.pairs.VideoPairs`: clips are tensors or NumPy arrays of one shape, factor is 0 (dynamic) or 1
-            (static), source the number of the video that the pair was cut from; without it every pair is a source of
-            its own. Anything else is iterated over and yields whole batches, clips (N, ...) twice, factor (N,)
-            integer and, if at all, source (N,) integer.
-        layers: names or glob patterns of `model.named_modules()`.
+            `sdfast.pairs.VideoPairs`: factor is 0 (dynamic) or 1 (static), source the number of the video that the
+            pair was cut from; without it every pair is a source of its own. Clips are tensors or NumPy arrays of one
+            shape, or tuples, lists and dicts of them, to any depth; what else is in there has to be the same in all.
+            What a processor of transformers returns is a batch of one, and is joined to others along the first
+            dimension. Anything but a map-style dataset is iterated over and yields whole batches, clips (N, ...) twice,
+            factor (N,) integer or bool and, if at all, source (N,) integer.
+        layers: names or glob patterns of the model's modules, less what torch.compile or DistributedDataParallel have
+            put around them: `blocks.*` are the direct children of blocks, `blocks.**` is all below.
         kind: "pearson", or "intraclass" as the authors' code computes it.
         threshold: a channel encodes a factor when its correlation exceeds this.
         device: where to run; the model goes there and back. Default: where the model is.
@@ -83,6 +90,10 @@ def measure(
         batch_dim: the dimension of the clips in the layers' outputs, as `channel_dim` has it. Default: the first, where
             it has as many rows as there were clips and no other may be meant. Else the first batch runs again, and
             before it the first pair alone: the dimension that follows the number of clips is that of the clips.
+        forward: runs the model on a batch of clips, if it is not simply called: `lambda model, clips: ...`.
+        heads: how many heads share the channels of layers, in equal parts one after the other, for all layers or by
+            name or pattern: each head has a report of its own then, `name.head0`, `name.head1`, ... After an output
+            projection, as in `nn.MultiheadAttention`, the parts are no heads any more: name what runs before it.
 
     Returns:
         A report for each layer, in the order they first ran. A layer called several times in one forward pass has
@@ -107,7 +118,12 @@ def measure(
     """
     with Processes(distributed) as processes:
         matches, channel_dims = check_settings(model, layers, kind, threshold, channel_dim)
+<<<<<<< HEAD
         check_estimator(estimator, neighbors, kind)
+=======
+        numbers = check_heads(match_dims("heads", model, heads, matches))
+        check_estimator(estimator, neighbors, kind, until)
+>>>>>>> inputs
         kept = estimator != "gaussian"
 
         def make_state(num_channels: int, device: torch.device) -> GroupedCoMoments:
@@ -132,14 +148,24 @@ def measure(
             resume=resume,
             stopping=stopping,
             batch_dims=match_dims("batch_dim", model, batch_dim, matches),
+<<<<<<< HEAD
             told=partial(_memory, estimator, keep_in, until is not None) if kept else None,
+=======
+            told=partial(_memory, estimator, keep_in) if kept else None,
+            forward=forward,
+            heads=numbers,
+>>>>>>> inputs
         )
         reports = {}
         for name, state in states.items():
             known = {"sources": state.num_sources}
             if kept:
                 known |= {"estimator": estimator, "information": state.kept.information(estimator, neighbors)[0]}
-            reports[name] = BiasReport(state.moments, kind, threshold, name, **known)
+            report = BiasReport(state.moments, kind, threshold, name, **known)
+            found = {name: report, **by_head(report, numbers.get(name.partition("#")[0]))}
+            if taken := reports.keys() & found.keys():
+                raise ValueError(f"heads: {', '.join(sorted(taken))} is the name of a layer and of a head; measure one")
+            reports |= found
         if until is not None and processes.rank == 0 and (unmet := ran_out(reports, until)):
             warnings.warn(unmet, stacklevel=2)
     return reports

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ def describe_job(
     channel_dims: Mapping[str, int],
     batch_dims: Mapping[str, int],
     make_state: MakeState,
+    forward: Callable | None = None,
 ) -> dict[str, Any]:
     """Return, as JSON values, all that the states depend on. How they are read later is not among it."""
     pairs = {"class": type(share.pairs).__qualname__}
@@ -43,6 +44,7 @@ def describe_job(
             "class": type(model).__qualname__,
             "code": code_digest(model),
             "weights": weights_digest(model),
+            **({} if forward is None else {"forward": code_digest(forward)}),
         },
         "layers": [name for group in matches.values() for name in group],
         "channel_dim": dict(channel_dims),

@@ -82,28 +82,32 @@ def _apart(feats: Tensor, others: Tensor) -> float:
     return apart if apart < torch.inf else 0.0
 
 
+def find_dims(shape: tuple[int, ...], channels: int | Channels, layout: Layout = FIRST) -> tuple[int, int]:
+    """Return the dimensions of the clips and of the channels in an output, from 0 on."""
+    ndim = len(shape)
+    if ndim < 2:
+        raise ValueError(f"output: expected shape (N, C) or (N, C, ...), got {shape}")
+    if not -ndim <= layout.batch_dim < ndim:
+        raise ValueError(f"batch_dim: expected a dimension of the output {shape}, got {layout.batch_dim}")
+    batch_dim = layout.batch_dim % ndim
+    if not isinstance(channels, int):
+        order = [batch_dim, *(dim for dim in range(ndim) if dim != batch_dim)]
+        return batch_dim, order[channels.find([shape[dim] for dim in order])]
+    if -ndim <= channels < ndim and channels % ndim != batch_dim:
+        return batch_dim, channels % ndim
+    raise ValueError(f"channel_dim: expected a dimension other than {batch_dim} of the output {shape}, got {channels}")
+
+
 def split_batch(feats: Tensor, clips: int, channels: int | Channels, layout: Layout = FIRST) -> tuple[Tensor, int]:
     """Return a view of features whose first dimension is the clips, (clips, ...), and its channel dimension.
 
     k positions of each clip that are folded into its dimension become a dimension of positions. `channels` is the
     dimension of the channels, or what is known of them.
     """
-    ndim, shape = feats.ndim, tuple(feats.shape)
-    if ndim < 2:
-        raise ValueError(f"output: expected shape (N, C) or (N, C, ...), got {shape}")
-    if not -ndim <= layout.batch_dim < ndim:
-        raise ValueError(f"batch_dim: expected a dimension of the output {shape}, got {layout.batch_dim}")
-    batch_dim = layout.batch_dim % ndim
-    order = [batch_dim, *(dim for dim in range(ndim) if dim != batch_dim)]
-    feats = feats.permute(order)
-    if not isinstance(channels, int):
-        channel_dim = channels.find(feats.shape) % ndim
-    elif -ndim <= channels < ndim and channels % ndim != batch_dim:
-        channel_dim = order.index(channels % ndim)
-    else:
-        raise ValueError(
-            f"channel_dim: expected a dimension other than {batch_dim} of the output {shape}, got {channels}"
-        )
+    shape = tuple(feats.shape)
+    batch_dim, channel_dim = find_dims(shape, channels, layout)
+    feats = feats.movedim(batch_dim, 0)
+    channel_dim += channel_dim < batch_dim
     if len(feats) == clips:
         return feats, channel_dim
     if len(feats) == 0 or len(feats) % clips:

@@ -64,8 +64,10 @@ class Channels(NamedTuple):
                 return position
         elif len(others) == 1 and (self.own == "layer" or len(self.sizes) == 1 or by_type is None):
             return -1 if others[0] == ndim - 1 else others[0]
-        elif self.own == "inside" and not others and (by_type is not None or not self.dims):
+        elif self.own == "inside" and not others and (by_type == _FIRST or (by_type is not None and ndim == 3)):
             return default  # joined or cut features: their number is none of the sizes
+        elif self.own == "inside" and not others and not self.dims:
+            return default
         elif self.own == "inside" and not others and len(self.dims) == 1 and ndim == 3:
             return default  # the same, as tokens
         raise ValueError(self._unclear(shape, f"dimension {default % ndim} has {shape[default]}"))

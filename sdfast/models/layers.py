@@ -6,6 +6,8 @@ from fnmatch import fnmatchcase
 
 from torch import nn
 
+from sdfast.models.wrappers import WRAPPED, unwrapped
+
 
 def check_model(model: nn.Module) -> None:
     """Raise TypeError unless model is a module."""
@@ -13,12 +15,39 @@ def check_model(model: nn.Module) -> None:
         raise TypeError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
 
 
+def named_layers(model: nn.Module) -> dict[str, nn.Module]:
+    """Return the modules inside a model by their names; what is shared between two places answers to both.
+
+    What torch.compile, DistributedDataParallel and their like put around a module adds nothing to its name.
+
+    >>> list(named_layers(nn.DataParallel(nn.Sequential(nn.Sequential(nn.ReLU())))))
+    ['0', '0.0']
+    """
+    found: dict[str, nn.Module] = {}
+
+    def walk(module: nn.Module, prefix: str) -> None:
+        for name, child in module._modules.items():  # named_children() leaves out what comes twice
+            if child is not None:
+                child = found[prefix + name] = unwrapped(child)
+                walk(child, f"{prefix}{name}.")
+
+    walk(unwrapped(model), "")
+    return found
+
+
 def match_layers(model: nn.Module, layers: str | Sequence[str]) -> dict[str, tuple[str, ...]]:
     """Return the names of the modules that each name or glob pattern matches, in the order of the model.
+
+    A `*` stands for anything between two dots, so that `blocks.*` are the direct children of blocks; `blocks.**` is all
+    below it, and `**.attn` every attn, however deep.
 
     Raises:
         ValueError: there is no pattern, or one matches nothing.
         TypeError: they are no strings.
+
+    >>> model = nn.ModuleDict({"blocks": nn.Sequential(nn.Sequential(nn.ReLU()))})
+    >>> match_layers(model, ["blocks.*", "blocks.**"])
+    {'blocks.*': ('blocks.0',), 'blocks.**': ('blocks.0', 'blocks.0.0')}
     """
     patterns = [layers] if isinstance(layers, str) or not isinstance(layers, Iterable) else list(layers)
     for pattern in patterns:
@@ -30,16 +59,31 @@ def match_layers(model: nn.Module, layers: str | Sequence[str]) -> dict[str, tup
 
 
 def _match(argument: str, pattern: str, model: nn.Module) -> tuple[str, ...]:
-    # A module shared between two places answers to both names.
-    names = [name for name, _ in model.named_modules(remove_duplicate=False) if name]
-    found = (pattern,) if pattern in names else tuple(name for name in names if fnmatchcase(name, pattern))
-    if not found:
-        raise ValueError(f"{argument}: {pattern!r} matches no layer of {type(model).__name__}; {_near(pattern, names)}")
-    return found
+    names = list(named_layers(model))
+    # A user may have copied a name out of a wrapped model.
+    plain = ".".join(part for part in pattern.split(".") if part not in WRAPPED)
+    for wanted in (pattern, plain):
+        if wanted in names:
+            return (wanted,)
+        if found := tuple(name for name in names if _fits(name.split("."), wanted.split("."))):
+            return found
+    raise ValueError(f"{argument}: {pattern!r} matches no layer of {type(model).__name__}; {_near(pattern, names)}")
+
+
+def _fits(name: Sequence[str], pattern: Sequence[str]) -> bool:
+    if not name or not pattern:
+        return not name and not pattern
+    head, *rest = pattern
+    if head == "**":
+        return not rest or any(_fits(name[first:], rest) for first in range(len(name)))
+    return fnmatchcase(name[0], head) and _fits(name[1:], rest)
 
 
 def _near(pattern: str, names: Sequence[str]) -> str:
-    near = difflib.get_close_matches(pattern.strip("*"), names, n=5, cutoff=0.4)
+    if "*" in pattern and any(fnmatchcase(name, pattern) for name in names):
+        return "a * does not go past a dot; ** does: **.NAME, blocks.**"
+    inside = [name for name in names if f".{name}.".endswith(f".{pattern}.")]
+    near = inside[:5] or difflib.get_close_matches(pattern.strip("*"), names, n=5, cutoff=0.4)
     what = "near names" if near else "it has"
     shown = near or names[:5]
     return f"{what}: {', '.join(shown)}" if shown else "it has no layers"

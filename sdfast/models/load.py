@@ -3,10 +3,18 @@
 import difflib
 import re
 
-from sdfast.models import huggingface, own, torchvision, transnetv2
+from sdfast.models import huggingface, own, pytorchvideo, timm, torchvision, transnetv2
 from sdfast.models.video_model import VideoModel
 
-_FORMS = ("transnetv2", "torchvision:NAME", "hf:NAME_OR_PATH", "package.module:factory")
+# Each loads a model by its name, its weights and the seed of random ones.
+_FAMILIES = {
+    "torchvision": torchvision.load,
+    "hf": huggingface.load,
+    "timm": timm.load,
+    "pytorchvideo": pytorchvideo.load,
+}
+_NAMED = ("transnetv2", "torchvision:NAME", "hf:NAME_OR_PATH", "timm:NAME", "pytorchvideo:NAME")
+FORMS = (*_NAMED, "package.module:factory")
 _OWN = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 
@@ -15,15 +23,17 @@ def load_model(spec: str, weights: str | None = None, *, seed: int = 0) -> Video
 
     Args:
         spec: `transnetv2`, trained weights included in its package; `torchvision:NAME` for a name in
-            torchvision.models.video; `hf:NAME_OR_PATH` for a Hugging Face video model (VideoMAE, TimeSformer,
-            ViViT, ...), a folder with a config.json included; `package.module:factory` for your own, where
+            torchvision.models.video; `hf:NAME_OR_PATH` for a Hugging Face model of videos (VideoMAE, V-JEPA 2, ...),
+            of images, or with a vision tower (Qwen2.5-VL, ...), a folder with a config.json included; `timm:NAME` for
+            a model of images; `pytorchvideo:NAME`, SlowFast for example; `package.module:factory` for your own, where
             `factory()` returns a VideoModel, or a Module that takes float (B, 3, 16, 112, 112) in [0, 1].
         weights: path of a state_dict saved with torch.save; "random"; or None for the family's trained weights
             (your own stays as the factory made it, also with "random").
         seed: draws the random weights, so that every process of a run has the same.
 
     Returns:
-        The model on the CPU, in eval mode. `layers` is empty for your own Module: name them yourself.
+        The model on the CPU, in eval mode. `layers` is empty for your own Module: name them yourself. Models of images
+        have `forward=frames_as_batch`, which `sdfast.measure` is to be told.
 
     Raises:
         ValueError: the family or model is unknown, or the weights do not fit.
@@ -38,11 +48,9 @@ def load_model(spec: str, weights: str | None = None, *, seed: int = 0) -> Video
     family, colon, name = spec.partition(":")
     if spec == transnetv2.NAME:
         model = transnetv2.load(weights, seed)
-    elif family == "torchvision" and name:
-        model = torchvision.load(name, weights, seed)
-    elif family == "hf" and name:
-        model = huggingface.load(name, weights, seed)
-    elif colon and family not in ("torchvision", "hf", transnetv2.NAME) and _OWN.fullmatch(spec):
+    elif family in _FAMILIES and name:
+        model = _FAMILIES[family](name, weights, seed)
+    elif colon and family not in (*_FAMILIES, transnetv2.NAME) and _OWN.fullmatch(spec):
         model = own.load(family, name, weights, seed)
     else:
         raise ValueError(_unknown(spec))
@@ -51,7 +59,7 @@ def load_model(spec: str, weights: str | None = None, *, seed: int = 0) -> Video
 
 
 def _unknown(spec: str) -> str:
-    known = {form.partition(":")[0]: form for form in _FORMS[:3]}
+    known = {form.partition(":")[0]: form for form in _NAMED}
     near = difflib.get_close_matches(spec.partition(":")[0], known, n=1, cutoff=0.5)
     hint = f"; did you mean {known[near[0]]}?" if near else ""
-    return f"model: expected one of {', '.join(_FORMS)}, got {spec!r}{hint}"
+    return f"model: expected one of {', '.join(FORMS)}, got {spec!r}{hint}"

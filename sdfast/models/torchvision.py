@@ -10,7 +10,7 @@ from sdfast.models.weights import RANDOM, load_state, seeded
 
 _CLIP_FRAMES = 16
 # Video Swin keeps (N, T, H, W, C) all the way, but for the convolution that embeds patches and the pooling at the end.
-_SWIN_CHANNEL_DIM = {"patch_embed.proj": 1, "avgpool": 1, "*": -1}
+_SWIN_CHANNEL_DIM = {"patch_embed.proj": 1, "avgpool": 1, "**": -1}
 
 
 def load(name: str, weights: str | None, seed: int) -> VideoModel:

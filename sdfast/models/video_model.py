@@ -2,10 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+from sdfast.models.clips import Clips, stack_clips
 
 
 @dataclass(frozen=True)
@@ -15,11 +18,14 @@ class VideoModel:
     Args:
         name: how reports call it.
         module: any nn.Module; called with one batch of prepared clips.
-        prepare: turns one clip, uint8 (T, H, W, 3) RGB, into one model input without a batch dimension.
+        prepare: turns one clip, uint8 (T, H, W, 3) RGB, into one model input without a batch dimension: a tensor, or
+            what else `sdfast.measure` takes for a clip.
         clip_frames: T.
         frame_size: (H, W) in pixels.
         layers: names or glob patterns of the submodules that are measured unless others are asked for.
         channel_dim: where their outputs have the channels, as in `sdfast.measure`.
+        batch_dim: where they have the clips, likewise.
+        forward: runs the module on a batch where it is not simply called with it, likewise.
 
     >>> model = VideoModel("points", nn.Conv3d(3, 8, 1), ClipToTensor(), clip_frames=4, frame_size=(8, 8))
     >>> model.module(model.prepare(np.zeros((4, 8, 8, 3), np.uint8))[None]).shape
@@ -28,11 +34,20 @@ class VideoModel:
 
     name: str
     module: nn.Module
-    prepare: Callable[[np.ndarray], Tensor]
+    prepare: Callable[[np.ndarray], Any]
     clip_frames: int
     frame_size: tuple[int, int]
     layers: tuple[str, ...] = ()
     channel_dim: int | Mapping[str, int] | None = None
+    batch_dim: int | Mapping[str, int] | None = None
+    forward: Callable[[nn.Module, Any], Any] | None = None
+
+    def random_clips(self, number: int, frames: int | None = None, seed: int = 0) -> Clips:
+        """Return a batch of prepared clips of random pixels, with the model's own number of frames by default."""
+        colours = getattr(self.prepare, "colours", 3)
+        size = (number, frames or self.clip_frames, *self.frame_size, colours)
+        pixels = np.random.default_rng(seed).integers(0, 256, size, dtype=np.uint8)
+        return stack_clips([self.prepare(clip) for clip in pixels])
 
 
 def raw(clip: np.ndarray) -> Tensor:

@@ -11,7 +11,7 @@ from sdfast.report.layer_bias import ACCURACIES, Estimate, LayerBias
 from sdfast.report.reading import SHARES, check_reading
 from sdfast.report.saving import REPORT_JSON, RESULTS, load_reports, save_reports
 from sdfast.report.seeds import format_seeds, over_seeds
-from sdfast.report.tables import format_table, to_latex, to_markdown
+from sdfast.report.tables import aligned, format_table, to_latex, to_markdown
 from sdfast.report.values import plain
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ __all__ = [
     "Difference",
     "Estimate",
     "LayerBias",
+    "aligned",
     "check_reading",
     "compare",
     "draw_curves",

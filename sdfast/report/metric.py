@@ -5,10 +5,12 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from sdfast.ops import over_array
 from sdfast.report.bias_report import BiasReport
 from sdfast.report.reading import check_reading
 from sdfast.statistics import FACTORS, GROUPS, GroupedCoMoments, merge
@@ -75,16 +77,28 @@ class BiasMetric(Metric):
         self.add_state("numbered", state.numbered, dist_reduce_fx="max")
         self.add_state("unnumbered", torch.tensor(state.unnumbered), dist_reduce_fx="sum")
 
-    def update(self, feats_a: Tensor, feats_b: Tensor, factor: Tensor, source: Tensor | None = None) -> None:
+    def update(
+        self,
+        feats_a: Tensor | np.ndarray,
+        feats_b: Tensor | np.ndarray,
+        factor: Tensor | np.ndarray,
+        source: Tensor | np.ndarray | None = None,
+    ) -> None:
         """Add a batch of pairs.
 
         Args:
-            feats_a: features of the first clips, with the batch along dimension 0 and channels along `channel_dim`.
+            feats_a: features of the first clips, with the batch along dimension 0 and channels along `channel_dim`;
+                tensors, or NumPy arrays.
             feats_b: features of the second clips; like feats_a.
-            factor: what each pair shares, (N,) int64: 0 dynamic, 1 static.
+            factor: what each pair shares, (N,) integers or bool: 0 dynamic, 1 static.
             source: the number of the video, or other source, that each pair was cut from, (N,) integers from 0 on.
                 Default: every pair is a source of its own.
         """
+        if isinstance(feats_a, np.ndarray):
+            feats_a, feats_b = over_array("feats_a", feats_a), over_array("feats_b", feats_b)
+        factor, source = (torch.from_numpy(x.copy()) if isinstance(x, np.ndarray) else x for x in (factor, source))
+        if isinstance(factor, Tensor) and not factor.is_floating_point():
+            factor = factor.long()
         state = self._state
         state.update(feats_a, feats_b, factor, source, channel_dim=self.channel_dim, pool=self.pool)
         self.moments, self.numbered, self.unnumbered = state.moments, state.numbered, state.unnumbered

@@ -17,6 +17,7 @@ from sdfast.models import (
     layers_before,
     match_dims,
     match_layers,
+    named_layers,
 )
 from sdfast.report import LABELS, BiasReport
 
@@ -66,7 +67,7 @@ def ablate(
     check_model(model)
     if how not in HOW:
         raise ValueError(f"how: expected one of {', '.join(HOW)}, got {how!r}")
-    modules = dict(model.named_modules(remove_duplicate=False))
+    modules = named_layers(model)
     matches = match_layers(model, layers)
     dims, before = match_dims("channel_dim", model, channel_dim, matches), layers_before(model)
     names: dict[nn.Module, str] = {}  # one under two names runs one hook

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sdfast.models import first_tensor, match_layers
+from sdfast.models import first_tensor, match_layers, named_layers
 
 
 def run_with_permuted(
@@ -44,7 +44,7 @@ def run_with_permuted(
     frames, number = clips.shape[time_dim], len(clips)
     if frames < 2:
         raise ValueError(f"clips: expected two frames or more along dimension {time_dim}, got {tuple(clips.shape)}")
-    modules = dict(model.named_modules())
+    modules = named_layers(model)
     names = [name for group in match_layers(model, layers).values() for name in group]
     found: dict[str, tuple[Tensor, Tensor]] = {}
 

@@ -57,6 +57,14 @@ def test_options_reach_the_measurement(toy, video_folder, capsys):
     assert report["layers"]["stem"]["num_channels"] == 4  # of (N, channels, 4 frames, height, width)
 
 
+def test_heads_are_rows_of_their_own(toy, video_folder, capsys):
+    code, out, err = run(capsys, *small(video_folder, "--json", "--heads", 2))
+    assert code == 0, err
+    channels = {name: layer["num_channels"] for name, layer in json.loads(out)["layers"].items()}
+    assert channels == {"stem": 6, "stem.head0": 3, "stem.head1": 3, "head": 4, "head.head0": 2, "head.head1": 2}
+    assert "stem.head1" in (toy / "sdfast-report" / "channels.csv").read_text()
+
+
 def test_a_module_of_ones_own_needs_layers(toy, video_folder, capsys):
     job = ["measure", "--model", "toy:bare", "--videos", video_folder, "--pairs", 2, "--workers", 0]
     code, _, err = run(capsys, *job)

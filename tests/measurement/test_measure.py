@@ -149,7 +149,7 @@ def test_a_layer_called_several_times_is_reported_per_call():
 
 def test_patterns():
     model = nn.Sequential(nn.Conv3d(3, 4, 1), nn.ReLU(), nn.Sequential(nn.Conv3d(4, 2, 1)))
-    assert list(measure(model, "*")) == ["0", "1", "2.0", "2"]  # in the order they ran
+    assert list(measure(model, "**")) == ["0", "1", "2.0", "2"]  # in the order they ran
     assert list(measure(model, ["2.*", "0"])) == ["0", "2.0"]
     assert match_layers(model, ["?", "2.?"]) == {"?": ("0", "1", "2"), "2.?": ("2.0",)}
 

@@ -12,6 +12,7 @@ from sdfast.models import load_model
 from sdfast.pairs.video import demo_videos
 from sdfast.pairs.video_pairs import VideoPairs
 from tests import truth
+from tests.support.model_table import MODELS
 
 NUM_PAIRS, HIDDEN = 8, 16
 ARCHITECTURES = {"VideoMAEConfig": "encoder.layer", "TimesformerConfig": "encoder.layer", "VivitConfig": "layers"}
@@ -84,6 +85,35 @@ def test_hugging_face_report_is_that_of_the_hidden_states(architecture, video_fo
     dynamic, static = truth.correlation(moments)
     np.testing.assert_allclose(found["corr_dynamic"], dynamic, atol=1e-4)
     np.testing.assert_allclose(found["corr_static"], static, atol=1e-4)
+
+
+TASKS = ("V-JEPA 2", "Qwen2.5-VL, its vision tower", "DINOv2", "Mask2Former", "SlowFast, small", "two streams, small")
+
+
+@pytest.mark.parametrize("title", TASKS)
+def test_one_command_for_every_kind_of_input(title, tmp_path, video_folder, measured):
+    (case,) = (model for model in MODELS if model.title == title)
+    pairs = ["flow", "4"] if title.startswith("two streams") else ["4"]
+    spec = case.named(tmp_path / "model")
+    job = ["--model", spec, "--weights", "random", "--videos", video_folder, "--pairs", *pairs, "--batch-size", "1"]
+    report = measured(*job, "--layers", *case.layers)
+    channels = {name: found.shape[found.channel_dim] for name, found in case.layers.items()}
+    assert report["settings"]["flow"] == (len(pairs) == 2)
+    report["layers"] = {name: report["layers"][name] for name in channels}
+    assert_sound(report, channels, pairs=4)
+
+
+def test_a_two_stream_network_is_told_of_the_flow(video_folder, measured, capsys):
+    job = ["--model", "tests.support.nets:two_stream", "--videos", str(video_folder), "--workers", "0"]
+    assert main(["measure", *job, "--pairs", "4"]) == 2
+    assert (
+        "expected frames and flow (T, H, W, 6), as of FlowPairs or --pairs flow, got (4, 16, 24, 3)"
+        in capsys.readouterr().err
+    )
+    for wrong in (["flow", "flow"], ["flow", "4", "4"], ["0"], ["few"], ["flow", "0"]):
+        with pytest.raises(SystemExit):
+            main(["measure", *job, "--pairs", *wrong])
+        assert "argument --pairs: expected " in capsys.readouterr().err
 
 
 def test_transnetv2_on_its_own_video(measured):

@@ -14,6 +14,7 @@ from torch import nn
 
 import sdfast
 from sdfast.models import ClipToTensor, VideoModel, load_model
+from tests.support.model_table import MODELS
 
 CLIP = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
 
@@ -181,7 +182,7 @@ def test_torchvision_swin_has_its_channels_last(torchvision):
     assert model.layers == ("features.0", "features.1")
     clips = torch.rand(8, 2, 3, model.clip_frames, *model.frame_size)
     pairs = [(a, b, i % 2) for i, (a, b) in enumerate(clips)]
-    for layers in (["*"], model.layers):
+    for layers in (["**"], model.layers):
         reports = sdfast.measure(model.module, pairs, layers, progress=False, channel_dim=model.channel_dim)
         channels = {name: report.num_channels for name, report in reports.items()}
         assert (channels["features.0"], channels["features.1"]) == (5, 6)
@@ -259,6 +260,19 @@ def test_hugging_face_weights_and_normalisation_of_a_folder(folder):
     white = model.prepare(np.full((4, 32, 32, 3), 255, np.uint8))
     assert white.shape == (4, 3, 32, 32)
     torch.testing.assert_close(white, torch.full_like(white, (2 - 1 - 0.1) / 0.5))
+
+
+@pytest.mark.parametrize("name", ["Qwen2_5_VL", "CLIP"])
+def test_hugging_face_towers_have_their_part_of_the_weights(transformers, tmp_path, name):
+    (case,) = (model for model in MODELS if model.spec == name)
+    drawn = load_model(case.named(tmp_path), "random")
+    torch.manual_seed(7)
+    whole = getattr(transformers, f"{name}Model")(getattr(transformers, f"{name}Config")(**case.settings))
+    whole.save_pretrained(tmp_path)
+    model = load_model(f"hf:{tmp_path}")
+    assert type(model.module) is type(drawn.module) and model.layers == drawn.layers
+    assert same_state(model.module, getattr(whole, "visual", None) or whole.vision_model)
+    assert not same_state(model.module, drawn.module)
 
 
 @pytest.mark.parametrize("folder", ["BertConfig"], indirect=True)

@@ -62,6 +62,22 @@ def test_forward_returns_the_batch_and_accumulates():
     assert metric.update_count == 3
 
 
+@pytest.mark.parametrize(
+    "as_factor", [torch.Tensor.bool, torch.Tensor.int, torch.Tensor.numpy, lambda x: x.bool().numpy()]
+)
+def test_arrays_and_factors_of_any_integer_kind(as_factor):
+    a, b = torch.randn(2, 12, 4)
+    factor, source = torch.arange(12) % 2, torch.arange(12) // 4
+    wanted, found = sdfast.BiasMetric(4), sdfast.BiasMetric(4)
+    wanted.update(a, b, factor, source)
+    found.update(a.numpy(), b.numpy(), as_factor(factor), source.numpy())
+    assert torch.equal(found.moments, wanted.moments)
+    with pytest.raises(TypeError, match=r"factor: expected dtype torch\.int64, got torch\.float64"):
+        found.update(a.numpy(), b.numpy(), factor.double().numpy())
+    with pytest.raises(TypeError, match=r"feats_b: expected a numpy\.ndarray like feats_a, got Tensor"):
+        found.update(a.numpy(), b, factor)
+
+
 def test_layouts_are_passed_on():
     a, b = torch.randn(2, 8, 5, CHANNELS)
     factor = torch.arange(8) % 2

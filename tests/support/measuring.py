@@ -15,7 +15,7 @@ def make_pairs(num_pairs=NUM_PAIRS, shape=(3, 4, 6, 6), seed=0):
     return [(a, b, i % 2) for i, (a, b) in enumerate(clips)]
 
 
-def measure(model, layers="*", pairs=None, **settings):
+def measure(model, layers="**", pairs=None, **settings):
     settings = {"batch_size": 4, "progress": False, **settings}
     return sdfast.measure(model, make_pairs() if pairs is None else pairs, layers, **settings)
 
