@@ -111,6 +111,7 @@ Output<T> empty(std::initializer_list<std::int64_t> shape, const dlpack::Device&
 }
 
 template Output<double> empty(std::initializer_list<std::int64_t>);
+template Output<float> empty(std::initializer_list<std::int64_t>);
 template Output<std::int64_t> empty(std::initializer_list<std::int64_t>);
 template Output<double> empty(std::initializer_list<std::int64_t>, const dlpack::Device&);
 template Output<float> empty(std::initializer_list<std::int64_t>, const dlpack::Device&);

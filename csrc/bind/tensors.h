@@ -35,7 +35,7 @@ struct Output {
     T* data;
 };
 
-// On the CPU, of doubles or 64-bit integers.
+// On the CPU, of doubles, floats or 64-bit integers.
 template <class T>
 Output<T> empty(std::initializer_list<std::int64_t> shape);
 

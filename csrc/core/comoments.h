@@ -42,20 +42,6 @@ struct ShiftedSums {
                 m2_b < 0 ? 0 : m2_b,
                 ab - a * b / count};
     }
-
-    // The same samples around other shifts.
-    SDFAST_HOST_DEVICE ShiftedSums around(double new_shift_a, double new_shift_b) const {
-        const Comoments m = centred();
-        const double gap_a = m.mean_a - new_shift_a, gap_b = m.mean_b - new_shift_b;
-        return {count,
-                new_shift_a,
-                new_shift_b,
-                count * gap_a,
-                count * gap_b,
-                m.m2_a + count * gap_a * gap_a,
-                m.m2_b + count * gap_b * gap_b,
-                m.c_ab + count * gap_a * gap_b};
-    }
 };
 
 enum class Kind { pearson, intraclass };

@@ -200,6 +200,11 @@ void deviations(const double* values, std::int64_t rows, std::int64_t columns, s
     }
 }
 
+template <class T>
+void scores(const T* samples, std::int64_t channels, Scaling<T> by, T* __restrict out) {
+    for (std::int64_t c = 0; c < channels; ++c) out[c] = (samples[c] - by.centre[c]) * by.scale[c] + by.rest[c];
+}
+
 inline vdouble magnitude(vdouble v) { return v < 0 ? -v : v; }
 
 void resampled_correlations(const double* sums, std::int64_t draws, std::int64_t channels, const double* origin,
@@ -241,6 +246,8 @@ const MomentKernels kMomentKernels = {centred,
                                       leave_one_out,
                                       correlations_without,
                                       deviations,
+                                      scores<float>,
+                                      scores<double>,
                                       resampled_correlations};
 
 }  // namespace sdfast::cpu::SDFAST_ISA_NAME

@@ -29,6 +29,12 @@ struct GroupedRows {
     std::int64_t gap, stride, groups;
 };
 
+// What makes scores of samples: (x - centre) scale + rest, a number each a channel.
+template <class T>
+struct Scaling {
+    const T *centre, *scale, *rest;
+};
+
 struct MomentKernels {
     // Sums of at least one sample as co-moments.
     void (*centred)(const SumRows& sums, std::int64_t channels, MomentRows<double> out);
@@ -54,6 +60,10 @@ struct MomentKernels {
     // Writes to out [4], `stride` doubles apart like the rows of values, the mean of each column, and of the deviations
     // from it the sums of squares and of fourth powers and the largest square.
     void (*deviations)(const double* values, std::int64_t rows, std::int64_t columns, std::int64_t stride, double* out);
+
+    // Writes the scores of a row of samples.
+    void (*float_scores)(const float* samples, std::int64_t channels, Scaling<float> scaling, float* out);
+    void (*double_scores)(const double* samples, std::int64_t channels, Scaling<double> scaling, double* out);
 
     // Writes to out [draws][channels] the correlations of resamples whose sums [draws][6][channels], about the means
     // `origin` [2][channels] of all, are of `groups` groups.

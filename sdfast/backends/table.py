@@ -27,6 +27,7 @@ TABLE = {
     "comoments": {"cpu": "cpu", "cuda": "triton"},
     "channel_bias": {"cpu": "cpu", "cuda": "triton"},
     "pairwise_correlation": {"cpu": "cpu", "cuda": "triton"},
+    "standard_scores": {"cpu": "cpu", "cuda": "reference"},
     "normal_scores": {"cpu": "cpu", "cuda": "reference"},
     "kraskov": {"cpu": "cpu", "cuda": "reference"},
     "leave_one_out": {"cpu": "cpu", "cuda": "reference"},

@@ -28,7 +28,7 @@ def test_forced_backend_nests_and_ends():
 
 
 def test_each_operation_has_a_backend_on_each_device():
-    of_samples = {"pairwise_correlation", "normal_scores", "kraskov"}
+    of_samples = {"pairwise_correlation", "normal_scores", "kraskov", "standard_scores"}
     of_sums = {"comoments", "channel_bias", "update_comoments"}
     of_groups = {"leave_one_out", "correlations_without", "deviation_sums", "resampled_correlations"}
     assert set(backends.TABLE) == of_samples | of_sums | of_groups | {"static_dropout"}

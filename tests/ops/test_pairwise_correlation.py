@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import sdfast
+from sdfast.backends import load
 from tests import truth
 from tests.support.features import LAYOUTS, feature_pair
 from tests.support.tolerances import PRODUCT
@@ -63,3 +64,23 @@ def test_numpy_in_numpy_out():
 
 def test_one_sample_is_undefined():
     assert sdfast.pairwise_correlation(torch.randn(1, 4), torch.randn(1, 3)).isnan().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("shape", [(1, 2), (3, 70), (700, 65)], ids=str)
+def test_standard_scores_are_those_of_plain_torch(isa, dtype, shape):
+    """Also of rows that are apart."""
+    torch.manual_seed(0)
+    samples, (centre, scale, rest) = torch.randn(shape, dtype=dtype) + 5, torch.randn(3, shape[1], dtype=dtype)
+    wide = torch.full((2 * shape[0], shape[1] + 3), torch.nan, dtype=dtype)
+    wide[::2, : shape[1]] = samples
+    expected = (samples - centre) * scale + rest
+    for each in (samples, wide[::2, : shape[1]]):
+        torch.testing.assert_close(load("cpu").standard_scores(each, centre, scale, rest), expected)
+    for wrong in (
+        (samples.half(), centre, scale, rest),
+        (samples, centre[:0], scale, rest),
+        (samples.T, *3 * [centre]),
+    ):
+        with pytest.raises(ValueError):
+            load("cpu").standard_scores(*wrong)
