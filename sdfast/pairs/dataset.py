@@ -18,7 +18,8 @@ import torch
 from torch.utils.data import Dataset
 
 from sdfast.foundation import check_integer, check_lengths
-from sdfast.pairs.probe import ProbeSet, write_probe
+from sdfast.pairs.probe import ProbeSet
+from sdfast.pairs.probe_writing import write_probe
 from sdfast.pairs.video import VideoError
 
 

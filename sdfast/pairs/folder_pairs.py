@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from sdfast.pairs.dataset import PairDataset, permute_frames
+from sdfast.pairs.finding import walk
 from sdfast.pairs.frames import images_in, is_image, natural, read_images
-from sdfast.pairs.video import VideoError, sample_clip, walk
+from sdfast.pairs.video import VideoError, sample_clip
 from sdfast.statistics import STATIC
 
 

@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sdfast.pairs.finding import SUFFIXES, is_video, walk
 from sdfast.pairs.frames import is_image, natural
 from sdfast.pairs.sources import COLUMNS, FrameFolder, Part, Row, Video, at_path
-from sdfast.pairs.video import SUFFIXES, VideoError, is_video, walk
+from sdfast.pairs.video import VideoError
 
 LISTS = frozenset((".txt", ".csv", ".tsv"))
 _PATHS = ("path", "video", "file", "filename")

@@ -1,33 +1,25 @@
 """Probe sets: pairs decoded and restyled once, kept on disk, and measured again and again at the speed of memory.
 
 A folder holds `clips.npy`, uint8 (N, 2, T, H, W, C), and `probe.json`, which is written last: without it the set is not
-complete and nobody reads it. Until then `.progress` tells which pairs are there, with their checksums.
+complete and nobody reads it.
 """
 
-import fcntl
 import json
 import math
 import operator
 import os
-import shutil
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
-from sdfast.foundation import write_atomically
 from sdfast.pairs.video import VideoError
 
 VERSION = 1
-_CLIPS, _ABOUT, _PROGRESS, _LOCK = "clips.npy", "probe.json", ".progress", ".lock"
-# Of each pair: the checksum of its clips, and the number of its source, -1 where the pair is not there yet.
-_RECORD = np.dtype([("crc", "<u4"), ("source", "<i8")])
-_KEPT = ("num_pairs", "clip_frames", "seed", "frame_size")
+CLIPS, ABOUT = "clips.npy", "probe.json"
+KEPT = ("num_pairs", "clip_frames", "seed", "frame_size")
 
 
 class ProbeSet(Dataset):
@@ -54,7 +46,7 @@ class ProbeSet(Dataset):
     def __init__(self, folder: str | os.PathLike, transform: Callable | None = None):
         self.folder, self.transform = Path(folder), transform
         try:
-            about = json.loads((self.folder / _ABOUT).read_text(encoding="utf-8"))
+            about = json.loads((self.folder / ABOUT).read_text(encoding="utf-8"))
             version, settings = about["version"], about["settings"]
             self.sources, self.styles, self.class_name = about["sources"], about["styles"], about["class"]
             self.num_pairs, self.clip_frames, self.seed = (
@@ -63,18 +55,18 @@ class ProbeSet(Dataset):
             self.frame_size = tuple(settings["frame_size"])
             self._fingerprint, self._numbers, self._sums = about["fingerprint"], about["numbers"], about["crc"]
         except FileNotFoundError as error:
-            raise VideoError(f"{folder}: holds no complete probe set: {_ABOUT} is missing") from error
+            raise VideoError(f"{folder}: holds no complete probe set: {ABOUT} is missing") from error
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise VideoError(f"{folder}: {_ABOUT} is damaged: {error!r}") from error
+            raise VideoError(f"{folder}: {ABOUT} is damaged: {error!r}") from error
         if version != VERSION:
             raise VideoError(f"{folder}: expected version {VERSION} of a probe set, got {version}")
         self._shape = (2, *about["shape"])
         try:
-            clips = np.load(self.folder / _CLIPS, mmap_mode="r")
+            clips = np.load(self.folder / CLIPS, mmap_mode="r")
         except (OSError, ValueError, EOFError) as error:
-            raise VideoError(f"{self.folder / _CLIPS}: missing or damaged: {error}") from error
+            raise VideoError(f"{self.folder / CLIPS}: missing or damaged: {error}") from error
         if clips.shape != (expected := (self.num_pairs, *self._shape)) or clips.dtype != np.uint8:
-            raise VideoError(f"{self.folder / _CLIPS}: expected uint8 {expected}, got {clips.dtype} {clips.shape}")
+            raise VideoError(f"{self.folder / CLIPS}: expected uint8 {expected}, got {clips.dtype} {clips.shape}")
         self._offset = clips.offset
 
     def __len__(self) -> int:
@@ -101,194 +93,9 @@ class ProbeSet(Dataset):
         """
         for index in range(self.num_pairs):
             if zlib.crc32(self._clips_of(index)) != self._sums[index]:
-                raise VideoError(f"{self.folder / _CLIPS}: damaged: pair {index} has another checksum")
+                raise VideoError(f"{self.folder / CLIPS}: damaged: pair {index} has another checksum")
 
     def _clips_of(self, index: int) -> np.ndarray:
         """Map both clips of a pair. Whoever writes to them writes to pages of his own, not to the file."""
         offset = self._offset + index * math.prod(self._shape)
-        return np.memmap(self.folder / _CLIPS, np.uint8, "c", offset, self._shape).view(np.ndarray)
-
-
-def write_probe(pairs: Any, folder: str | os.PathLike, num_workers: int, progress: bool) -> None:
-    """Fill a folder with pairs; one that was begun is gone on with, a complete one left as it is.
-
-    Only one process writes at a time; others wait for it and find the set complete.
-
-    Args:
-        pairs: a `PairDataset` whose transform is None.
-        folder: made if it is missing.
-        num_workers: processes that decode and restyle.
-        progress: show a progress bar on stderr.
-
-    Raises:
-        ValueError: the folder holds other pairs, or the beginning of others.
-        VideoError: none of the videos can be used.
-        OSError: the folder cannot be written, or has no room.
-    """
-    folder, fingerprint = Path(folder), pairs.fingerprint()
-    if _is_complete(folder, fingerprint):  # no lock: the folder may be one that nobody may write to
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder):
-        if _is_complete(folder, fingerprint):
-            return
-        shape = (2, *pairs[0][0].shape)
-        with _Writer(folder, fingerprint, len(pairs), shape) as writer:
-            missing = writer.missing()
-            couples = [[i for i in (2 * k, 2 * k + 1) if i in missing] for k in range((len(pairs) + 1) // 2)]
-            loader = DataLoader(
-                _Couples(pairs),
-                batch_size=None,
-                sampler=[couple for couple in couples if couple],
-                num_workers=num_workers,
-                generator=torch.Generator(),  # a loader draws a number: not one of the user's
-            )
-            _fill(writer, loader, len(pairs), len(missing), progress)
-            about = {
-                "version": VERSION,
-                "class": type(pairs).__name__,
-                "fingerprint": fingerprint,
-                "settings": {key: getattr(pairs, key) for key in _KEPT},
-                "shape": shape[1:],
-                "styles": [os.path.basename(style) for style in pairs.styles],
-                "sources": [str(source) for source in pairs.sources],
-                "numbers": writer.records["source"].tolist(),
-                "crc": writer.records["crc"].tolist(),
-            }
-            writer.sync()
-        write_atomically(folder / _ABOUT, lambda part: part.write_text(json.dumps(about), encoding="utf-8"))
-        (folder / _PROGRESS).unlink(missing_ok=True)
-
-
-def _is_complete(folder: Path, fingerprint: str) -> bool:
-    if not (folder / _ABOUT).exists():
-        return False
-    if ProbeSet(folder).fingerprint() != fingerprint:
-        raise ValueError(f"{folder}: holds a probe set of other pairs; choose another folder or delete it")
-    return True
-
-
-def _fill(writer: "_Writer", loader: DataLoader, total: int, missing: int, progress: bool) -> None:
-    from tqdm import tqdm  # only here: who keeps no probe set needs none
-
-    with tqdm(
-        total=total, initial=total - missing, unit=" pairs", desc="probe set", disable=not progress, dynamic_ncols=True
-    ) as bar:
-        for couple in loader:
-            for index, item in couple:
-                if isinstance(item, Exception):
-                    raise item
-                clip_a, clip_b, _, source = item
-                writer.add(index, np.stack([clip_a, clip_b]), source)
-                bar.update()
-
-
-class _Couples(Dataset):
-    """Pairs by lists of indices: those of one clip together, for it to be decoded once."""
-
-    def __init__(self, pairs: Any):
-        self.pairs = pairs
-
-    def __getitem__(self, indices: Sequence[int]) -> list[tuple]:
-        return [(index, self._item(index)) for index in indices]
-
-    def _item(self, index: int) -> tuple | VideoError:
-        try:
-            return self.pairs[index]
-        except VideoError as error:  # a loader would wrap it in a traceback
-            return error
-
-
-class _Writer:
-    """The files of a set that is not complete. Clips are written before the record that says so."""
-
-    def __init__(self, folder: Path, fingerprint: str, num_pairs: int, shape: tuple[int, ...]):
-        self._folder, self._shape = folder, shape
-        self._size = int(np.prod(shape))
-        self._start = fingerprint.encode()
-        self.records = np.zeros(num_pairs, _RECORD)
-        self.records["source"] = -1
-        if (folder / _PROGRESS).exists():
-            self._read_progress()
-        elif (folder / _CLIPS).exists():
-            raise ValueError(f"{folder}: holds a {_CLIPS} of something else; choose another folder")
-        else:
-            self._begin()
-        self._progress = open(folder / _PROGRESS, "r+b")  # noqa: SIM115
-        self._clips = os.fdopen(_open_here(folder / _CLIPS), "r+b")
-        header = {"descr": "|u1", "fortran_order": False, "shape": (num_pairs, *shape)}
-        if os.path.getsize(folder / _CLIPS) < 128:  # the first process was killed before it had written that
-            self._clips.truncate(0)
-            np.lib.format.write_array_header_1_0(self._clips, header)
-            self._clips.flush()
-        self._clips.seek(0)
-        np.lib.format.read_magic(self._clips)
-        np.lib.format.read_array_header_1_0(self._clips)
-        self._offset = self._clips.tell()
-
-    def __enter__(self) -> "_Writer":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._clips.close()
-        self._progress.close()
-
-    def missing(self) -> set[int]:
-        """Return the indices of the pairs that are not there, or whose checksum does not fit."""
-        for index in np.flatnonzero(self.records["source"] >= 0):
-            content = os.pread(self._clips.fileno(), self._size, self._offset + int(index) * self._size)
-            if len(content) < self._size or zlib.crc32(content) != self.records["crc"][index]:
-                self.records["source"][index] = -1
-        return {int(index) for index in np.flatnonzero(self.records["source"] < 0)}
-
-    def add(self, index: int, clips: np.ndarray, source: int) -> None:
-        """Write a pair."""
-        if clips.shape != self._shape or clips.dtype != np.uint8:
-            raise ValueError(
-                f"pairs: expected uint8 clips {self._shape} like the first, got {clips.dtype} {clips.shape}"
-            )
-        content = clips.tobytes()  # written, not mapped: a full disk raises here, and kills who writes to a mapping
-        _write(self._clips, content, self._offset + index * self._size)
-        self.records[index] = zlib.crc32(content), source
-        record = self.records[index : index + 1].tobytes()
-        _write(self._progress, record, len(self._start) + index * _RECORD.itemsize)
-
-    def sync(self) -> None:
-        """Wait until the clips are on the disk."""
-        os.fsync(self._clips.fileno())
-
-    def _begin(self) -> None:
-        needed, free = self._size * len(self.records), shutil.disk_usage(self._folder).free
-        if needed > free:
-            raise OSError(f"{self._folder}: {needed / 1e9:.3g} GB needed for the pairs, {free / 1e9:.3g} GB are free")
-        content = self._start + self.records.tobytes()
-        write_atomically(self._folder / _PROGRESS, lambda part: part.write_bytes(content))
-
-    def _read_progress(self) -> None:
-        try:
-            content = (self._folder / _PROGRESS).read_bytes()
-        except OSError:
-            content = b""
-        if not content.startswith(self._start) or len(content) != len(self._start) + self.records.nbytes:
-            raise ValueError(f"{self._folder}: holds the beginning of other pairs; choose another folder or delete it")
-        self.records = np.frombuffer(content[len(self._start) :], _RECORD).copy()
-
-
-def _write(file, content: bytes, offset: int) -> None:
-    view = memoryview(content)
-    while view:
-        written = os.pwrite(file.fileno(), view, offset)
-        view, offset = view[written:], offset + written
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Let one process at a time into the block; the lock goes with the process that holds it."""
-    with os.fdopen(_open_here(folder / _LOCK), "r+b") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def _open_here(path: Path) -> int:
-    """Open a file, or make it; not what a link of its name leads to."""
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        return np.memmap(self.folder / CLIPS, np.uint8, "c", offset, self._shape).view(np.ndarray)

@@ -7,28 +7,16 @@ import hashlib
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from sdfast.pairs.frames import frames_in, read_images, resized
-from sdfast.pairs.video import FrameIndex, InMemory, VideoError, index_frames, read_clip
+from sdfast.pairs.frames import frames_in
+from sdfast.pairs.opened import Array, Cut, Decoded, Decoder, Frames, Images
+from sdfast.pairs.video import InMemory, VideoError, index_frames
 
 # Where a row keeps its video, the first of these that it has.
 COLUMNS = ("video", "frames", "bytes", "path", "file")
-
-
-class Frames(Protocol):
-    """A video that is open: it knows how many frames it has, and reads those with given numbers."""
-
-    @property
-    def count(self) -> int:
-        """Return the number of frames."""
-
-    def read(self, numbers: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
-        """Return uint8 (T, H, W, 3) RGB, resized to (height, width); VideoError where a frame cannot be read."""
 
 
 class Video(ABC):
@@ -66,7 +54,7 @@ class VideoFile(Video):
 
     def open(self) -> Frames:
         """Index the frames without decoding any."""
-        return _Decoded(self.origin, index_frames(self.origin))
+        return Decoded(self.origin, index_frames(self.origin))
 
     def identity(self) -> list:
         """Return the size in bytes; None for a file that is gone, to be skipped in its turn."""
@@ -87,7 +75,7 @@ class FrameFolder(Video):
 
     def open(self) -> Frames:
         """List the frames."""
-        return _Images(self.origin, frames_in(self.origin) if self.names is None else self.names)
+        return Images(self.origin, frames_in(self.origin) if self.names is None else self.names)
 
     def identity(self) -> list:
         """Return the number of frames, and a digest of their names and sizes."""
@@ -171,14 +159,14 @@ def open_value(value: Any, name: str) -> Frames:
         value = value["path"] if value.get("bytes") is None else value["bytes"]
     if isinstance(value, (bytes, bytearray)):
         file = InMemory(name, bytes(value))
-        return _Decoded(file, index_frames(file))
+        return Decoded(file, index_frames(file))
     if isinstance(value, (str, os.PathLike)):
         return at_path(value).open()
     if hasattr(value, "get_frames_at"):
-        return _Decoder(value, name)
+        return Decoder(value, name)
     if not hasattr(value, "__getitem__") or not hasattr(value, "__len__"):
         raise VideoError(f"{name}: expected a path, bytes, frames or a decoder, got {type(value).__name__}")
-    return _Array(value, name)
+    return Array(value, name)
 
 
 def at_path(path: str | os.PathLike, label: str | None = None) -> Video:
@@ -195,7 +183,7 @@ def _part(name: str, frames: Frames, start: int | None, end: int | None) -> Fram
     start, stop = start or 0, frames.count if end is None else end
     if not 0 <= start < stop <= frames.count:
         raise VideoError(f"{name}: expected frames {start} to {stop} of a video of {frames.count}")
-    return _Part(frames, start, stop - start)
+    return Cut(frames, start, stop - start)
 
 
 def _identity_of(value: Any) -> list:
@@ -212,79 +200,3 @@ def _identity_of(value: Any) -> list:
 
 def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
-
-
-@dataclass(frozen=True)
-class _Decoded:
-    file: str | InMemory
-    index: FrameIndex
-
-    @property
-    def count(self) -> int:
-        return self.index.count
-
-    def read(self, numbers: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
-        return read_clip(self.file, numbers, size, self.index)
-
-
-@dataclass(frozen=True)
-class _Images:
-    folder: str
-    names: Sequence[str]
-
-    @property
-    def count(self) -> int:
-        return len(self.names)
-
-    def read(self, numbers: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
-        return read_images([Path(self.folder, self.names[i]) for i in numbers], size)
-
-
-@dataclass(frozen=True)
-class _Part:
-    frames: Frames
-    start: int
-    count: int
-
-    def read(self, numbers: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
-        return self.frames.read(np.asarray(numbers) + self.start, size)
-
-
-@dataclass(frozen=True)
-class _Array:
-    frames: Sequence
-    name: str
-
-    @property
-    def count(self) -> int:
-        return len(self.frames)
-
-    def read(self, numbers: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
-        return np.stack([resized(self._image(self.frames[int(i)]), size) for i in numbers])
-
-    def _image(self, image: Any) -> np.ndarray:
-        if hasattr(image, "convert"):  # of PIL
-            image = image.convert("RGB")
-        image = np.asarray(image)
-        if image.ndim == 3 and image.shape[0] == 3 != image.shape[2]:
-            image = np.moveaxis(image, 0, -1)
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-            raise VideoError(f"{self.name}: expected uint8 frames (H, W, 3), got {image.dtype} {image.shape}")
-        return np.ascontiguousarray(image)
-
-
-@dataclass(frozen=True)
-class _Decoder:
-    decoder: Any
-    name: str
-
-    @property
-    def count(self) -> int:
-        return len(self.decoder)
-
-    def read(self, numbers: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
-        try:
-            frames = self.decoder.get_frames_at(indices=[int(i) for i in numbers]).data
-        except (RuntimeError, IndexError) as error:
-            raise VideoError(f"{self.name}: cannot be decoded: {' '.join(str(error).split())}") from error
-        return _Array(frames, self.name).read(np.arange(len(frames)), size)

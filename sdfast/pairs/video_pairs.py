@@ -9,7 +9,8 @@ import numpy as np
 
 from sdfast.pairs.dataset import PairDataset, permute_frames
 from sdfast.pairs.listing import list_videos
-from sdfast.pairs.sources import Frames, Video
+from sdfast.pairs.opened import Frames
+from sdfast.pairs.sources import Video
 from sdfast.pairs.styles import DEFAULT_STYLES, STYLE_VERSION, apply_style, check_styles
 from sdfast.pairs.video import VideoError, sample_clip
 from sdfast.statistics import STATIC

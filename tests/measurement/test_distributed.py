@@ -195,6 +195,16 @@ def test_torchrun_gives_the_report_of_one_process(command, video_folder):
     assert not list((command.folder / "two").glob("state*"))
 
 
+@pytest.mark.slow
+def test_torchrun_makes_a_probe_set_once(command, video_folder):
+    job = ["measure", "--model", "toy:make", "--videos", video_folder, "--pairs", 18, "--batch-size", 4, "--workers", 0]
+    assert command(*job, "--out", "alone").returncode == 0
+    both = command(*job, "--out", "kept", "--probe", "probe", launch=TORCHRUN)
+    assert both.returncode == 0, both.stderr
+    assert both.stderr.count("probe set: 100%") == 1, both.stderr
+    assert_same(command.report("kept")["layers"], command.report("alone")["layers"])
+
+
 def test_torchrun_after_kill_9_resumes_to_the_identical_report(command, video_folder):
     job = ["measure", "--model", "toy:make", "--videos", video_folder, "--pairs", 22, "--batch-size", 4, "--workers", 0]
     assert command(*job, "--out", "whole", launch=TORCHRUN).returncode == 0

@@ -9,7 +9,7 @@ import torch
 
 from sdfast.commands import main
 from sdfast.models import load_model
-from sdfast.pairs.video import demo_videos
+from sdfast.pairs.finding import demo_videos
 from sdfast.pairs.video_pairs import VideoPairs
 from tests import truth
 from tests.support.model_table import MODELS

@@ -169,8 +169,8 @@ def test_dynamic_pairs_hold_the_same_frames_in_the_same_order(video_folder, plai
 def test_both_factors_share_a_clip_that_is_decoded_once(video_folder, plain_styles, monkeypatch):
     pairs = VideoPairs(video_folder, **SMALL, styles=["plain", "tinted"])
     decoded = []
-    read_clip = sdfast.pairs.sources.read_clip
-    monkeypatch.setattr("sdfast.pairs.sources.read_clip", lambda *args: decoded.append(args) or read_clip(*args))
+    read_clip = sdfast.pairs.opened.read_clip
+    monkeypatch.setattr("sdfast.pairs.opened.read_clip", lambda *args: decoded.append(args) or read_clip(*args))
     for i in range(12):
         pairs[i]
     assert len(decoded) == 6

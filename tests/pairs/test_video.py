@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import sdfast.pairs.video
-from sdfast.pairs.video import VideoError, demo_videos, find_videos, frame_count, index_frames, read_clip, sample_clip
+from sdfast.pairs.finding import demo_videos, find_videos
+from sdfast.pairs.video import VideoError, frame_count, index_frames, read_clip, sample_clip
 from tests.support.videos import numbered_frames, read_numbers, write_video
 
 CONTAINERS = [
@@ -265,7 +266,7 @@ def test_truncated_after_it_was_indexed(tmp_path):
 
 def test_demo_videos_are_there_or_say_how_to_get_them(monkeypatch):
     assert [frame_count(path) for path in demo_videos()] == [5301, 250, 132, 120]
-    monkeypatch.setattr("sdfast.pairs.video._DEMO_FILES", {"no-such-package": ("clip.mp4",)})
+    monkeypatch.setattr("sdfast.pairs.finding._DEMO_FILES", {"no-such-package": ("clip.mp4",)})
     with pytest.raises(VideoError, match=r"clip\.mp4 of no-such-package.*pip install 'sdfast\[demo\]'"):
         demo_videos()
 
