@@ -69,11 +69,11 @@ def list_layers(
         ValueError: a pattern matches nothing.
         TypeError: model is no module.
 
-    >>> model = nn.Sequential(nn.Conv3d(3, 4, 1), nn.Flatten(2))
+    >>> model = nn.Sequential(nn.Conv3d(3, 4, 1), nn.ReLU())
     >>> for layer in list_layers(model, torch.rand(1, 3, 5, 8, 8), torch.rand(1, 3, 5, 8, 8)):
     ...     print(layer.name, layer.type, layer.shape, layer.channel_dim, layer.channels)
     0 Conv3d (2, 4, 5, 8, 8) 1 4
-    1 Flatten (2, 4, 320) 1 4
+    1 ReLU (2, 4, 5, 8, 8) 1 4
     """
     check_model(model)
     matches = match_layers(model, layers)

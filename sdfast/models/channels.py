@@ -60,7 +60,9 @@ class Channels(NamedTuple):
                 return default
             raise ValueError(self._unclear(shape, f"dimensions {default % ndim} and {others[0]} both fit"))
         if self.own == "before":
-            if self.plain or shape[position] in self.sizes or not others:
+            # Of another rank than that of a convolution before it, it is flattened, or follows something else.
+            reshaped = by_type is None
+            if (self.plain and not reshaped) or shape[position] in self.sizes or not others:
                 return position
         elif len(others) == 1 and (self.own == "layer" or len(self.sizes) == 1 or by_type is None):
             return -1 if others[0] == ndim - 1 else others[0]

@@ -169,6 +169,7 @@ def test_what_is_not_clear_is_refused(case):
 
 def test_what_has_no_sizes_is_as_the_layer_before_it():
     model = nn.ModuleDict({"block": Window(7), "first": nn.Conv3d(3, 6, 1), "relu": nn.ReLU(), "own": Permuted(None)})
+    model["flat"] = nn.Flatten(2)
     before = layers_before(model)
     assert before[model["block"].mlp[1]] is model["block"].mlp[0] and model["block"] not in before
 
@@ -180,7 +181,8 @@ def test_what_has_no_sizes_is_as_the_layer_before_it():
     assert find("relu", (2, 6, 6, 6, 6)) == 1
     assert find("relu", (2, 9, 6, 6, 6)) == 1, "it may follow another layer than that"
     assert find("own", (2, 6, 4, 5, 7)) == 1
-    for layer, shape in (("own", (2, 4, 5, 7, 6)), ("block.mlp.1", (2, 28, 6, 28))):
+    assert find("flat", (2, 9, 6)) == -1, "tokens, behind something else"
+    for layer, shape in (("own", (2, 4, 5, 7, 6)), ("block.mlp.1", (2, 28, 6, 28)), ("flat", (2, 6, 320))):
         with pytest.raises(ValueError, match=r"the (Conv3d|Linear) before it has (6|28) channels; pass channel_dim="):
             find(layer, shape)
 
