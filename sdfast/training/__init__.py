@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from sdfast.training.ablation import ablate
-from sdfast.training.curve import BiasCurve
+from sdfast.training.curve import BiasCurve, Settled
 from sdfast.training.monitor import BiasMonitor
 from sdfast.training.penalty import bias_penalty
 from sdfast.training.permuted import run_with_permuted
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from sdfast.training.callbacks import LightningMonitor as LightningMonitor
     from sdfast.training.callbacks import TrainerMonitor as TrainerMonitor
 
-__all__ = ["BiasCurve", "BiasMonitor", "ablate", "bias_penalty", "run_with_permuted"]
+__all__ = ["BiasCurve", "BiasMonitor", "Settled", "ablate", "bias_penalty", "run_with_permuted"]
 
 
 def __getattr__(name: str):
