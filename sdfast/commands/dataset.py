@@ -2,8 +2,10 @@
 
 import argparse
 import contextlib
+import itertools
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +67,7 @@ def run(args: argparse.Namespace) -> None:
                 dict(zip(names, modules, strict=True)) if len(weights) > 1 else modules[0],
                 pairs[0] if len(weights) > 1 else dict(zip(names, pairs, strict=True)),
                 models[0].layers,
-                classes=_classes(args),
+                classes=None if args.labels is None else class_names(args.labels, [*itertools.chain(*args.videos)]),
                 device=device,
                 channel_dim=models[0].channel_dim,
                 **running(args),
@@ -101,21 +103,24 @@ def _names(several: list[list[str]]) -> list[str]:
     return names
 
 
-def _classes(args: argparse.Namespace) -> list[str] | None:
-    """Return the names of the classes in the order of the model's outputs, where labels are given."""
-    if args.labels is None:
-        return None
-    if args.labels == "folder":
-        folders = [Path(path) for paths in args.videos for path in paths if Path(path).is_dir()]
+def class_names(labels: str, videos: Sequence[str]) -> list[str]:
+    """Return the names of the classes in the order of the model's outputs: of the folders below videos, or in a file.
+
+    Raises:
+        ValueError: there are no such folders, or no such file.
+    """
+    if labels == "folder":
+        folders = [Path(path) for path in videos if Path(path).is_dir()]
         found = sorted({below.name for folder in folders for below in folder.iterdir()
                         if below.is_dir() and not below.name.startswith(".")})  # fmt: skip
         if not found:
-            raise ValueError(f"--labels: expected a folder for each class below {args.videos[0][0]}, got none")
+            below = " ".join(videos) or "--videos"
+            raise ValueError(f"--labels: expected a folder for each class below {below}, got none")
         return found
     try:
-        lines = Path(args.labels).read_text(encoding="utf-8").splitlines()
+        lines = Path(labels).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"--labels: expected folder, or a file with a class a line, got {args.labels}") from error
+        raise ValueError(f"--labels: expected folder, or a file with a class a line, got {labels}") from error
     return [line.strip() for line in lines if line.strip()]
 
 

@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from sdfast.backends import BackendError
-from sdfast.commands import bench, compare, dataset, info, masks, measure
+from sdfast.commands import ablate, bench, compare, dataset, info, masks, measure
 from sdfast.commands.errors import RunError
 
 OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
-COMMANDS = (measure, compare, dataset, masks, bench, info)
+COMMANDS = (measure, compare, ablate, dataset, masks, bench, info)
 
 
 class Parser(argparse.ArgumentParser):

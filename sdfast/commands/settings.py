@@ -14,15 +14,21 @@ from sdfast.models import VideoModel, load_model
 from sdfast.statistics import KINDS
 
 
-def add_settings(add: Callable) -> None:
-    """Add to a command what it needs to know besides model, weights, videos and results."""
+def add_settings(add: Callable, of_pairs: bool = True) -> None:
+    """Add to a command what it needs to know besides model, weights, videos and results.
+
+    Args:
+        add: adds an argument.
+        of_pairs: whether it makes pairs and reads correlations.
+    """
     add("--layers", nargs="+", metavar="LAYER", help="names or glob patterns (default: those of the model)")
     add("--channel-dim", type=int, metavar="DIM", help="channels in the layers' outputs (default: that of the model)")
-    add("--styles", nargs="+", metavar="STYLE", help="appearances to draw from (default: all)")
+    if of_pairs:
+        add("--styles", nargs="+", metavar="STYLE", help="appearances to draw from (default: all)")
+        add("--kind", choices=KINDS, default="pearson", help="correlation (%(default)s)")
+        add("--threshold", type=float, default=0.5, metavar="R",
+            help="a channel encodes a factor above this correlation (%(default)s)")  # fmt: skip
     add("--clip-frames", type=positive, metavar="T", help="frames of a clip (default: that of the model)")
-    add("--kind", choices=KINDS, default="pearson", help="correlation (%(default)s)")
-    add("--threshold", type=float, default=0.5, metavar="R",
-        help="a channel encodes a factor above this correlation (%(default)s)")  # fmt: skip
     add("--device", help="cpu, cuda, cuda:1, ... (default: the best there are kernels for)")
     add("--batch-size", type=positive, default=8, metavar="N", help="pairs in one forward pass (%(default)s)")
     add("--workers", type=not_negative, metavar="N", help="processes that load clips (default: one a core, up to 4)")
@@ -62,6 +68,13 @@ def running(args: argparse.Namespace) -> dict[str, Any]:
     return {
         "kind": args.kind,
         "threshold": args.threshold,
+        **loading(args),
+    }
+
+
+def loading(args: argparse.Namespace) -> dict[str, int]:
+    """Return how clips are loaded."""
+    return {
         "batch_size": args.batch_size,
         "num_workers": min(4, cores()) if args.workers is None else args.workers,
     }

@@ -1,7 +1,8 @@
 """The job: hooks, batches, processes and state files."""
 
+from sdfast.measurement.capture import untouched
 from sdfast.measurement.checkpoint import CheckpointError
-from sdfast.measurement.dataset import dataset_bias
+from sdfast.measurement.dataset import dataset_bias, video_labels
 from sdfast.measurement.job import check_estimator, check_settings, measure
 from sdfast.measurement.journal import forget_states
 from sdfast.measurement.processes import PeerError
@@ -17,5 +18,7 @@ __all__ = [
     "measure",
     "percent",
     "ran_out",
+    "untouched",
+    "video_labels",
     "widest_share",
 ]

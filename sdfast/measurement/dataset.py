@@ -77,7 +77,7 @@ def dataset_bias(
         one_model, one_pairs = (x[name] if isinstance(x, Mapping) else x for x in (model, pairs))
         clips = ChangedClips.of(one_pairs)
         matches = check_settings(one_model, layers, **reading)
-        labels = None if classes is None else _labels(one_model, clips, classes, device)
+        labels = None if classes is None else video_labels(one_model, clips, classes, device)
         runs[name] = one_model, one_pairs, clips, matches, labels
     found, accuracy = {}, {}
     for name, (one_model, one_pairs, clips, matches, labels) in runs.items():
@@ -89,8 +89,12 @@ def dataset_bias(
     return DatasetBias(found, accuracy)
 
 
-def _labels(model: nn.Module, clips: ChangedClips, classes: Sequence[str], device: Any) -> Tensor:
-    """Return the class of each video by its number, (videos,) int64, for a model that has these classes."""
+def video_labels(model: nn.Module, clips: ChangedClips, classes: Sequence[str], device: Any) -> Tensor:
+    """Return the class of each video by its number, (videos,) int64, for a model that has these classes.
+
+    Raises:
+        ValueError: the model returns no logits of these classes, or a video lies in no folder of a class.
+    """
     with untouched(model, device) as device:
         logits = first_tensor(model(torch.as_tensor(clips[0][0]).unsqueeze(0).to(device)))
     if logits is None or logits.shape != (1, len(classes)):

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from sdfast.report.ablation import AblationReport, Loss
 from sdfast.report.bias_report import BiasReport
 from sdfast.report.certainty import LABELS
 from sdfast.report.curves import draw_curves
@@ -23,12 +24,14 @@ __all__ = [
     "REPORT_JSON",
     "RESULTS",
     "SHARES",
+    "AblationReport",
     "BiasMetric",
     "BiasReport",
     "DatasetBias",
     "Difference",
     "Estimate",
     "LayerBias",
+    "Loss",
     "check_reading",
     "compare",
     "draw_curves",
