@@ -16,7 +16,7 @@ from sdfast.commands.machine import find_device, joined_processes, try_writing, 
 from sdfast.commands.settings import add_settings, chosen_model, describe, pair_settings, running
 from sdfast.measurement import check_estimator, check_settings, forget_states, measure, percent, ran_out, widest_share
 from sdfast.models import VideoModel
-from sdfast.report import REPORT_JSON, RESULTS, BiasReport, format_table, save_reports
+from sdfast.report import FORMATS, REPORT_JSON, BiasReport, format_table, results, save_reports
 from sdfast.statistics import GROUPS, SAMPLE_ESTIMATORS
 
 
@@ -48,6 +48,7 @@ def register(subparsers) -> None:
     add("--neighbors", type=positive, default=3, metavar="K", help="that --estimator kraskov looks at (%(default)s)")
     add("--keep-in", type=Path, metavar="FOLDER", help="for a file with these features instead of memory")
     add("--out", type=Path, default=Path("sdfast-report"), metavar="FOLDER", help="for the results (%(default)s)")
+    add("--format", choices=FORMATS, default="png", help="of the pictures (%(default)s)")
     add("--resume", action="store_true", help="go on from where a run with the same --out was stopped")
     add("--json", action="store_true", help="print the report as JSON on stdout, all else on stderr")
 
@@ -101,7 +102,7 @@ def _measure(
             neighbors = args.neighbors if args.estimator == "kraskov" else None
             settings = describe(args, args.weights, model, pairs, world)
             settings |= {"estimator": args.estimator, "neighbors": neighbors, **_stopped(args, reports)}
-            save_reports(reports, args.out, {**settings, "seconds": round(seconds, 3)})
+            save_reports(reports, args.out, {**settings, "seconds": round(seconds, 3)}, args.format)
             forget_states(args.out)
     except OSError as error:
         raise RunError(str(error)) from error
@@ -148,6 +149,6 @@ def _show(args: argparse.Namespace, reports: dict[str, BiasReport], file) -> Non
             f"stopped by --until after {measured} of {args.pairs} pairs: the widest share is known to ±{widest}",
             file=file,
         )
-    for name in RESULTS:
+    for name in results(args.format):
         if (args.out / name).exists():
             print(f"wrote {args.out / name}", file=file)

@@ -10,7 +10,7 @@ from sdfast.report.dataset import DatasetBias
 from sdfast.report.difference import Difference, compare, format_differences
 from sdfast.report.layer_bias import ACCURACIES, Estimate, LayerBias
 from sdfast.report.reading import SHARES, check_reading
-from sdfast.report.saving import REPORT_JSON, RESULTS, load_reports, save_reports
+from sdfast.report.saving import FORMATS, REPORT_JSON, load_reports, results, save_reports
 from sdfast.report.seeds import format_seeds, over_seeds
 from sdfast.report.tables import format_table, to_latex, to_markdown
 from sdfast.report.values import plain
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ACCURACIES",
+    "FORMATS",
     "LABELS",
     "REPORT_JSON",
-    "RESULTS",
     "SHARES",
     "AblationReport",
     "BiasMetric",
@@ -41,6 +41,7 @@ __all__ = [
     "load_reports",
     "over_seeds",
     "plain",
+    "results",
     "save_reports",
     "to_latex",
     "to_markdown",

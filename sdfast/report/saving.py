@@ -13,21 +13,34 @@ from sdfast.report.bias_report import BiasReport
 from sdfast.report.sums import REPORT_JSON, REPORT_NPZ, read_reports, write_sums
 
 CHANNELS_CSV = "channels.csv"
-LAYERS_PNG, CHANNELS_PNG = "layers.png", "channels.png"
-RESULTS = REPORT_JSON, REPORT_NPZ, CHANNELS_CSV, LAYERS_PNG, CHANNELS_PNG
+PICTURES = "layers", "channels", "depth"
+FORMATS = "png", "svg", "pdf"
 
 
-def save_reports(reports: Mapping[str, BiasReport], folder: str | os.PathLike, settings: Mapping[str, Any]) -> None:
-    """Write report.json, report.npz, channels.csv, layers.png and channels.png, each whole or not at all.
+def results(picture: str = "png") -> list[str]:
+    """Return the names of all files that `save_reports` writes with pictures of this format."""
+    return [REPORT_JSON, REPORT_NPZ, CHANNELS_CSV, *(f"{name}.{picture}" for name in PICTURES)]
+
+
+def save_reports(
+    reports: Mapping[str, BiasReport], folder: str | os.PathLike, settings: Mapping[str, Any], picture: str = "png"
+) -> None:
+    """Write report.json, report.npz, channels.csv and pictures of layers, channels and depth, each whole or not at all.
 
     Args:
         reports: the report of each layer.
         folder: where to; made if it is not there.
-        settings: what was measured and how; goes into report.json.
+        settings: what was measured and how; goes into report.json. Pictures are titled by its "model".
+        picture: the format of the pictures, "png", "svg" or "pdf".
 
     Without matplotlib the pictures are left out, and a printed line says so. report.npz holds the sums that the
     reports come back from, see `load_reports`, and report.json its SHA-256.
+
+    Raises:
+        ValueError: there is no such format of pictures.
     """
+    if picture not in FORMATS:
+        raise ValueError(f"picture: expected one of {', '.join(FORMATS)}, got {picture!r}")
     from sdfast import __version__
 
     folder = Path(folder)
@@ -44,10 +57,11 @@ def save_reports(reports: Mapping[str, BiasReport], folder: str | os.PathLike, s
     except ImportError as error:
         print(f"no pictures: {error}")
         return
-    from sdfast.report import plots
+    from sdfast.report import depth_plot, plots
 
-    write_atomically(folder / LAYERS_PNG, plots.layers_figure(named).savefig)
-    write_atomically(folder / CHANNELS_PNG, plots.channels_figure(named).savefig)
+    draw = dict(zip(PICTURES, (plots.layers_figure, plots.channels_figure, depth_plot.depth_figure), strict=True))
+    for name, of_all in draw.items():
+        write_atomically(folder / f"{name}.{picture}", of_all(named, str(settings.get("model", ""))).savefig)
 
 
 def load_reports(path: str | os.PathLike) -> dict[str, BiasReport]:

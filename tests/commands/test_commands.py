@@ -26,7 +26,7 @@ def test_measure_ends_with_the_table_and_the_files(toy, video_folder, capsys):
     lines = out.splitlines()
     assert lines[0].startswith("layer") and [line.split()[0] for line in lines[2:4]] == ["stem", "head"]
     written = [line.removeprefix("wrote ") for line in lines if line.startswith("wrote ")]
-    names = ["report.json", "report.npz", "channels.csv", "layers.png", "channels.png"]
+    names = ["report.json", "report.npz", "channels.csv", "layers.png", "channels.png", "depth.png"]
     assert written == [os.path.join("sdfast-report", name) for name in names]
     assert sorted(os.listdir("sdfast-report")) == sorted(names)
     assert "6/6" in err and "pairs/s" in err
