@@ -3,7 +3,6 @@
 import argparse
 import contextlib
 import json
-import sys
 from pathlib import Path
 
 from torch.utils.data import Dataset
@@ -12,6 +11,7 @@ from sdfast.commands.arguments import positive
 from sdfast.commands.dataset import class_names
 from sdfast.commands.errors import RunError
 from sdfast.commands.machine import find_device, try_writing
+from sdfast.commands.output import add_output, check_new, told
 from sdfast.commands.settings import add_settings, chosen_model, loading, pair_settings
 from sdfast.foundation import write_atomically
 from sdfast.measurement import video_labels
@@ -48,6 +48,7 @@ def register(subparsers) -> None:
     add("--clips", type=positive, default=40, metavar="N", help="clips to look at, not restyled (%(default)s)")
     add_settings(add, of_pairs=False)
     add("--out", type=Path, metavar="FOLDER", help=f"for {_JSON} (default: REPORT)")
+    add_output(add)
     add("--json", action="store_true", help="print the losses as JSON on stdout, all else on stderr")
 
 
@@ -55,7 +56,7 @@ def run(args: argparse.Namespace) -> None:
     """Switch channels off, save what was lost and print it."""
     args.pairs = 2 * args.clips  # two are made of a clip
     out = args.out or (args.report if args.report.is_dir() else args.report.parent)
-    device, file = find_device(args.device), sys.stderr if args.json else sys.stdout
+    device, file = find_device(args.device), told(args)
     with contextlib.redirect_stdout(file):
         reports = load_reports(args.report)
         args.layers = args.layers or list(reports)
@@ -64,6 +65,7 @@ def run(args: argparse.Namespace) -> None:
         clips = ChangedClips(args.videos or demo_videos(), **pair_settings(args, model))
         classes = None if args.labels is None else class_names(args.labels, args.videos or [])
         labels = None if classes is None else video_labels(model.module, clips, classes, device)
+        check_new(args, out, [_JSON])
         try_writing(out, megabytes=1)
         found = ablation_losses(
             model.module,
@@ -76,6 +78,7 @@ def run(args: argparse.Namespace) -> None:
             seed=args.seed,
             device=device,
             channel_dim=model.channel_dim,
+            progress=not args.quiet,
             **loading(args),
         )
     settings = {"report": args.report, "model": model.name, "weights": args.weights, "seed": args.seed}

@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 from sdfast.commands.arguments import positive
 from sdfast.commands.errors import RunError
 from sdfast.commands.machine import find_device, joined_processes, try_writing
+from sdfast.commands.output import add_output, check_new, told
 from sdfast.commands.settings import add_settings, chosen_model, describe, pair_settings, running
 from sdfast.foundation import require, write_atomically
 from sdfast.measurement import dataset_bias
@@ -47,6 +48,7 @@ def register(subparsers) -> None:
     add("--pairs", type=positive, default=200, metavar="N", help="pairs a data set, both factors (%(default)s)")
     add_settings(add)
     add("--out", type=Path, default=Path("sdfast-dataset"), metavar="FOLDER", help="for the results (%(default)s)")
+    add_output(add)
     add("--json", action="store_true", help="print the findings as JSON on stdout, all else on stderr")
 
 
@@ -61,6 +63,8 @@ def run(args: argparse.Namespace) -> None:
         with contextlib.redirect_stdout(sys.stderr) if args.json else contextlib.nullcontext():
             models = [chosen_model(args, path) for path in weights]
             pairs = _pairs(args, models[0])
+            if rank == 0:
+                check_new(args, args.out, [REPORT_JSON, _CSV, _PNG])
             try_writing(args.out, megabytes=4, rank=rank)
             modules = [model.module for model in models]
             bias = dataset_bias(
@@ -70,13 +74,14 @@ def run(args: argparse.Namespace) -> None:
                 classes=None if args.labels is None else class_names(args.labels, [*itertools.chain(*args.videos)]),
                 device=device,
                 channel_dim=models[0].channel_dim,
+                progress=not args.quiet,
                 **running(args),
             )
         if rank > 0:
             return
         runs = zip(weights * len(pairs), pairs * len(weights), strict=True)
         settings = [describe(args, path, models[0], one, world) for path, one in runs]
-        file = sys.stderr if args.json else sys.stdout
+        file = told(args)
         try:
             written = _save(bias, settings, args.out, file)
         except OSError as error:

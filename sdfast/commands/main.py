@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from sdfast.backends import BackendError
-from sdfast.commands import ablate, bench, compare, dataset, info, masks, measure
+from sdfast.commands import ablate, bench, compare, completion, dataset, info, masks, measure
 from sdfast.commands.errors import RunError
 
 OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
-COMMANDS = (measure, compare, ablate, dataset, masks, bench, info)
+COMMANDS = (measure, compare, ablate, dataset, masks, bench, info, completion)
 
 
 class Parser(argparse.ArgumentParser):
@@ -34,6 +34,7 @@ def parser() -> argparse.ArgumentParser:
     subparsers = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for command in COMMANDS:
         command.register(subparsers)
+    top.set_defaults(parser=top)
     return top
 
 

@@ -13,8 +13,18 @@ from torch.utils.data import Dataset
 from sdfast.commands.arguments import half_width, positive
 from sdfast.commands.errors import RunError
 from sdfast.commands.machine import find_device, joined_processes, try_writing, writing_to
+from sdfast.commands.output import add_output, check_new, told
 from sdfast.commands.settings import add_settings, chosen_model, describe, pair_settings, running
-from sdfast.measurement import check_estimator, check_settings, forget_states, measure, percent, ran_out, widest_share
+from sdfast.measurement import (
+    STATES,
+    check_estimator,
+    check_settings,
+    forget_states,
+    measure,
+    percent,
+    ran_out,
+    widest_share,
+)
 from sdfast.models import VideoModel
 from sdfast.report import FORMATS, REPORT_JSON, BiasReport, format_table, results, save_reports
 from sdfast.statistics import GROUPS, SAMPLE_ESTIMATORS
@@ -50,6 +60,7 @@ def register(subparsers) -> None:
     add("--out", type=Path, default=Path("sdfast-report"), metavar="FOLDER", help="for the results (%(default)s)")
     add("--format", choices=FORMATS, default="png", help="of the pictures (%(default)s)")
     add("--resume", action="store_true", help="go on from where a run with the same --out was stopped")
+    add_output(add)
     add("--json", action="store_true", help="print the report as JSON on stdout, all else on stderr")
 
 
@@ -64,6 +75,8 @@ def run(args: argparse.Namespace) -> None:
             # What measure would say only after the state of an earlier run is gone.
             check_settings(model.module, model.layers, args.kind, args.threshold, model.channel_dim)
             check_estimator(args.estimator, args.neighbors, args.kind, args.until)
+            if rank == 0:  # another may already have begun to write
+                check_new(args, args.out, [*results(args.format), STATES])
             # Tables, pictures, the sums and the state twice, for layers of some 2,000 channels.
             groups = min(GROUPS, len(pairs.sources))
             _prepare(args.out, rank, world, megabytes=4 + len(model.layers) * groups // 2, keep=args.resume)
@@ -71,7 +84,7 @@ def run(args: argparse.Namespace) -> None:
         if rank == 0 and args.json:
             print((args.out / REPORT_JSON).read_text(encoding="utf-8"), end="")
         if rank == 0:
-            _show(args, reports, sys.stderr if args.json else sys.stdout)
+            _show(args, reports, told(args))
 
 
 def _measure(
@@ -95,6 +108,7 @@ def _measure(
             estimator=args.estimator,
             neighbors=args.neighbors,
             keep_in=args.keep_in,
+            progress=not args.quiet,
             **running(args),
         )
         if rank == 0:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from sdfast.foundation import check_integer
+from sdfast.foundation import check_integer, progress_bar
 from sdfast.measurement import untouched
 from sdfast.models import first_tensor
 from sdfast.report import LABELS, AblationReport, BiasReport, Estimate, Loss
@@ -122,11 +122,8 @@ def _jobs(
 
 def _loaded(clips: Any, batch_size: int, num_workers: int, progress: bool | str) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield batches of clips with the numbers of their sources, int64."""
-    from tqdm import tqdm
-
-    title = progress if isinstance(progress, str) else None
     loader = DataLoader(clips, batch_size, num_workers=num_workers)
-    with tqdm(total=len(clips), unit=" clips", desc=title, disable=not progress, dynamic_ncols=True) as bar:
+    with progress_bar(len(clips), "clips", progress) as bar:
         for batch, source in loader:
             yield batch, source.long()
             bar.update(len(source))
