@@ -17,7 +17,7 @@ from sdfast.foundation import write_atomically
 from sdfast.measurement import video_labels
 from sdfast.models import VideoModel, match_layers
 from sdfast.pairs import ChangedClips, demo_videos
-from sdfast.report import LABELS, REPORT_JSON, BiasReport, load_reports, plain
+from sdfast.report import LABELS, BiasReport, load_reports, load_settings, plain
 from sdfast.training import HOW, ablation_losses
 
 _JSON = "ablation.json"
@@ -108,11 +108,12 @@ class _Clips(Dataset):
 
 def _chosen(args: argparse.Namespace, model: VideoModel, reports: dict[str, BiasReport]) -> dict[str, BiasReport]:
     """Return the reports of the layers that were asked for; all must be layers of this model."""
-    path = args.report / REPORT_JSON if args.report.is_dir() else args.report
-    measured = json.loads(path.read_text(encoding="utf-8")).get("settings", {}).get("model")
+    measured = load_settings(args.report).get("model")
     if measured not in (None, model.name):
-        raise ValueError(f"--model: expected {measured}, which {path} is of, got {model.name}")
+        raise ValueError(f"--model: expected {measured}, which {args.report} is of, got {model.name}")
     names = [name for group in match_layers(model.module, args.layers).values() for name in group]
     if chosen := {name: report for name, report in reports.items() if name in names}:
         return chosen
-    raise ValueError(f"--layers: expected some of {', '.join(reports)}, as {path} has them, got {' '.join(names)}")
+    raise ValueError(
+        f"--layers: expected some of {', '.join(reports)}, as {args.report} has them, got {' '.join(names)}"
+    )

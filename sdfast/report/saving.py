@@ -10,7 +10,7 @@ from typing import Any
 from sdfast.foundation import require, write_atomically
 from sdfast.report import values
 from sdfast.report.bias_report import BiasReport
-from sdfast.report.sums import REPORT_JSON, REPORT_NPZ, read_reports, write_sums
+from sdfast.report.sums import REPORT_JSON, REPORT_NPZ, read_reports, report_json, write_sums
 
 CHANNELS_CSV = "channels.csv"
 PICTURES = "layers", "channels", "depth"
@@ -62,6 +62,32 @@ def save_reports(
     draw = dict(zip(PICTURES, (plots.layers_figure, plots.channels_figure, depth_plot.depth_figure), strict=True))
     for name, of_all in draw.items():
         write_atomically(folder / f"{name}.{picture}", of_all(named, str(settings.get("model", ""))).savefig)
+
+
+def load_settings(path: str | os.PathLike) -> dict[str, Any]:
+    """Return what was measured and how, as `save_reports` was told it.
+
+    Args:
+        path: the folder that `save_reports` or `sdfast measure` wrote to, or the report.json in it.
+
+    Raises:
+        FileNotFoundError: there is no report.json.
+        ValueError: it is damaged.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "report.json").write_text('{"settings": {"model": "mine"}}')
+    ...     load_settings(folder)
+    {'model': 'mine'}
+    """
+    path = report_json(path)
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))["settings"]
+    except (ValueError, LookupError, TypeError) as error:
+        raise ValueError(f"{path}: expected a report.json with settings ({error!r})") from error
+    if not isinstance(settings, dict):
+        raise ValueError(f"{path}: expected settings by name, got {settings!r}")
+    return settings
 
 
 def load_reports(path: str | os.PathLike) -> dict[str, BiasReport]:

@@ -153,6 +153,8 @@ class BiasCurve:
         return self.steps[broken[-1] + 1 if broken else 0]
 
     def _column(self, layer: str) -> Tensor:
+        if not self.steps:
+            raise ValueError(f"layer: expected one that has been measured, which none has yet, got {layer!r}")
         if layer not in self.layers:
             raise ValueError(f"layer: expected one of {self.layers}, got {layer!r}")
         unknown = torch.full((2, 3, len(SHARES)), torch.nan, dtype=torch.float64)
