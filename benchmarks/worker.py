@@ -17,14 +17,24 @@ from pathlib import Path
 import torch
 
 import sdfast
-from benchmarks import checks, comoments, growth, information, measure, pairwise_correlation, resampling, static_dropout
+from benchmarks import (
+    checks,
+    comoments,
+    growth,
+    information,
+    measure,
+    monitor,
+    pairwise_correlation,
+    resampling,
+    static_dropout,
+)
 from benchmarks.contest import DeviceLost, Run
 from benchmarks.device import Device, Gpu, Rehearsal
 from benchmarks.logbook import Logbook
 from benchmarks.plan import Stage
 
 LOST = 17  # exit code: the device answers no more, and another process is to go on
-_MODULES = checks, comoments, static_dropout, pairwise_correlation, measure, information, resampling, growth
+_MODULES = checks, comoments, static_dropout, pairwise_correlation, measure, monitor, information, resampling, growth
 _FEATURES_AT_ONCE = 12  # times its features that a stage takes of the memory at most
 
 
