@@ -52,6 +52,9 @@ def save_reports(
     text = json.dumps(content, indent=1, allow_nan=False) + "\n"
     write_atomically(folder / REPORT_JSON, lambda part: part.write_text(text, encoding="utf-8"))
     write_atomically(folder / CHANNELS_CSV, lambda part: values.write_csv(part, named.values()))
+    for name in PICTURES:
+        for other in FORMATS:
+            (folder / f"{name}.{other}").unlink(missing_ok=True)  # those of an earlier run show other numbers
     try:
         require("matplotlib")
     except ImportError as error:

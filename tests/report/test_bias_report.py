@@ -273,6 +273,9 @@ def test_pictures_of_other_formats(picture, begins, tmp_path):
     report = BiasReport(torch.from_numpy(measured(4)))
     save_reports({"one": report}, tmp_path, {"model": "mine"}, picture)
     assert {path.name for path in tmp_path.iterdir()} == set(results(picture))
+    save_reports({"one": report}, tmp_path, {}, "png")
+    assert {path.name for path in tmp_path.iterdir()} == set(results("png")), "no picture of other numbers is left"
+    save_reports({"one": report}, tmp_path, {"model": "mine"}, picture)
     for name in ("layers", "channels", "depth"):
         assert (tmp_path / f"{name}.{picture}").read_bytes().startswith(begins)
     with pytest.raises(ValueError, match="picture: expected one of png, svg, pdf, got 'jpg'"):
