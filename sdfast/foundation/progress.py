@@ -25,7 +25,10 @@ def progress_bar(total: int | None, unit: str, progress: bool | str = True, init
     from tqdm import tqdm  # only here: who measures no model needs none
 
     class Lines(tqdm):
+        shown = -1
+
         def display(self, *_: Any, **__: Any) -> None:
+            self.shown = self.n
             self.fp.write(f"{self}\n")
             self.fp.flush()
 
@@ -33,7 +36,8 @@ def progress_bar(total: int | None, unit: str, progress: bool | str = True, init
             if not self.disable:
                 self.disable = True
                 self._instances.discard(self)
-                self.display()
+                if self.shown != self.n:
+                    self.display()
 
     title = progress if isinstance(progress, str) else None
     settings = {"total": total, "unit": f" {unit}", "desc": title, "initial": initial, "disable": not progress}

@@ -53,7 +53,7 @@ def save_reports(
     write_atomically(folder / REPORT_JSON, lambda part: part.write_text(text, encoding="utf-8"))
     write_atomically(folder / CHANNELS_CSV, lambda part: values.write_csv(part, named.values()))
     for name in PICTURES:
-        for other in FORMATS:
+        for other in set(FORMATS) - {picture}:
             (folder / f"{name}.{other}").unlink(missing_ok=True)  # those of an earlier run show other numbers
     try:
         require("matplotlib")
