@@ -64,8 +64,7 @@ class AblationReport:
         rows = [head]
         for layer, of_layer in self.losses.items():
             for label, loss in of_layer.items():
-                numbers = (each.text("{:.1f}", 100) for each in (loss.lost, loss.random, loss.more))
-                lost, random, more = numbers
+                lost, random, more = (each.text("{:.1f}", 100) for each in (loss.lost, loss.random, loss.more))
                 draws = f"{100 * min(loss.draws):.1f} to {100 * max(loss.draws):.1f}"
                 sizes = str(loss.channels), str(loss.of)
                 rows.append([layer, label, *sizes, lost, random, draws, more, f"{loss.chance:.2g}"])

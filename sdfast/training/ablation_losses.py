@@ -77,19 +77,18 @@ def ablation_losses(
     right, sources = [], []
     with undisturbed(model), untouched(model, device) as device:
         for batch, source in _loaded(clips, batch_size, num_workers, progress):
-            batch, whole = batch.to(device), None
+            batch = batch.to(device)
             sources.append(source)
             known = None if labels is None else labels[source].to(device)
             whole = _output(model(batch), known)
             if known is not None:
                 right.append(_right(whole, known))
-            for (layer, label), chosen in jobs.items():
+            for key, chosen in jobs.items():
                 lost = []
                 for off in chosen:
-                    with ablate(model, layer, off, how, reports, channel_dim=channel_dim):
-                        without = _output(model(batch), known)
-                    lost.append(_lost(whole, without, known))
-                found[layer, label].append(torch.stack(lost, 1))
+                    with ablate(model, key[0], off, how, reports, channel_dim=channel_dim):
+                        lost.append(_lost(whole, _output(model(batch), known), known))
+                found[key].append(torch.stack(lost, 1))
     groups = torch.cat(sources) % GROUPS
     losses: dict[str, dict[str, Loss]] = {}
     for (layer, label), rows in found.items():

@@ -168,6 +168,11 @@ def test_checkpoints_of_guided_and_unguided_models_load_into_each_other():
     short = {key: x for key, x in bare.state_dict().items() if key != next(iter(bare.state_dict()))}
     with pytest.warns(UserWarning), pytest.raises(RuntimeError, match="Missing key"):
         guided.load_state_dict(short)
+    with pytest.raises(RuntimeError, match=r"Unexpected key.*static_dropout"):
+        bare.load_state_dict(guided.state_dict())
+    with sdfast.insert_static_dropout(bare, "0"):
+        bare.load_state_dict(guided.state_dict())
+    assert bare.state_dict().keys() == network().state_dict().keys()
     inserted.remove()
     bare.load_state_dict(guided.state_dict())
 
