@@ -11,6 +11,7 @@ from typing import NoReturn
 from sdfast.backends import BackendError
 from sdfast.commands import ablate, bench, compare, completion, dataset, info, masks, measure
 from sdfast.commands.errors import RunError
+from sdfast.commands.like import as_before
 
 OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 COMMANDS = (measure, compare, ablate, dataset, masks, bench, info, completion)
@@ -48,6 +49,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     2
     """
     args = parser().parse_args(argv)
+    try:
+        args = as_before(args, argv)
+    except (ValueError, OSError) as error:
+        return _fail(one_line(error), BAD_INPUT)
     return run_command(args.run, args)
 
 

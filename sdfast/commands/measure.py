@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 
 from sdfast.commands.arguments import half_width, positive
 from sdfast.commands.errors import RunError
+from sdfast.commands.like import add_like
 from sdfast.commands.machine import find_device, joined_processes, try_writing, writing_to
 from sdfast.commands.output import add_output, check_new, told
 from sdfast.commands.settings import add_settings, chosen_model, describe, pair_settings, running
@@ -59,6 +60,7 @@ def register(subparsers) -> None:
     add("--keep-in", type=Path, metavar="FOLDER", help="for a file with these features instead of memory")
     add("--out", type=Path, default=Path("sdfast-report"), metavar="FOLDER", help="for the results (%(default)s)")
     add("--format", choices=FORMATS, default="png", help="of the pictures (%(default)s)")
+    add_like(command)
     add("--resume", action="store_true", help="go on from where a run with the same --out was stopped")
     add_output(add)
     add("--json", action="store_true", help="print the report as JSON on stdout, all else on stderr")

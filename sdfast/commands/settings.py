@@ -86,6 +86,7 @@ def describe(
     """Return what was measured and how, for report.json."""
     return {
         "model": model.name,
+        "spec": args.model,
         "weights": weights,
         "channel_dim": model.channel_dim,
         "videos": sorted({Path(source).name for source in pairs.sources}),
