@@ -14,7 +14,7 @@ CPP := $(shell find csrc tests -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -
 .PHONY: demo debias test test-quick bench bench-quick lint format clean
 
 demo: $(VENV)/.stamp-demo
-	$(BIN)/sdfast measure
+	$(BIN)/sdfast measure --overwrite
 
 debias: $(VENV)/.stamp-demo
 	$(BIN)/python -m experiments.debias

@@ -89,6 +89,7 @@ _FAR, _ERROR = "co-moments, far from zero float32", "largest error of the correl
 _DTYPES, _LONG = ("float32", "bfloat16", "float16"), ", P >= 392: of the read probe"
 _KEPT = "dropout: bytes kept for backward an element, besides the seed"
 _OVER_BARE = "measure on TransNetV2, three blocks: over bare forward passes"
+_OVER_STEPS = "monitor, 32 pairs at one measurement in 200 steps: over the steps"
 _OVER_MM = "pairwise correlation, float32: its time over torch.mm"
 _OVER_DROPOUT = "dropout forward + backward: over F.dropout, warm allocator"
 _KRASKOV = "Kraskov's estimator"
@@ -115,6 +116,7 @@ AIMS: Mapping[str, Mapping[str, Aims]] = {
         (_FAR, ITSELF, _ERROR, 1e-6, 1e-9, _LESS),
         ("co-moments, each call", TIME, "a call on (2, 4), eager, no grad", 3.0, 2.0, {"unit": " us", **_LESS}),
         ("measure", ITSELF, _OVER_BARE, 3.0, 3.0, {"unit": " %", "widest": 5.0, **_LESS}),
+        ("monitor", ITSELF, _OVER_STEPS, 1.0, 0.8, {"unit": " %", **_LESS}),
         *((f"dropout in place, plain {each}", MUL, "dropout in place: of mul_", 0.80, 1.0) for each in _DTYPES[:2]),
         *(
             (f"dropout in place, rescaled {each}", MUL, "dropout in place, rescaled: of mul_", 0.80, 1.0)

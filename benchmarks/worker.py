@@ -24,6 +24,7 @@ from benchmarks import (
     information,
     loading,
     measure,
+    monitor,
     pairwise_correlation,
     resampling,
     static_dropout,
@@ -34,7 +35,18 @@ from benchmarks.logbook import Logbook
 from benchmarks.plan import Stage
 
 LOST = 17  # exit code: the device answers no more, and another process is to go on
-_MODULES = checks, comoments, static_dropout, pairwise_correlation, measure, information, resampling, growth, loading
+_MODULES = (
+    checks,
+    comoments,
+    static_dropout,
+    pairwise_correlation,
+    measure,
+    monitor,
+    information,
+    resampling,
+    growth,
+    loading,
+)
 _FEATURES_AT_ONCE = 12  # times its features that a stage takes of the memory at most
 
 

@@ -99,4 +99,4 @@ def test_commands_run(command, workplace):
     if "--out" in arguments:
         out = workplace / arguments[arguments.index("--out") + 1]
         written = {path.name for path in out.iterdir()}
-        assert {"report.json", "channels.csv", "layers.png", "channels.png"} <= written
+        assert {"report.json", "channels.csv", "layers.png", "channels.png", "depth.png"} <= written

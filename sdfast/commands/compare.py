@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from sdfast.report import REPORT_JSON, BiasReport, Difference, compare, format_differences, load_reports, plain
+from sdfast.report import BiasReport, Difference, compare, format_differences, load_reports, load_settings, plain
 
 # What other videos, styles or numbers of the videos would show in. Sizes and lengths of clips are a model's own.
 _OF_THE_PAIRS = ("videos", "styles", "seed")
@@ -34,7 +34,7 @@ def register(subparsers) -> None:
 def run(args: argparse.Namespace) -> None:
     """Print the differences of the layers that both have, and which are left out."""
     reports_a, reports_b = load_reports(args.a), load_reports(args.b)
-    settings_a, settings_b = _settings(args.a), _settings(args.b)
+    settings_a, settings_b = load_settings(args.a), load_settings(args.b)
     names = _chosen(args, reports_a, reports_b)
     _check_same_pairs(args, settings_a, settings_b)
     differences = {name: _difference(args, name, reports_a[name], reports_b[name]) for name in names}
@@ -79,13 +79,6 @@ def _check_same_pairs(args: argparse.Namespace, settings_a: Mapping, settings_b:
         if key in settings_a and key in settings_b and settings_a[key] != settings_b[key]:
             a, b = (_short(settings[key]) for settings in (settings_a, settings_b))
             raise ValueError(f"{args.b}: expected {key} {a} like {args.a}, got {b}")
-
-
-def _settings(path: Path) -> dict[str, Any]:
-    """Return the settings of a report.json, which has been read once and is sound."""
-    path = path / REPORT_JSON if path.is_dir() else path
-    found = json.loads(path.read_text(encoding="utf-8")).get("settings")
-    return found if isinstance(found, dict) else {}
 
 
 def _short(value: Any) -> str:

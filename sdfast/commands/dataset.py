@@ -2,8 +2,10 @@
 
 import argparse
 import contextlib
+import itertools
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from torch.utils.data import Dataset
 from sdfast.commands.arguments import positive
 from sdfast.commands.errors import RunError
 from sdfast.commands.machine import find_device, joined_processes, try_writing, writing_to
+from sdfast.commands.output import add_output, check_new, told
 from sdfast.commands.settings import MODEL_HELP, add_settings, chosen_model, describe, pair_settings, running
 from sdfast.foundation import require, write_atomically
 from sdfast.measurement import check_settings, dataset_bias, forget_dataset_states
@@ -46,6 +49,7 @@ def register(subparsers) -> None:
     add_settings(add)
     add("--out", type=Path, default=Path("sdfast-dataset"), metavar="FOLDER", help="for the results (%(default)s)")
     add("--resume", action="store_true", help="go on from where a run with the same --out was stopped")
+    add_output(add)
     add("--json", action="store_true", help="print the findings as JSON on stdout, all else on stderr")
 
 
@@ -59,10 +63,13 @@ def run(args: argparse.Namespace) -> None:
     with joined_processes(device) as (rank, world):
         with contextlib.redirect_stdout(sys.stderr) if args.json else contextlib.nullcontext():
             models = [chosen_model(args, path) for path in weights]
-            pairs, classes = _pairs(args, models[0]), _classes(args)
+            pairs = _pairs(args, models[0])
+            classes = None if args.labels is None else class_names(args.labels, [*itertools.chain(*args.videos)])
             # What would be said only after the states of an earlier run are gone.
             for model in models:
                 check_settings(model.module, model.layers, args.kind, args.threshold, model.channel_dim)
+            if rank == 0:
+                check_new(args, args.out, [REPORT_JSON, _CSV, _PNG, DATASET_STATES])
             _prepare(args, len(models[0].layers) * len(names), pairs, rank, world)
             modules = [model.module for model in models]
             try:
@@ -74,6 +81,7 @@ def run(args: argparse.Namespace) -> None:
                     device=device,
                     channel_dim=models[0].channel_dim,
                     resume=args.out,
+                    progress=not args.quiet,
                     **running(args),
                 )
             except OSError as error:
@@ -82,7 +90,7 @@ def run(args: argparse.Namespace) -> None:
             return
         runs = zip(weights * len(pairs), pairs * len(weights), strict=True)
         settings = [describe(args, path, models[0], one, world) for path, one in runs]
-        file = sys.stderr if args.json else sys.stdout
+        file = told(args)
         try:
             written = _save(bias, settings, args.out, file)
             forget_dataset_states(args.out)
@@ -120,21 +128,24 @@ def _names(several: list[list[str]]) -> list[str]:
     return names
 
 
-def _classes(args: argparse.Namespace) -> list[str] | None:
-    """Return the names of the classes in the order of the model's outputs, where labels are given."""
-    if args.labels is None:
-        return None
-    if args.labels == "folder":
-        folders = [Path(path) for paths in args.videos for path in paths if Path(path).is_dir()]
+def class_names(labels: str, videos: Sequence[str]) -> list[str]:
+    """Return the names of the classes in the order of the model's outputs: of the folders below videos, or in a file.
+
+    Raises:
+        ValueError: there are no such folders, or no such file.
+    """
+    if labels == "folder":
+        folders = [Path(path) for path in videos if Path(path).is_dir()]
         found = sorted({below.name for folder in folders for below in folder.iterdir()
                         if below.is_dir() and not below.name.startswith(".")})  # fmt: skip
         if not found:
-            raise ValueError(f"--labels: expected a folder for each class below {args.videos[0][0]}, got none")
+            below = " ".join(videos) or "--videos"
+            raise ValueError(f"--labels: expected a folder for each class below {below}, got none")
         return found
     try:
-        lines = Path(args.labels).read_text(encoding="utf-8").splitlines()
+        lines = Path(labels).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"--labels: expected folder, or a file with a class a line, got {args.labels}") from error
+        raise ValueError(f"--labels: expected folder, or a file with a class a line, got {labels}") from error
     return [line.strip() for line in lines if line.strip()]
 
 

@@ -9,11 +9,12 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from sdfast.backends import BackendError
-from sdfast.commands import bench, compare, dataset, info, layers, masks, measure
+from sdfast.commands import ablate, bench, compare, completion, dataset, info, layers, masks, measure
 from sdfast.commands.errors import RunError
+from sdfast.commands.like import as_before
 
 OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
-COMMANDS = (measure, layers, compare, dataset, masks, bench, info)
+COMMANDS = (measure, layers, compare, ablate, dataset, masks, bench, info, completion)
 
 
 class Parser(argparse.ArgumentParser):
@@ -34,6 +35,7 @@ def parser() -> argparse.ArgumentParser:
     subparsers = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for command in COMMANDS:
         command.register(subparsers)
+    top.set_defaults(parser=top)
     return top
 
 
@@ -47,6 +49,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     2
     """
     args = parser().parse_args(argv)
+    try:
+        args = as_before(args, argv)
+    except (ValueError, OSError) as error:
+        return _fail(one_line(error), BAD_INPUT)
     return run_command(args.run, args)
 
 

@@ -10,6 +10,7 @@ from torch.nn import functional
 from sdfast.commands.arguments import not_negative, positive
 from sdfast.commands.errors import RunError
 from sdfast.commands.machine import try_writing
+from sdfast.commands.output import add_output, check_new, told
 from sdfast.dropout import CAMERAS, from_motion, from_video
 from sdfast.foundation import opencv, require, write_atomically
 
@@ -44,6 +45,7 @@ def register(subparsers) -> None:
     add("--clip-frames", type=positive, default=16, metavar="T", help="frames that share a threshold (%(default)s)")
     add("--clips", type=positive, default=4, metavar="N", help="clips to show, one after the other (%(default)s)")
     add("--stride", type=positive, default=1, metavar="N", help="distance between frames (%(default)s)")
+    add_output(add)
     add("--start", type=not_negative, default=0, metavar="FRAME", help="the first frame (%(default)s)")
 
 
@@ -57,6 +59,9 @@ def run(args: argparse.Namespace) -> None:
     require("av")
     videos = find_videos(args.videos or demo_videos())
     targets = _targets(args.out, videos)
+    for target in targets:
+        check_new(args, target.parent, [target.name, target.with_suffix(".png").name])
+    file = told(args)
     try_writing(targets[0].parent, megabytes=1 + len(videos))
     for video, target in zip(videos, targets, strict=True):
         frames = _read(video, args)
@@ -70,8 +75,8 @@ def run(args: argparse.Namespace) -> None:
             write_atomically(still, lambda part, shown=shown: _write_stills(part, shown))
         except OSError as error:
             raise RunError(str(error)) from error
-        print(f"{video.name}: {len(frames)} frames, {100 * mask.mean():.0f} % static")
-        print(f"wrote {target}\nwrote {still}")
+        print(f"{video.name}: {len(frames)} frames, {100 * mask.mean():.0f} % static", file=file)
+        print(f"wrote {target}\nwrote {still}", file=file)
 
 
 def show_masks(frames: np.ndarray, mask: np.ndarray) -> np.ndarray:

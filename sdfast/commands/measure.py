@@ -12,11 +12,22 @@ from torch.utils.data import Dataset
 
 from sdfast.commands.arguments import PairsAction, half_width, positive
 from sdfast.commands.errors import RunError
+from sdfast.commands.like import add_like
 from sdfast.commands.machine import find_device, joined_processes, try_writing, writing_to
+from sdfast.commands.output import add_output, check_new, told
 from sdfast.commands.settings import MODEL_HELP, add_settings, chosen_model, describe, pair_settings, running
-from sdfast.measurement import check_estimator, check_settings, forget_states, measure, percent, ran_out, widest_share
+from sdfast.measurement import (
+    STATES,
+    check_estimator,
+    check_settings,
+    forget_states,
+    measure,
+    percent,
+    ran_out,
+    widest_share,
+)
 from sdfast.models import ClipToTensor, RgbAndFlow, VideoModel
-from sdfast.report import REPORT_JSON, RESULTS, BiasReport, format_table, save_reports
+from sdfast.report import FORMATS, REPORT_JSON, BiasReport, format_table, results, save_reports
 from sdfast.statistics import GROUPS, SAMPLE_ESTIMATORS
 
 
@@ -52,7 +63,10 @@ def register(subparsers) -> None:
     add("--neighbors", type=positive, default=3, metavar="K", help="that --estimator kraskov looks at (%(default)s)")
     add("--keep-in", type=Path, metavar="FOLDER", help="for a file with these features instead of memory")
     add("--out", type=Path, default=Path("sdfast-report"), metavar="FOLDER", help="for the results (%(default)s)")
+    add("--format", choices=FORMATS, default="png", help="of the pictures (%(default)s)")
+    add_like(command)
     add("--resume", action="store_true", help="go on from where a run with the same --out was stopped")
+    add_output(add)
     add("--json", action="store_true", help="print the report as JSON on stdout, all else on stderr")
 
 
@@ -67,6 +81,8 @@ def run(args: argparse.Namespace) -> None:
             # What measure would say only after the state of an earlier run is gone.
             check_settings(model.module, model.layers, args.kind, args.threshold, model.channel_dim)
             check_estimator(args.estimator, args.neighbors, args.kind)
+            if rank == 0:  # another may already have begun to write
+                check_new(args, args.out, [*results(args.format), STATES])
             if args.probe is not None:
                 pairs = pairs.materialise(args.probe, num_workers=running(args)["num_workers"])
             # Tables, pictures, the sums and the state twice, for layers of some 2,000 channels.
@@ -76,7 +92,7 @@ def run(args: argparse.Namespace) -> None:
         if rank == 0 and args.json:
             print((args.out / REPORT_JSON).read_text(encoding="utf-8"), end="")
         if rank == 0:
-            _show(args, reports, sys.stderr if args.json else sys.stdout)
+            _show(args, reports, told(args))
 
 
 def _measure(
@@ -104,6 +120,7 @@ def _measure(
             estimator=args.estimator,
             neighbors=args.neighbors,
             keep_in=args.keep_in,
+            progress=not args.quiet,
             **running(args),
         )
         if rank == 0:
@@ -112,7 +129,7 @@ def _measure(
             settings = describe(args, args.weights, model, pairs, world)
             settings |= {"flow": args.flow, "estimator": args.estimator, "neighbors": neighbors}
             settings |= _stopped(args, reports)
-            save_reports(reports, args.out, {**settings, "seconds": round(seconds, 3)})
+            save_reports(reports, args.out, {**settings, "seconds": round(seconds, 3)}, args.format)
             forget_states(args.out)
     except OSError as error:
         raise RunError(str(error)) from error
@@ -161,6 +178,6 @@ def _show(args: argparse.Namespace, reports: dict[str, BiasReport], file) -> Non
             f"stopped by --until after {measured} of {args.pairs} pairs: the widest share is known to ±{widest}",
             file=file,
         )
-    for name in RESULTS:
+    for name in results(args.format):
         if (args.out / name).exists():
             print(f"wrote {args.out / name}", file=file)

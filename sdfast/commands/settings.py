@@ -16,13 +16,19 @@ from sdfast.statistics import KINDS
 MODEL_HELP = f"{', '.join(FORMS[:-1])}, or your own {FORMS[-1]}"
 
 
-def add_settings(add: Callable) -> None:
-    """Add to a command what it needs to know besides model, weights, videos and results."""
+def add_settings(add: Callable, of_pairs: bool = True) -> None:
+    """Add to a command what it needs to know besides model, weights, videos and results.
+
+    Args:
+        add: adds an argument.
+        of_pairs: whether it makes pairs and reads correlations.
+    """
     add_input(add)
-    add("--styles", nargs="+", metavar="STYLE", help="appearances to draw from (default: all)")
-    add("--kind", choices=KINDS, default="pearson", help="correlation (%(default)s)")
-    add("--threshold", type=float, default=0.5, metavar="R",
-        help="a channel encodes a factor above this correlation (%(default)s)")  # fmt: skip
+    if of_pairs:
+        add("--styles", nargs="+", metavar="STYLE", help="appearances to draw from (default: all)")
+        add("--kind", choices=KINDS, default="pearson", help="correlation (%(default)s)")
+        add("--threshold", type=float, default=0.5, metavar="R",
+            help="a channel encodes a factor above this correlation (%(default)s)")  # fmt: skip
     add("--device", help="cpu, cuda, cuda:1, ... (default: the best there are kernels for)")
     add("--batch-size", type=positive, default=8, metavar="N", help="pairs in one forward pass (%(default)s)")
     add("--workers", type=not_negative, metavar="N", help="processes that load clips (default: one a core, up to 4)")
@@ -77,6 +83,13 @@ def running(args: argparse.Namespace) -> dict[str, Any]:
     return {
         "kind": args.kind,
         "threshold": args.threshold,
+        **loading(args),
+    }
+
+
+def loading(args: argparse.Namespace) -> dict[str, int]:
+    """Return how clips are loaded."""
+    return {
         "batch_size": args.batch_size,
         "num_workers": min(4, cores()) if args.workers is None else args.workers,
     }
@@ -88,6 +101,7 @@ def describe(
     """Return what was measured and how, for report.json."""
     return {
         "model": model.name,
+        "spec": args.model,
         "weights": weights,
         "channel_dim": model.channel_dim,
         "batch_dim": model.batch_dim,

@@ -1,5 +1,7 @@
 """StaticDropout as a module."""
 
+import warnings
+
 import torch
 from torch import Tensor, nn
 
@@ -19,7 +21,8 @@ class StaticDropout(nn.Module):
 
     Args:
         p: probability where mask and weight are 1.
-        channel_weight: how static each channel is, (C,) in [0, 1]; kept in the state_dict. See `guide`.
+        channel_weight: how static each channel is, (C,) in [0, 1]; kept in the state_dict, from which a layer without
+            any takes them; where the state_dict has none, a layer keeps its own and warns. See `guide`.
         granularity: "element", "channel" or "region", what shares one draw. By default region with a mask, channel
             with weights only, else element.
         rescale: divide what is kept by the probability of keeping it. By default only without mask and weights.
@@ -156,12 +159,19 @@ class StaticDropout(nn.Module):
                 "static_mask block, or pass context_fn=sdfast.keep_static_mask to torch.utils.checkpoint.checkpoint"
             )
 
-    def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
+    def _load_from_state_dict(self, state_dict, prefix, metadata, strict, missing, *args) -> None:
         # A guided layer's weights load into one that has not been guided, or had another number of channels.
-        weight = state_dict.get(prefix + "channel_weight")
+        key = prefix + "channel_weight"
+        weight = state_dict.get(key)
         if weight is not None and (self.channel_weight is None or self.channel_weight.shape != weight.shape):
             self.channel_weight = torch.empty_like(weight, device=self._home.device)
-        super()._load_from_state_dict(state_dict, prefix, *args)
+        super()._load_from_state_dict(state_dict, prefix, metadata, strict, missing, *args)
+        if key in missing:
+            missing.remove(key)
+            warnings.warn(
+                f"state_dict: no {key!r}, of a model that was not guided; the layer keeps the weights that it has",
+                stacklevel=2,
+            )
 
 
 def _check_grid(mask: Tensor, shape: torch.Size, channel_dim: int) -> None:

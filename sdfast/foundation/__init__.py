@@ -1,8 +1,9 @@
-"""What every room stands on: checks of arguments, optional packages, and files that are whole or not there."""
+"""What every room stands on: checks of arguments, optional packages, whole files, and how far a job is."""
 
 from sdfast.foundation.arguments import check_integer, check_lengths
 from sdfast.foundation.extras import OPTIONAL, how_to_get, opencv, require
 from sdfast.foundation.files import write_atomically
+from sdfast.foundation.progress import progress_bar
 
 __all__ = [
     "OPTIONAL",
@@ -10,6 +11,7 @@ __all__ = [
     "check_lengths",
     "how_to_get",
     "opencv",
+    "progress_bar",
     "require",
     "write_atomically",
 ]

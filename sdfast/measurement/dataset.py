@@ -23,6 +23,7 @@ from sdfast.report import ACCURACIES, BiasReport, DatasetBias, Estimate, LayerBi
 
 _OUTPUT = ""  # the name that a module has for itself
 _STATES, _PARTS = "states.{number}.{part}", ("clips", "pairs")
+DATASET_STATES = _STATES.format(number="*", part="*")
 
 
 def dataset_bias(
@@ -85,7 +86,7 @@ def dataset_bias(
         one_model, one_pairs = (x[name] if isinstance(x, Mapping) else x for x in (model, pairs))
         clips = ChangedClips.of(one_pairs)
         matches = check_settings(one_model, layers, **reading)
-        labels = None if classes is None else _labels(one_model, clips, classes, device)
+        labels = None if classes is None else video_labels(one_model, clips, classes, device)
         runs[name] = one_model, one_pairs, clips, matches, labels
     found, accuracy = {}, {}
     for number, (name, (one_model, one_pairs, clips, matches, labels)) in enumerate(runs.items()):
@@ -106,7 +107,7 @@ def forget_dataset_states(folder: str | os.PathLike, rank: int = 0, world: int =
 
     >>> forget_dataset_states("no/such/folder")
     """
-    for path in sorted(Path(folder).glob(_STATES.format(number="*", part="*"))):
+    for path in sorted(Path(folder).glob(DATASET_STATES)):
         forget_states(path, rank, world)
         if rank == 0:
             with contextlib.suppress(OSError):  # there is something else in it
@@ -118,8 +119,12 @@ def _state_folders(resume: str | os.PathLike | None, number: int) -> list[Path |
     return [None if resume is None else Path(resume) / _STATES.format(number=number, part=part) for part in _PARTS]
 
 
-def _labels(model: nn.Module, clips: ChangedClips, classes: Sequence[str], device: Any) -> Tensor:
-    """Return the class of each video by its number, (videos,) int64, for a model that has these classes."""
+def video_labels(model: nn.Module, clips: ChangedClips, classes: Sequence[str], device: Any) -> Tensor:
+    """Return the class of each video by its number, (videos,) int64, for a model that has these classes.
+
+    Raises:
+        ValueError: the model returns no logits of these classes, or a video lies in no folder of a class.
+    """
     with untouched(model, device) as device:
         logits = first_tensor(model(torch.as_tensor(clips[0][0]).unsqueeze(0).to(device)))
     if logits is None or logits.shape != (1, len(classes)):

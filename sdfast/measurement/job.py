@@ -82,9 +82,8 @@ def measure(
         estimator: of the mutual information: "gaussian" follows from the sums; "copula" and "kraskov", see
             `sdfast.channel_bias`, need all pooled features at once: 8 bytes a channel and pair, which a line on stderr
             says of the layers before the second batch. Classes, scores and shares are those of `kind` all the same,
-            which has to be "pearson".
-            So `until` stops where it would with "gaussian", and "kraskov" not before each factor has
-            more pairs than `neighbors`.
+            which has to be "pearson", so that `until` stops where it would with "gaussian", and "kraskov" not before
+            each factor has more pairs than `neighbors`.
         neighbors: how many of them "kraskov" looks at.
         keep_in: a folder for a file with these features instead of memory. The file has no name and goes with the run.
         batch_dim: the dimension of the clips in the layers' outputs, as `channel_dim` has it. Default: the first, where
@@ -118,12 +117,8 @@ def measure(
     """
     with Processes(distributed) as processes:
         matches, channel_dims = check_settings(model, layers, kind, threshold, channel_dim)
-<<<<<<< HEAD
-        check_estimator(estimator, neighbors, kind)
-=======
         numbers = check_heads(match_dims("heads", model, heads, matches))
-        check_estimator(estimator, neighbors, kind, until)
->>>>>>> inputs
+        check_estimator(estimator, neighbors, kind)
         kept = estimator != "gaussian"
 
         def make_state(num_channels: int, device: torch.device) -> GroupedCoMoments:
@@ -148,13 +143,9 @@ def measure(
             resume=resume,
             stopping=stopping,
             batch_dims=match_dims("batch_dim", model, batch_dim, matches),
-<<<<<<< HEAD
             told=partial(_memory, estimator, keep_in, until is not None) if kept else None,
-=======
-            told=partial(_memory, estimator, keep_in) if kept else None,
             forward=forward,
             heads=numbers,
->>>>>>> inputs
         )
         reports = {}
         for name, state in states.items():

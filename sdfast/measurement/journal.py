@@ -14,6 +14,7 @@ from sdfast.measurement.batches import Share
 from sdfast.measurement.capture import Capture, MakeState
 from sdfast.measurement.identity import code_digest, weights_digest
 
+STATES = "state.rank*of*.sdfast"
 SMALL = 8 << 20  # bytes
 PART = 0.02  # of the time of a run
 
@@ -134,4 +135,4 @@ def _path(folder: Path, rank: int, world: int) -> Path:
 
 def _paths(folder: Path) -> list[Path]:
     """Return the state files of all processes in a folder, whatever run they are of."""
-    return sorted(folder.glob("state.rank*of*.sdfast"))
+    return sorted(folder.glob(STATES))

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from sdfast.report.ablation import AblationReport, Loss
 from sdfast.report.bias_report import BiasReport
 from sdfast.report.certainty import LABELS
 from sdfast.report.curves import draw_curves
@@ -9,7 +10,7 @@ from sdfast.report.dataset import DatasetBias
 from sdfast.report.difference import Difference, compare, format_differences
 from sdfast.report.layer_bias import ACCURACIES, Estimate, LayerBias
 from sdfast.report.reading import SHARES, check_reading
-from sdfast.report.saving import REPORT_JSON, RESULTS, load_reports, save_reports
+from sdfast.report.saving import FORMATS, REPORT_JSON, load_reports, load_settings, results, save_reports
 from sdfast.report.seeds import format_seeds, over_seeds
 from sdfast.report.tables import aligned, format_table, to_latex, to_markdown
 from sdfast.report.values import plain
@@ -19,16 +20,18 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ACCURACIES",
+    "FORMATS",
     "LABELS",
     "REPORT_JSON",
-    "RESULTS",
     "SHARES",
+    "AblationReport",
     "BiasMetric",
     "BiasReport",
     "DatasetBias",
     "Difference",
     "Estimate",
     "LayerBias",
+    "Loss",
     "aligned",
     "check_reading",
     "compare",
@@ -37,8 +40,10 @@ __all__ = [
     "format_seeds",
     "format_table",
     "load_reports",
+    "load_settings",
     "over_seeds",
     "plain",
+    "results",
     "save_reports",
     "to_latex",
     "to_markdown",

@@ -117,6 +117,7 @@ def compare(report_a: Certainty, report_b: Certainty) -> Difference:
 
     Raises:
         ValueError: the reports have no groups, or are of other pairs, kinds or levels.
+        TypeError: they are no reports, but dicts of them, say.
 
     Source: `sdfast.statistics.compare_groups`, a paired delete-a-group jackknife.
 
@@ -128,6 +129,9 @@ def compare(report_a: Certainty, report_b: Certainty) -> Difference:
     >>> sdfast.compare(one.compute(), two.compute()).differing.all()
     tensor(True)
     """
+    for name, report in (("report_a", report_a), ("report_b", report_b)):
+        if not isinstance(report, Certainty):
+            raise TypeError(f"{name}: expected the BiasReport of a layer, got {type(report).__name__}")
     for what, mine, theirs in (
         ("kind", report_a.kind, report_b.kind),
         ("level", report_a.level, report_b.level),

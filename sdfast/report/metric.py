@@ -34,6 +34,8 @@ class BiasMetric(Metric):
         threshold: a channel encodes a factor when its correlation exceeds this.
         channel_dim: the dimension of the channels in the features.
         pool: average over positions first, so that a pair is one sample.
+        value: what `compute` and `forward` return instead of the report, for what takes numbers only: `self.log` of
+            Lightning, `MetricTracker`, `BootStrapper`. A key of `BiasReport.scalars`, such as "percent/static".
         **kwargs: those of `torchmetrics.Metric`.
 
     Raises:
@@ -66,16 +68,20 @@ class BiasMetric(Metric):
         threshold: float = 0.5,
         channel_dim: int = 1,
         pool: bool = True,
+        value: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         check_reading(kind, threshold)
+        self.value = value
         self.num_channels, self.kind, self.threshold = num_channels, kind, threshold
         self.channel_dim, self.pool = channel_dim, pool
         state = GroupedCoMoments(num_channels, len(FACTORS), groups)
         self.add_state("moments", state.moments, dist_reduce_fx=merge)
         self.add_state("numbered", state.numbered, dist_reduce_fx="max")
         self.add_state("unnumbered", torch.tensor(state.unnumbered), dist_reduce_fx="sum")
+        if value is not None and value not in (known := BiasReport(state.moments).scalars()):
+            raise ValueError(f"value: expected None or one of {', '.join(known)}, got {value!r}")
 
     def update(
         self,
@@ -103,9 +109,12 @@ class BiasMetric(Metric):
         state.update(feats_a, feats_b, factor, source, channel_dim=self.channel_dim, pool=self.pool)
         self.moments, self.numbered, self.unnumbered = state.moments, state.numbered, state.unnumbered
 
-    def compute(self) -> BiasReport:
-        """Return the report over all pairs, of all processes."""
-        return BiasReport(self.moments, self.kind, self.threshold, sources=int(self._state.num_sources))
+    def compute(self) -> BiasReport | Tensor:
+        """Return the report over all pairs, of all processes, or the one number of it that `value` names."""
+        report = BiasReport(self.moments, self.kind, self.threshold, sources=int(self._state.num_sources))
+        if self.value is None:
+            return report
+        return torch.tensor(report.scalars()[self.value], dtype=torch.float64, device=self.moments.device)
 
     @property
     def _state(self) -> GroupedCoMoments:
@@ -115,7 +124,13 @@ class BiasMetric(Metric):
         return state
 
     def plot(self, path: str | os.PathLike | None = None) -> "matplotlib.figure.Figure":
-        """Draw the report; see `BiasReport.plot`."""
+        """Draw the report; see `BiasReport.plot`.
+
+        Raises:
+            ValueError: there is none, as `compute` returns a number.
+        """
+        if self.value is not None:
+            raise ValueError(f"value: expected None to plot the report, got {self.value!r}")
         return self.compute().plot(path)
 
     def _forward_reduce_state_update(self, *args: Any, **kwargs: Any) -> Any:
@@ -126,7 +141,7 @@ class BiasMetric(Metric):
         cached = super()._wrap_compute(lambda: _Opaque(compute()))
 
         @functools.wraps(compute)
-        def report() -> BiasReport:
+        def report() -> BiasReport | Tensor:
             return cached().report
 
         return report

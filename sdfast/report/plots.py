@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -28,11 +29,12 @@ COLORS = {
 MARKERS = {"joint": "D", "dynamic": "^", "static": "s", "residual": "o", "undetermined": "X"}
 INK, PALE, FAINT = "#2b2f36", "#9aa1ab", "#e6e8eb"
 DASHES = (0, (4, 3))
+APART = 600  # with more channels points hide each other: then hexagons show how many there are
 LEGIBLE = 40  # with more channels their whiskers are a thicket: then one cross shows what is usual
 SCORES = (-0.5, 1.5)  # as far as whiskers of scores are followed
 
 
-def layers_figure(reports: Mapping[str, Certainty]) -> Figure:
+def layers_figure(reports: Mapping[str, Certainty], title: str = "") -> Figure:
     """Draw a row for each layer: the classes its channels fall into, and its dynamic and static score."""
     figure = Figure(figsize=(10, 1.3 + 0.38 * len(reports)), dpi=150, layout="constrained")
     figure.get_layout_engine().set(w_pad=0.1, h_pad=0.06)
@@ -49,16 +51,22 @@ def layers_figure(reports: Mapping[str, Certainty]) -> Figure:
     score.axvline(1, color=PALE, linewidth=0.8, linestyle=DASHES, zorder=0)
     levels = {f"{100 * report.level:g} %" for report in reports.values() if report.groups is not None}
     surety = f", {' or '.join(sorted(levels))} intervals" if levels else ""
-    for axes, title in ((classes, "channels of each class, %"), (score, f"layer score (residual: 1){surety}")):
-        axes.set_xlabel(title, fontsize=9, color=INK)
+    for axes, text in ((classes, "channels of each class, %"), (score, f"layer score (residual: 1){surety}")):
+        axes.set_xlabel(text, fontsize=9, color=INK)
         plain_frame(axes)
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
-    legend(figure, [Patch(label=label, **_filling(label)) for label in LABELS], handleheight=1, handlelength=1)
+    legend(
+        figure,
+        [Patch(label=label, **_filling(label)) for label in LABELS],
+        heading(reports, title),
+        handleheight=1,
+        handlelength=1,
+    )
     return figure
 
 
-def channels_figure(reports: Mapping[str, Certainty]) -> Figure:
+def channels_figure(reports: Mapping[str, Certainty], title: str = "") -> Figure:
     """Draw a panel for each layer: its channels by static and dynamic correlation, coloured by class."""
     number = len(reports)
     columns = min(number, 3 if number <= 9 else 4 if number <= 16 else 6)
@@ -68,17 +76,22 @@ def channels_figure(reports: Mapping[str, Certainty]) -> Figure:
     panels = _panels(figure, number, columns)
     lowest = min(-0.2, *(np.nanmin(report.corr.numpy(), initial=0) for report in reports.values()))
     limits, ticks = (lowest - 0.05, 1.05), np.arange(-2, 3) / 2
-    for axes, title, report in zip(panels, short_names(reports, 12 * side), reports.values(), strict=True):
+    for axes, name, report in zip(panels, short_names(reports, 12 * side), reports.values(), strict=True):
         _draw_channels(axes, report, lowest)
-        axes.set_title(title, fontsize=9, color=INK)
+        axes.set_title(name, fontsize=9, color=INK)
         # Limits last: ticks outside would widen them.
         axes.set(xticks=ticks, yticks=ticks, xlim=limits, ylim=limits, aspect="equal")
         plain_frame(axes)
     crosses = "\ncross: median interval of a channel" if any(map(_crowded, reports.values())) else ""
-    figure.supxlabel(f"static correlation{crosses}", fontsize=10, color=INK)
+    dense = "\nhexagons: the class of most channels there, the darker the more" * any(map(_dense, reports.values()))
+    figure.supxlabel(f"static correlation{crosses}{dense}", fontsize=10, color=INK)
     figure.supylabel("dynamic correlation", fontsize=10, color=INK)
     look = {"linestyle": "", "markersize": 7}
-    legend(figure, [Line2D([], [], marker=MARKERS[x], color=COLORS[x], label=x, **look) for x in LABELS])
+    legend(
+        figure,
+        [Line2D([], [], marker=MARKERS[x], color=COLORS[x], label=x, **look) for x in LABELS],
+        heading(reports, title),
+    )
     return figure
 
 
@@ -91,14 +104,14 @@ def curves_figure(steps: Sequence[int], curves: Mapping[str, tuple[Tensor, Tenso
     panels = _panels(figure, number, columns)
     for axes, title, (shares, bands) in zip(panels, short_names(curves, 12 * width), curves.values(), strict=True):
         for name, share, ends in zip(SHARES, shares.T, bands.permute(2, 1, 0), strict=True):
-            color = _stroke(name)
+            color = stroke(name)
             axes.fill_between(steps, *ends.numpy(), color=color, alpha=0.2, linewidth=0)
             axes.plot(steps, share.numpy(), color=color, linewidth=1.4, marker=MARKERS[name], markersize=3.5)
         axes.set_title(title, fontsize=9, color=INK)
         plain_frame(axes)
     figure.supxlabel("step", fontsize=10, color=INK)
     figure.supylabel("share of the layer, %\n(bands: 95 % intervals)", fontsize=10, color=INK)
-    legend(figure, [Line2D([], [], marker=MARKERS[x], color=_stroke(x), label=x, markersize=5) for x in SHARES])
+    legend(figure, [Line2D([], [], marker=MARKERS[x], color=stroke(x), label=x, markersize=5) for x in SHARES])
     return figure
 
 
@@ -112,7 +125,7 @@ def _panels(figure: Figure, number: int, columns: int) -> list[Axes]:
     return list(grid[:number])
 
 
-def _stroke(label: str) -> str:
+def stroke(label: str) -> str:
     """Return the colour of lines: that of areas is too pale for what is residual."""
     return PALE if label == "residual" else COLORS[label]
 
@@ -156,7 +169,9 @@ def _draw_channels(axes: Axes, report: Certainty, lowest: float) -> None:
     dynamic, static = report.corr.numpy()
     labels, shown = np.array(report.labels), ~report.undefined.numpy()
     size = min(40.0, max(6.0, 4000 / report.num_channels))
-    for label in reversed(LABELS):  # the few on top of the many
+    if _dense(report):
+        _draw_density(axes, static[shown], dynamic[shown], labels[shown], lowest)
+    for label in () if _dense(report) else reversed(LABELS):  # the few on top of the many
         chosen = (labels == label) & shown
         edge = PALE if label == "residual" else "white"
         look = {"marker": MARKERS[label], "color": COLORS[label], "edgecolors": edge, "linewidths": 0.4}
@@ -168,6 +183,22 @@ def _draw_channels(axes: Axes, report: Certainty, lowest: float) -> None:
         axes.text(0.5, 0.3, "undefined", transform=axes.transAxes, **look)
 
 
+def _draw_density(axes: Axes, x: np.ndarray, y: np.ndarray, labels: np.ndarray, lowest: float) -> None:
+    """Draw hexagons in the colour of the class that most of their channels have, paler where these are few."""
+    grid = {"gridsize": 36, "extent": (lowest, 1, lowest, 1), "mincnt": 1, "linewidths": 0.2, "edgecolors": "white"}
+    counted = axes.hexbin(x, y, **grid)
+    number = counted.get_array()
+    counted.remove()
+    classes = np.array([LABELS.index(label) for label in labels])
+
+    def most(inside: list[int]) -> int:
+        return int(np.bincount(inside).argmax())
+
+    colors = ListedColormap([stroke(label) for label in LABELS])
+    cells = axes.hexbin(x, y, C=classes, reduce_C_function=most, cmap=colors, vmin=-0.5, vmax=len(LABELS) - 0.5, **grid)
+    cells.set(alpha=0.25 + 0.75 * np.log1p(number) / np.log1p(number.max()), clip_on=False, zorder=3)
+
+
 def _draw_intervals(axes: Axes, report: Certainty, shown: np.ndarray, lowest: float) -> None:
     """Draw the channels' intervals as whiskers, or, where these would hide each other, one cross of median size."""
     dynamic, static = report.corr.numpy()
@@ -176,7 +207,7 @@ def _draw_intervals(axes: Axes, report: Certainty, shown: np.ndarray, lowest: fl
         labels = np.array(report.labels)
         for label in LABELS:
             chosen = (labels == label) & shown
-            color = _stroke(label)
+            color = stroke(label)
             for x, y in (([static_low, static_high], [dynamic] * 2), ([static] * 2, [dynamic_low, dynamic_high])):
                 strokes = (np.stack([*ends, dynamic + np.nan], axis=1)[chosen].ravel() for ends in (x, y))
                 axes.plot(*strokes, color=color, linewidth=0.8, alpha=0.6, zorder=2)
@@ -205,11 +236,26 @@ def _crowded(report: Certainty) -> bool:
     return int(known.sum()) > LEGIBLE
 
 
-def legend(figure: Figure, handles: list[Artist], **space: float) -> None:
-    """Put a line of names above all panels of a figure."""
+def _dense(report: Certainty) -> bool:
+    """Tell whether points for each channel would hide each other."""
+    return report.num_channels > APART
+
+
+def heading(reports: Mapping[str, Certainty], title: str) -> str:
+    """Return a title: what the picture is of, and how many pairs of how many sources."""
+    pairs = sorted({int(report.count.sum()) for report in reports.values()})
+    sources = sorted({report.num_sources for report in reports.values() if report.num_sources is not None})
+    parts = [" to ".join(f"{n:,}" for n in dict.fromkeys((x[0], x[-1]))) for x in (pairs, sources) if x]
+    text = f"{parts[0]} pairs" + (f" of {parts[1]} sources" if sources else "")
+    return f"{title}: {text}".removeprefix(": ").replace("$", r"\$")  # not mathematics
+
+
+def legend(figure: Figure, handles: list[Artist], title: str | None = None, **space: float) -> None:
+    """Put a line of names above all panels of a figure, and a title above it."""
     space = {"handletextpad": 0.4, "columnspacing": 1.4, **space}
     place = {"loc": "outside upper center", "ncols": len(handles), "frameon": False}
-    figure.legend(handles=handles, fontsize=9, labelcolor=INK, **place, **space)
+    made = figure.legend(handles=handles, fontsize=9, labelcolor=INK, title=title, title_fontsize=10, **place, **space)
+    made.get_title().set_color(INK)
 
 
 def plain_frame(axes: Axes) -> None:

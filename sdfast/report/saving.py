@@ -10,24 +10,37 @@ from typing import Any
 from sdfast.foundation import require, write_atomically
 from sdfast.report import values
 from sdfast.report.bias_report import BiasReport
-from sdfast.report.sums import REPORT_JSON, REPORT_NPZ, read_reports, write_sums
+from sdfast.report.sums import REPORT_JSON, REPORT_NPZ, read_reports, report_json, write_sums
 
 CHANNELS_CSV = "channels.csv"
-LAYERS_PNG, CHANNELS_PNG = "layers.png", "channels.png"
-RESULTS = REPORT_JSON, REPORT_NPZ, CHANNELS_CSV, LAYERS_PNG, CHANNELS_PNG
+PICTURES = "layers", "channels", "depth"
+FORMATS = "png", "svg", "pdf"
 
 
-def save_reports(reports: Mapping[str, BiasReport], folder: str | os.PathLike, settings: Mapping[str, Any]) -> None:
-    """Write report.json, report.npz, channels.csv, layers.png and channels.png, each whole or not at all.
+def results(picture: str = "png") -> list[str]:
+    """Return the names of all files that `save_reports` writes with pictures of this format."""
+    return [REPORT_JSON, REPORT_NPZ, CHANNELS_CSV, *(f"{name}.{picture}" for name in PICTURES)]
+
+
+def save_reports(
+    reports: Mapping[str, BiasReport], folder: str | os.PathLike, settings: Mapping[str, Any], picture: str = "png"
+) -> None:
+    """Write report.json, report.npz, channels.csv and pictures of layers, channels and depth, each whole or not at all.
 
     Args:
         reports: the report of each layer.
         folder: where to; made if it is not there.
-        settings: what was measured and how; goes into report.json.
+        settings: what was measured and how; goes into report.json. Pictures are titled by its "model".
+        picture: the format of the pictures, "png", "svg" or "pdf".
 
     Without matplotlib the pictures are left out, and a printed line says so. report.npz holds the sums that the
     reports come back from, see `load_reports`, and report.json its SHA-256.
+
+    Raises:
+        ValueError: there is no such format of pictures.
     """
+    if picture not in FORMATS:
+        raise ValueError(f"picture: expected one of {', '.join(FORMATS)}, got {picture!r}")
     from sdfast import __version__
 
     folder = Path(folder)
@@ -39,15 +52,45 @@ def save_reports(reports: Mapping[str, BiasReport], folder: str | os.PathLike, s
     text = json.dumps(content, indent=1, allow_nan=False) + "\n"
     write_atomically(folder / REPORT_JSON, lambda part: part.write_text(text, encoding="utf-8"))
     write_atomically(folder / CHANNELS_CSV, lambda part: values.write_csv(part, named.values()))
+    for name in PICTURES:
+        for other in set(FORMATS) - {picture}:
+            (folder / f"{name}.{other}").unlink(missing_ok=True)  # those of an earlier run show other numbers
     try:
         require("matplotlib")
     except ImportError as error:
         print(f"no pictures: {error}")
         return
-    from sdfast.report import plots
+    from sdfast.report import depth_plot, plots
 
-    write_atomically(folder / LAYERS_PNG, plots.layers_figure(named).savefig)
-    write_atomically(folder / CHANNELS_PNG, plots.channels_figure(named).savefig)
+    draw = dict(zip(PICTURES, (plots.layers_figure, plots.channels_figure, depth_plot.depth_figure), strict=True))
+    for name, of_all in draw.items():
+        write_atomically(folder / f"{name}.{picture}", of_all(named, str(settings.get("model", ""))).savefig)
+
+
+def load_settings(path: str | os.PathLike) -> dict[str, Any]:
+    """Return what was measured and how, as `save_reports` was told it.
+
+    Args:
+        path: the folder that `save_reports` or `sdfast measure` wrote to, or the report.json in it.
+
+    Raises:
+        FileNotFoundError: there is no report.json.
+        ValueError: it is damaged.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "report.json").write_text('{"settings": {"model": "mine"}}')
+    ...     load_settings(folder)
+    {'model': 'mine'}
+    """
+    path = report_json(path)
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))["settings"]
+    except (ValueError, LookupError, TypeError) as error:
+        raise ValueError(f"{path}: expected a report.json with settings ({error!r})") from error
+    if not isinstance(settings, dict):
+        raise ValueError(f"{path}: expected settings by name, got {settings!r}")
+    return settings
 
 
 def load_reports(path: str | os.PathLike) -> dict[str, BiasReport]:

@@ -38,6 +38,17 @@ def write_sums(folder: Path, reports: Iterable[Reading]) -> dict[str, str]:
     return {"file": REPORT_NPZ, "sha256": _digest(path)}
 
 
+def report_json(path: str | os.PathLike) -> Path:
+    """Return the report.json of a folder of results, or that is given itself; FileNotFoundError where there is none."""
+    path = Path(path)
+    path = path / REPORT_JSON if path.is_dir() else path
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"path: expected a folder of results or the report.json in it, got {path}: no such file"
+        )
+    return path
+
+
 def read_reports(path: str | os.PathLike, make: Callable[..., Made]) -> dict[str, Made]:
     """Return the report of each layer from a folder of results, or its report.json.
 
@@ -49,8 +60,7 @@ def read_reports(path: str | os.PathLike, make: Callable[..., Made]) -> dict[str
         FileNotFoundError: there is no report.json.
         ValueError: it is damaged or of another run than the file of sums; the message names the file.
     """
-    path = Path(path)
-    path = path / REPORT_JSON if path.is_dir() else path
+    path = report_json(path)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         sums, layers = content["sums"], content["layers"]

@@ -2,8 +2,9 @@
 
 from typing import TYPE_CHECKING
 
-from sdfast.training.ablation import ablate
-from sdfast.training.curve import BiasCurve
+from sdfast.training.ablation import HOW, ablate
+from sdfast.training.ablation_losses import ablation_losses
+from sdfast.training.curve import BiasCurve, Settled
 from sdfast.training.monitor import BiasMonitor
 from sdfast.training.penalty import bias_penalty
 from sdfast.training.permuted import run_with_permuted
@@ -12,7 +13,16 @@ if TYPE_CHECKING:
     from sdfast.training.callbacks import LightningMonitor as LightningMonitor
     from sdfast.training.callbacks import TrainerMonitor as TrainerMonitor
 
-__all__ = ["BiasCurve", "BiasMonitor", "ablate", "bias_penalty", "run_with_permuted"]
+__all__ = [
+    "HOW",
+    "BiasCurve",
+    "BiasMonitor",
+    "Settled",
+    "ablate",
+    "ablation_losses",
+    "bias_penalty",
+    "run_with_permuted",
+]
 
 
 def __getattr__(name: str):

@@ -2,15 +2,30 @@
 
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from sdfast.report import SHARES, BiasReport, draw_curves
+from sdfast.statistics import FACTORS
 
 if TYPE_CHECKING:
     import matplotlib.figure
+
+
+class Settled(NamedTuple):
+    """The step of a measurement from which on a score stays near its last value; see `BiasCurve.settled`.
+
+    Attributes:
+        step: by the estimates.
+        low: the earliest that the intervals allow: from here on all of them reach into what counts as near.
+        high: the latest: from here on all of them lie in it, that of the last measurement, too; None where it does not.
+    """
+
+    step: int
+    low: int
+    high: int | None
 
 
 class BiasCurve:
@@ -62,6 +77,45 @@ class BiasCurve:
         """Return the lower and upper ends of the shares, (S, 2, 3)."""
         return self._column(layer)[:, 1, 1:]
 
+    def settled(self, layer: str, share: str = "static", within: float = 0.05) -> Settled:
+        """Return after which step the score of a layer stays where it ends.
+
+        A score that settles at the last measurement has not settled in this training. Only steps with a measurement
+        are known: it may have settled up to one measurement earlier.
+
+        Args:
+            layer: its name.
+            share: "dynamic" or "static", whose score it is.
+            within: how far from the last score counts as near, absolute.
+
+        Raises:
+            ValueError: there is no such layer or score, within is negative, or the last score is not known.
+
+        Source: ours, for finding (iv) of Kowal et al., TPAMI 2024: when in training the bias is there.
+
+        >>> import sdfast
+        >>> curve = BiasCurve()
+        >>> for step, shared in enumerate((1.0, 2.0, 5.0, 8.0, 8.0)):
+        ...     moments = torch.tensor([9, 0, 0, 9, 9, shared]).view(6, 1, 1).repeat(1, 2, 3)
+        ...     curve.add(100 * step, {"layer4": sdfast.BiasReport(moments)})
+        >>> curve.settled("layer4").step
+        300
+        """
+        if share not in FACTORS:
+            raise ValueError(f"share: expected one of {', '.join(FACTORS)}, got {share!r}")
+        if not within >= 0:
+            raise ValueError(f"within: expected a difference from 0 on, got {within!r}")
+        scores = self.scores(layer)[:, FACTORS.index(share)]
+        last = scores[-1]
+        if last.isnan():
+            raise ValueError(f"layer: expected one whose {share} score is known in the end, {layer!r} has NaN")
+        near = (scores - last).abs() <= within
+        low, high = self.score_intervals(layer)[:, :, FACTORS.index(share)].T
+        # Where there is no interval, the estimate is all that is known.
+        allowed = torch.where(low.isnan(), near, (low <= last + within) & (high >= last - within))
+        sure = (low >= last - within) & (high <= last + within)
+        return Settled(self._from(near), self._from(allowed), self._from(sure) if sure[-1] else None)
+
     def plot(self, path: str | os.PathLike | None = None) -> "matplotlib.figure.Figure":
         """Draw the shares over the steps, a panel a layer, with their intervals as bands.
 
@@ -93,7 +147,14 @@ class BiasCurve:
         layers = state["layers"]
         self._points = [{layer: rows[i] for layer, rows in layers.items()} for i in range(len(self.steps))]
 
+    def _from(self, holds: Tensor) -> int:
+        """Return the step from which on something holds; it does at the last."""
+        broken = (~holds).nonzero().flatten().tolist()
+        return self.steps[broken[-1] + 1 if broken else 0]
+
     def _column(self, layer: str) -> Tensor:
+        if not self.steps:
+            raise ValueError(f"layer: expected one that has been measured, which none has yet, got {layer!r}")
         if layer not in self.layers:
             raise ValueError(f"layer: expected one of {self.layers}, got {layer!r}")
         unknown = torch.full((2, 3, len(SHARES)), torch.nan, dtype=torch.float64)

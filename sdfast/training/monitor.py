@@ -12,6 +12,7 @@ from sdfast.measurement import check_settings, measure
 from sdfast.models import check_model
 from sdfast.report import BiasReport
 from sdfast.training.curve import BiasCurve
+from sdfast.training.kept_pairs import KeptPairs
 from sdfast.training.undisturbed import bare_model, undisturbed
 
 if TYPE_CHECKING:
@@ -30,11 +31,13 @@ class BiasMonitor:
         model: any module that is called with one tensor, or such a one inside DistributedDataParallel, DataParallel or
             torch.compile. Names of layers are those of the module inside, and the measurement runs uncompiled.
         pairs: what `sdfast.measure` takes, but for iterators that can be read once only. The pairs of a dataset are
-            loaded again for every measurement, videos decoded and restyled again; those of a list are in memory.
+            loaded again for every measurement, videos decoded and restyled again, unless they are kept; those of a
+            list are in memory.
         layers: names or glob patterns of the model's modules.
         every: steps from one measurement to the next.
         guide: give every new report to the StaticDropout that `sdfast.insert_static_dropout` has put after the
             layer, or that is the layer; those must be there already. This does change the training.
+        keep: leave the pairs of a dataset in memory as the first measurement loads them; each process keeps its own.
         kind: as for `sdfast.measure`; so are threshold, batch_size, num_workers and channel_dim.
 
     Attributes:
@@ -67,6 +70,7 @@ class BiasMonitor:
         *,
         every: int = 200,
         guide: bool = False,
+        keep: bool = False,
         kind: str = "pearson",
         threshold: float = 0.5,
         batch_size: int = 8,
@@ -82,6 +86,9 @@ class BiasMonitor:
                 f"pairs: expected a dataset, a list or a loader, to be read at every measurement, got a "
                 f"{type(pairs).__name__}, which can be read once only"
             )
+        if keep:
+            pairs = KeptPairs(pairs, batch_size, num_workers)
+            num_workers = 0  # which would have copies of what is kept
         self.model, self.pairs, self.layers, self.every = bare_model(model), pairs, layers, int(every)
         matches, _ = check_settings(self.model, layers, kind, threshold, channel_dim)
         self._reading = {"kind": kind, "threshold": threshold}
@@ -92,7 +99,7 @@ class BiasMonitor:
         self.steps = 0
         self.curve = BiasCurve()
         self.reports: dict[str, BiasReport] = {}
-        self._scalars: dict[str, float] = {}
+        self._scalars: dict[str, float] | None = {}
 
     def step(self) -> dict[str, BiasReport] | None:
         """Count a step; return the reports if it is time to measure, else None."""
@@ -115,10 +122,12 @@ class BiasMonitor:
     def measure(self) -> dict[str, BiasReport]:
         """Measure now, whatever step it is: before the first, say. What is raised is what `sdfast.measure` raises."""
         with undisturbed(self.model):
+            if isinstance(self.pairs, KeptPairs):
+                self.pairs.load()
             reports = measure(self.model, self.pairs, self.layers, progress=False, **self._reading, **self._running)
         self.reports = reports
         self.curve.add(self.steps, reports)
-        self._scalars = {key: value for report in reports.values() for key, value in report.scalars().items()}
+        self._scalars = None  # which nobody may ask for
         for name, layer in self._guided.items():
             if name not in reports:
                 raise ValueError(f"guide: expected one report of {name!r}, got {', '.join(reports)}")
@@ -131,6 +140,8 @@ class BiasMonitor:
         Args:
             prefix: put before every key, `layer/percent/static` for example.
         """
+        if self._scalars is None:
+            self._scalars = {key: value for found in self.reports.values() for key, value in found.scalars().items()}
         return {prefix + key: value for key, value in self._scalars.items()}
 
     def plot(self, path: str | os.PathLike | None = None) -> "matplotlib.figure.Figure":
@@ -143,7 +154,7 @@ class BiasMonitor:
             "steps": self.steps,
             "settings": {**self._reading, "pairs": self._fingerprint()},
             "curve": self.curve.state_dict(),
-            "scalars": dict(self._scalars),
+            "scalars": self.scalars(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

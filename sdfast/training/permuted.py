@@ -31,8 +31,8 @@ def run_with_permuted(
         static pairs, feats_a and feats_b, as `sdfast.bias_penalty` takes them. With a graph, if gradients are on.
 
     Raises:
-        ValueError: a pattern matches nothing, a layer did not run, there are fewer than two frames, or an output has
-            not as many rows as there were clips.
+        ValueError: a pattern matches nothing, a layer did not run, clips have no such dimension or fewer than two
+            frames, or an output has not as many rows as there were clips.
 
     >>> import torch, sdfast
     >>> model = torch.nn.Sequential(torch.nn.Conv3d(3, 4, 1), torch.nn.AdaptiveAvgPool3d(1), torch.nn.Flatten())
@@ -41,6 +41,8 @@ def run_with_permuted(
     >>> logits.shape, feats["0"][0].shape
     (torch.Size([6, 4]), torch.Size([6, 4, 8, 4, 4]))
     """
+    if clips.ndim < 3 or not -clips.ndim <= time_dim < clips.ndim:
+        raise ValueError(f"clips: expected (N, C, T, H, W) with frames along {time_dim}, got {tuple(clips.shape)}")
     frames, number = clips.shape[time_dim], len(clips)
     if frames < 2:
         raise ValueError(f"clips: expected two frames or more along dimension {time_dim}, got {tuple(clips.shape)}")

@@ -26,12 +26,36 @@ def test_measure_ends_with_the_table_and_the_files(toy, video_folder, capsys):
     lines = out.splitlines()
     assert lines[0].startswith("layer") and [line.split()[0] for line in lines[2:4]] == ["stem", "head"]
     written = [line.removeprefix("wrote ") for line in lines if line.startswith("wrote ")]
-    names = ["report.json", "report.npz", "channels.csv", "layers.png", "channels.png"]
+    names = ["report.json", "report.npz", "channels.csv", "layers.png", "channels.png", "depth.png"]
     assert written == [os.path.join("sdfast-report", name) for name in names]
     assert sorted(os.listdir("sdfast-report")) == sorted(names)
     assert "6/6" in err and "pairs/s" in err
     settings = json.loads((toy / "sdfast-report" / "report.json").read_text())["settings"]
     assert settings["videos"] == ["a.mp4", "b.mkv", "c.avi"] and settings["seed"] == 0 and settings["pairs"] == 6
+
+
+@pytest.mark.parametrize("left", ["report.json", "depth.svg", "state.rank1of2.sdfast"])
+def test_results_are_not_overwritten_silently(toy, video_folder, capsys, left):
+    (toy / "sdfast-report").mkdir()
+    (toy / "sdfast-report" / left).write_text("hours of work")
+    job = small(video_folder, "--format", "svg")
+    code, out, err = run(capsys, *job)
+    assert code == 2 and out == "" and (toy / "sdfast-report" / left).read_text() == "hours of work"
+    assert_one_line(err, f"--out: expected a folder without results, sdfast-report has {left}; --overwrite", "--resume")
+    code, out, err = run(capsys, *job, "--overwrite")
+    assert code == 0, err
+    pictures = ["layers.svg", "channels.svg", "depth.svg"]
+    assert sorted(os.listdir("sdfast-report")) == sorted(["report.json", "report.npz", "channels.csv", *pictures])
+
+
+def test_quiet_says_nothing_but_what_is_wrong(toy, video_folder, capsys):
+    code, out, err = run(capsys, *small(video_folder, "--quiet"))
+    assert (code, out, err) == (0, "", "") and (toy / "sdfast-report" / "report.json").is_file()
+    code, out, err = run(capsys, *small(video_folder, "--quiet", "--json", "--out", "other"))
+    assert code == 0 and err == "" and json.loads(out)["layers"].keys() == {"stem", "head"}
+    code, out, err = run(capsys, *small(video_folder, "--quiet", "--layers", "haed", "--out", "third"))
+    assert code == 2 and out == ""
+    assert_one_line(err, "near names: head")
 
 
 def test_json_is_all_there_is_on_stdout(toy, video_folder, capsys):
@@ -51,7 +75,7 @@ def test_options_reach_the_measurement(toy, video_folder, capsys):
     settings = report["settings"]
     assert (settings["clip_frames"], settings["styles"], settings["batch_size"]) == (6, ["pencil", "poster"], 2)
     assert {(layer["kind"], layer["threshold"]) for layer in report["layers"].values()} == {("intraclass", 0.25)}
-    code, out, err = run(capsys, *small(video_folder, "--json", "--channel-dim", 2))
+    code, out, err = run(capsys, *small(video_folder, "--json", "--channel-dim", 2, "--overwrite"))
     report = json.loads(out)
     assert report["settings"]["channel_dim"] == 2
     assert report["layers"]["stem"]["num_channels"] == 4  # of (N, channels, 4 frames, height, width)

@@ -103,7 +103,9 @@ def test_several_weights_on_one_folder(sets, main):
 def test_classes_by_folders_or_from_a_file(sets, main):
     (sets / "classes.txt").write_text("walk\n\nrun \n")
     for labels in ("folder", "classes.txt"):
-        code, out, err = main(*JOB, "--model", "toy:classifier", "--videos", "two", "--labels", labels, "--json")
+        code, out, err = main(
+            *JOB, "--model", "toy:classifier", "--videos", "two", "--labels", labels, "--json", "--overwrite"
+        )
         assert code == 0, err
         right = json.loads(out)["data_sets"]["two"]["accuracy"]
         assert list(right) == ["clips", "shuffled", "one_frame"]

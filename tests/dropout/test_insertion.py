@@ -153,6 +153,30 @@ def test_layers_follow_the_model_and_its_state_dict():
     assert all(layer.channel_weight.device.type == "meta" for layer in inserted.layers.values())
 
 
+def test_checkpoints_of_guided_and_unguided_models_load_into_each_other():
+    """With strict=True, as by default: other keys that are missing are an error as ever."""
+    bare, guided, unguided = network(), network(), network()
+    sdfast.insert_static_dropout(unguided, "0")
+    inserted = sdfast.insert_static_dropout(guided, "0", channel_weight=torch.linspace(0, 1, 8))
+    for state in (bare.state_dict(), unguided.state_dict()):
+        with pytest.warns(UserWarning, match=r"no '0\.static_dropout\.channel_weight'") as warned:
+            guided.load_state_dict(state)
+        assert len(warned) == 1 and torch.equal(inserted.layers["0"].channel_weight, torch.linspace(0, 1, 8))
+    unguided.load_state_dict(bare.state_dict())
+    bare.load_state_dict(unguided.state_dict())
+    unguided.load_state_dict(guided.state_dict())
+    short = {key: x for key, x in bare.state_dict().items() if key != next(iter(bare.state_dict()))}
+    with pytest.warns(UserWarning), pytest.raises(RuntimeError, match="Missing key"):
+        guided.load_state_dict(short)
+    with pytest.raises(RuntimeError, match=r"Unexpected key.*static_dropout"):
+        bare.load_state_dict(guided.state_dict())
+    with sdfast.insert_static_dropout(bare, "0"):
+        bare.load_state_dict(guided.state_dict())
+    assert bare.state_dict().keys() == network().state_dict().keys()
+    inserted.remove()
+    bare.load_state_dict(guided.state_dict())
+
+
 def test_layers_are_not_shared_but_a_shared_module_has_one():
     model = network()
     model.again = model[0]

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import sdfast
-from sdfast.report import BiasReport, format_table, save_reports
+from sdfast.report import BiasReport, format_table, results, save_reports
 from tests import truth
 from tests.support.moments import with_corr
 
@@ -250,7 +250,8 @@ def test_save_reports_writes_everything(tmp_path):
     save_reports(reports, folder, settings)
     save_reports(reports, folder, settings)  # and over itself
     files = {path.name for path in folder.iterdir()}
-    assert files == {"report.json", "report.npz", "channels.csv", "layers.png", "channels.png"}, "and nothing half-made"
+    pictures = {"layers.png", "channels.png", "depth.png"}
+    assert files == {"report.json", "report.npz", "channels.csv", *pictures}, "and nothing half-made"
     saved = json.loads((folder / "report.json").read_text(), parse_constant=pytest.fail)
     assert saved["sdfast"] == sdfast.__version__
     assert saved["settings"] == {
@@ -262,8 +263,23 @@ def test_save_reports_writes_everything(tmp_path):
     }
     assert saved["layers"]["two"] == dataclasses.replace(reports["two"], name="two").to_dict()
     assert len((folder / "channels.csv").read_text().splitlines()) == 1 + 2 * 4
-    for picture in ("layers.png", "channels.png"):
+    for picture in pictures:
         assert (folder / picture).read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(("picture", "begins"), [("svg", b"<?xml"), ("pdf", b"%PDF")])
+def test_pictures_of_other_formats(picture, begins, tmp_path):
+    pytest.importorskip("matplotlib")
+    report = BiasReport(torch.from_numpy(measured(4)))
+    save_reports({"one": report}, tmp_path, {"model": "mine"}, picture)
+    assert {path.name for path in tmp_path.iterdir()} == set(results(picture))
+    save_reports({"one": report}, tmp_path, {}, "png")
+    assert {path.name for path in tmp_path.iterdir()} == set(results("png")), "no picture of other numbers is left"
+    save_reports({"one": report}, tmp_path, {"model": "mine"}, picture)
+    for name in ("layers", "channels", "depth"):
+        assert (tmp_path / f"{name}.{picture}").read_bytes().startswith(begins)
+    with pytest.raises(ValueError, match="picture: expected one of png, svg, pdf, got 'jpg'"):
+        save_reports({"one": report}, tmp_path, {}, "jpg")
 
 
 def test_without_matplotlib_there_are_no_pictures(tmp_path, monkeypatch, capsys):

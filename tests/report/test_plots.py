@@ -15,6 +15,9 @@ from tests.support.grouped import clustered_pairs, grouped_truth
 
 matplotlib = pytest.importorskip("matplotlib")
 from sdfast.report import plots  # noqa: E402
+from sdfast.report.depth_plot import depth_figure  # noqa: E402
+
+FIGURES = [plots.layers_figure, plots.channels_figure, depth_figure]
 
 
 def report(num_channels=20, seed=0, number=50):
@@ -61,22 +64,86 @@ def save(figure, tmp_path):
 
 
 @pytest.mark.parametrize("number", [1, 2, 5, 12, 30])
-@pytest.mark.parametrize("draw", [plots.layers_figure, plots.channels_figure])
+@pytest.mark.parametrize("draw", FIGURES)
 def test_any_number_of_layers(number, draw, tmp_path):
     reports = {f"encoder.blocks.{i}.attention.output": report(seed=i) for i in range(number)}
     height, width = save(draw(reports), tmp_path)
     assert 150 < height < 4000 and 500 < width < 4000
 
 
-@pytest.mark.parametrize("draw", [plots.layers_figure, plots.channels_figure])
+@pytest.mark.parametrize("draw", FIGURES)
 def test_broken_and_undefined_layers(draw, tmp_path):
     save(draw({"broken": broken(), "undefined": undefined(), "whole": report()}), tmp_path)
     save(draw({"undefined": undefined()}), tmp_path)
 
 
-@pytest.mark.parametrize("draw", [plots.layers_figure, plots.channels_figure])
+@pytest.mark.parametrize("draw", FIGURES)
 def test_names_are_not_mathematics(draw, tmp_path):
     save(draw({"": report(), "a$_b$": report(), "x" * 200: report(), "\\frac": report()}), tmp_path)
+
+
+@pytest.mark.parametrize("draw", FIGURES)
+def test_titles_say_what_and_how_many(draw):
+    def title(reports, *of):
+        (legend,) = draw(reports, *of).legends
+        return legend.get_title().get_text()
+
+    assert title({"one": grouped()}, "r3d_18") == "r3d_18: 180 pairs of 30 sources"
+    assert title({"one": report()}) == "100 pairs" and title({"one": report()}, "a$b$") == r"a\$b\$: 100 pairs"
+    assert title({"one": report(), "two": report(number=2000)}) == "100 to 4,000 pairs"
+
+
+def test_depth_shows_shares_and_intervals_in_the_order_of_the_layers():
+    reports = {"one": grouped(10), "two": grouped(40), "three": report(seed=3)}
+    (axes,) = depth_figure(reports).axes
+    assert [label.get_text() for label in axes.get_xticklabels()] == list(reports)
+    points = [np.asarray(line.get_ydata()) for line in axes.lines if line.get_marker() != "None"]
+    percent = np.stack([each.percent.numpy() for each in reports.values()])
+    np.testing.assert_array_equal(points, percent.T)
+    whiskers = np.stack([np.stack(lines.get_segments()[:2])[:, :, 1] for lines in axes.collections])
+    expected = np.stack([each.share_interval().numpy() for each in reports.values()])
+    np.testing.assert_array_equal(whiskers, expected[:2].transpose(2, 0, 1))
+    assert np.isnan(expected[2]).all() and "whiskers: 95 % intervals" in axes.get_xlabel()
+    low, high = axes.get_ylim()
+    assert low <= np.nanmin(expected) and np.nanmax(expected) <= high
+    assert "whiskers" not in depth_figure({"three": report()}).axes[0].get_xlabel()
+
+
+def test_the_dotted_lines_are_what_no_information_reads():
+    from sdfast.statistics import shares
+
+    (axes,) = depth_figure({"one": report()}).axes
+    dotted = [line.get_ydata()[0] for line in axes.lines if line.get_linestyle() == ":"]
+    np.testing.assert_allclose(dotted, 100 * shares(torch.tensor([0.0, 0, 1], dtype=torch.float64)), atol=0.05)
+
+
+def test_long_names_lie_inside_the_picture():
+    reports = {f"encoder.blocks.{i}.attention.output.dense": report(seed=i) for i in range(12)}
+    figure = depth_figure(reports)
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    boxes = [label.get_window_extent() for label in axes.get_xticklabels()]
+    assert all(figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1 and box.y0 >= 0 for box in boxes)
+    assert axes.get_window_extent().height > 0.4 * figure.bbox.height
+
+
+def test_a_thousand_channels_are_a_density():
+    each = report(1500, number=400)
+    figure = plots.channels_figure({"one": each})
+    (axes,) = figure.axes
+    (cells,) = axes.collections
+    assert "hexagons" in figure.get_supxlabel()
+    middles, classes = cells.get_offsets(), cells.get_array().astype(int)
+    corr, labels = each.corr.numpy()[::-1].T, np.array([LABELS.index(label) for label in each.labels])
+    # By hand: each channel belongs to the nearest middle of a hexagon in units of its sides.
+    size = np.ptp(middles, axis=0) / np.array([36, 36 / 2 / np.sqrt(3)])
+    assert len(middles) > 300 and set(classes) <= set(labels)
+    nearest = (np.abs(corr[:, None] - middles[None]) / size[None]).sum(2).argmin(1)
+    agree = np.mean([np.bincount(labels[nearest == i]).argmax() == classes[i] for i in set(nearest)])
+    assert agree > 0.9
+    shade = cells.get_alpha()
+    assert shade.min() > 0.25 and shade.max() == 1
+    assert "hexagons" not in plots.channels_figure({"one": report(600)}).get_supxlabel()
 
 
 def test_layers_show_all_channels_and_both_scores():

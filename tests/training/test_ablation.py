@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 import sdfast
+from sdfast.models import first_tensor
 from sdfast.training import ablate
 from tests.support.measuring import make_pairs
 
@@ -96,6 +97,62 @@ def test_tokens_in_tuples_and_other_dimensions():
     assert (found.feats[..., 2] == 0).all() and torch.equal(found.feats[..., :2], whole.feats[..., :2])
     with ablate(model, "0", [2], channel_dim=1):
         assert (model(clips).feats[:, 2] == 0).all()
+
+
+class Frames(nn.Module):
+    """Takes clips for (N, tokens, C) and gives them to a layer of torch that has tokens first."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, clips):
+        tokens = clips.flatten(2).permute(2, 0, 1)
+        return (
+            self.layer(tokens, tokens, tokens) if isinstance(self.layer, nn.MultiheadAttention) else self.layer(tokens)
+        )
+
+
+@pytest.mark.parametrize("number", [2, 8], ids=["as they are", "as many clips as channels"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: nn.MultiheadAttention(8, 2),
+        lambda: nn.TransformerEncoderLayer(8, 2, 16, dropout=0),
+        lambda: nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, dropout=0), 2, enable_nested_tensor=False),
+        lambda: nn.GRU(8, 8),
+    ],
+    ids=["attention", "encoder layer", "encoder", "GRU"],
+)
+def test_layers_of_torch_with_tokens_first(make, number):
+    model, clips = Frames(make().eval()), torch.randn(number, 8, 2, 2, 2)
+    whole = first_tensor(model(clips))
+    with ablate(model, "layer", [1, 5]):
+        found = first_tensor(model(clips))
+    assert found.shape == (8, number, 8) and (found[..., [1, 5]] == 0).all()
+    kept = [0, 2, 3, 4, 6, 7]
+    assert torch.equal(found[..., kept], whole[..., kept])
+
+
+def test_blocks_of_a_video_transformer():
+    transformers = pytest.importorskip("transformers")
+    sizes = {"num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32, "hidden_size": 16}
+    config = transformers.VideoMAEConfig(image_size=16, patch_size=8, num_frames=4, tubelet_size=2, **sizes)
+    model, clips = transformers.VideoMAEModel(config).eval(), torch.randn(2, 4, 3, 16, 16)
+    seen = []
+    for name in ("encoder.layer.0", "encoder.layer.1.attention"):
+        hook = model.get_submodule(name).register_forward_hook(lambda *call: seen.append(first_tensor(call[2])))
+        whole = model(clips).last_hidden_state
+        with ablate(model, name, [0, 7]):
+            switched = model(clips).last_hidden_state
+        hook.remove()
+        assert seen[0].shape == seen[1].shape == (2, 8, 16) and not torch.equal(switched, whole)
+        with ablate(model, name, [0, 7]):
+            last = model.get_submodule(name).register_forward_hook(lambda *call: seen.append(first_tensor(call[2])))
+            model(clips)
+            last.remove()
+        assert (seen[2][..., [0, 7]] == 0).all() and (seen[2][..., 1:7] != 0).all()
+        seen.clear()
 
 
 def test_gradients_flow_through_the_others_only():

@@ -201,6 +201,22 @@ def test_lightning(tmp_path):
     assert monitor.curve.steps == [2, 4, 6, 8]
 
 
+def test_accelerate_saves_and_resumes_it(tmp_path):
+    accelerate = pytest.importorskip("accelerate")
+    monitor, resumed = make_monitor(Classifier()), make_monitor(Classifier())
+    for _ in range(5):
+        monitor.step()
+    try:
+        for each, work in ((monitor, "save_state"), (resumed, "load_state")):
+            accelerator = accelerate.Accelerator(cpu=True)
+            accelerator.register_for_checkpointing(each)
+            getattr(accelerator, work)(str(tmp_path / "checkpoint"))
+    finally:
+        accelerate.state.AcceleratorState._reset_state(reset_partial_state=True)
+    assert resumed.curve.steps == [2, 4] and resumed.steps == 5 and resumed.scalars() == monitor.scalars()
+    assert torch.equal(resumed.curve.scores("2"), monitor.curve.scores("2"))
+
+
 def test_without_the_packages_a_line_says_how_to_get_them(monkeypatch, unmade):
     for name in ("lightning", "lightning.pytorch", "pytorch_lightning", "transformers"):
         monkeypatch.setitem(sys.modules, name, None)

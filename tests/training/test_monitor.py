@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import sdfast
-from sdfast.training import BiasMonitor
+from sdfast.training import BiasCurve, BiasMonitor
 from tests.support.measuring import make_pairs
 from tests.support.processes import on_two
 
@@ -146,6 +146,55 @@ def test_saved_and_resumed(tmp_path):
         other.load_state_dict(monitor.state_dict())
 
 
+class Counted(torch.utils.data.Dataset):
+    """Pairs that count in shared memory how often each is loaded."""
+
+    def __init__(self):
+        self.pairs, self.loaded = make_pairs(), torch.zeros(len(make_pairs()), dtype=torch.int64).share_memory_()
+
+    def __len__(self):
+        return len(self.pairs)
+
+    def __getitem__(self, index):
+        self.loaded[index] += 1
+        return self.pairs[index]
+
+    def fingerprint(self):
+        return "counted"
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_kept_pairs_are_loaded_once(num_workers):
+    pairs = Counted()
+    kept = BiasMonitor(make_model(), pairs, "2", keep=True, num_workers=num_workers)
+    again = BiasMonitor(make_model(), pairs, "2")
+    first = kept.measure()["2"]
+    assert torch.equal(kept.measure()["2"].moments, first.moments)
+    assert pairs.loaded.tolist() == [1] * len(pairs)
+    assert torch.equal(again.measure()["2"].moments, first.moments)
+    again.load_state_dict(kept.state_dict())
+    with pytest.raises(TypeError, match="pairs: expected a dataset with a length to keep=True, got DataLoader"):
+        BiasMonitor(make_model(), torch.utils.data.DataLoader(pairs), "2", keep=True)
+
+
+def test_kept_pairs_that_cannot_be_loaded_are_said_as_ever():
+    monitor = BiasMonitor(make_model(), [*make_pairs(), "no pair"], "2", keep=True, num_workers=2)
+    with pytest.raises(TypeError, match="pairs: expected items"):
+        monitor.measure()
+
+
+def keep_on_two(rank):
+    pairs = Counted()
+    monitor = BiasMonitor(make_model(), pairs, "2", keep=True, batch_size=4, num_workers=rank)
+    return [monitor.measure()["2"].moments.tolist() for _ in range(2)], pairs.loaded.tolist()
+
+
+def test_each_process_keeps_its_own_pairs():
+    (first, mine), (second, theirs) = on_two(keep_on_two)
+    assert first == second and first[0] == first[1]
+    assert [a + b for a, b in zip(mine, theirs, strict=True)] == [1] * len(make_pairs())
+
+
 def test_it_guides_the_dropout_after_its_layers():
     model = make_model()
     handle = sdfast.insert_static_dropout(model, ["0", "2"], p=0.5)
@@ -232,6 +281,40 @@ def test_the_picture_has_a_panel_a_layer(tmp_path):
         np.testing.assert_array_equal(shown, monitor.curve.shares(axes.get_title()))
     with pytest.raises(ValueError, match="curve: expected at least one measurement"):
         BiasMonitor(make_model(), make_pairs(), "0").plot()
+
+
+def scores_of(values, half_width):
+    """Return a curve of one layer whose static scores are these, with intervals this wide around them."""
+    curve, point = BiasCurve(), torch.zeros(len(values), 2, 3, 3, dtype=torch.float64)
+    scores = torch.tensor(values, dtype=torch.float64)
+    point[:, 0, :, 1] = torch.stack([scores, scores - half_width, scores + half_width], 1)
+    curve.load_state_dict({"steps": [10 * i for i in range(len(values))], "layers": {"x": point}})
+    return curve
+
+
+@pytest.mark.parametrize(
+    ("values", "half_width", "expected"),
+    [
+        ((1.0, 0.5, 0.9, 0.52, 0.5), 0.01, (30, 30, 30)),
+        ((0.5, 0.5, 0.5), 0.0, (0, 0, 0)),
+        ((0.1, 0.2, 0.5), 0.01, (20, 20, 20)),
+        ((1.0, 0.9, 0.7, 0.56, 0.52, 0.5), 0.02, (40, 30, 40)),
+        ((0.9, 0.6, 0.5), 0.1, (20, 10, None)),
+        ((0.9, 0.5, float("nan"), 0.5), 0.01, (30, 30, 30)),
+        ((0.9, 0.5, 0.5), float("nan"), (10, 10, None)),
+    ],
+)
+def test_settled_is_where_the_score_stays_where_it_ends(values, half_width, expected):
+    assert scores_of(values, half_width).settled("x") == expected
+
+
+def test_what_cannot_settle_is_said():
+    with pytest.raises(ValueError, match="'x' has NaN"):
+        scores_of((0.5, float("nan")), 0.1).settled("x")
+    with pytest.raises(ValueError, match="share: expected one of dynamic, static, got 'residual'"):
+        scores_of((0.5,), 0.1).settled("x", "residual")
+    with pytest.raises(ValueError, match="within: expected a difference from 0 on, got -1"):
+        scores_of((0.5,), 0.1).settled("x", within=-1)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,46 @@
+"""How far a job is: a bar on a terminal, and a line now and then in a file or a log."""
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+_SECONDS = 10.0  # from one line to the next
+_LINE = "{l_bar} {n_fmt}/{total_fmt}{unit} [{elapsed}<{remaining}, {rate_fmt}{postfix}]"
+
+
+def progress_bar(total: int | None, unit: str, progress: bool | str = True, initial: int = 0) -> "tqdm":
+    """Return a progress bar of tqdm on stderr; where that is no terminal, one that prints a line every ten seconds.
+
+    Args:
+        total: how many there are, or None.
+        unit: of what.
+        progress: False shows nothing; a string is the title.
+        initial: how many are done.
+
+    >>> with progress_bar(8, "pairs", progress=False) as bar:
+    ...     bar.update(8)
+    """
+    from tqdm import tqdm  # only here: who measures no model needs none
+
+    class Lines(tqdm):
+        shown = -1
+
+        def display(self, *_: Any, **__: Any) -> None:
+            self.shown = self.n
+            self.fp.write(f"{self}\n")
+            self.fp.flush()
+
+        def close(self) -> None:
+            if not self.disable:
+                self.disable = True
+                self._instances.discard(self)
+                if self.shown != self.n:
+                    self.display()
+
+    title = progress if isinstance(progress, str) else None
+    settings = {"total": total, "unit": f" {unit}", "desc": title, "initial": initial, "disable": not progress}
+    if sys.stderr.isatty():
+        return tqdm(dynamic_ncols=True, **settings)
+    return Lines(mininterval=_SECONDS, maxinterval=2 * _SECONDS, bar_format=_LINE, delay=1e-9, **settings)
