@@ -17,7 +17,7 @@ from sdfast.commands.machine import find_device, joined_processes, try_writing, 
 from sdfast.commands.output import add_output, check_new, told
 from sdfast.commands.settings import MODEL_HELP, add_settings, chosen_model, describe, pair_settings, running
 from sdfast.foundation import require, write_atomically
-from sdfast.measurement import check_settings, dataset_bias, forget_dataset_states
+from sdfast.measurement import DATASET_STATES, check_settings, dataset_bias, forget_dataset_states
 from sdfast.models import VideoModel
 from sdfast.report import REPORT_JSON, DatasetBias, plain
 from sdfast.statistics import GROUPS

@@ -9,7 +9,7 @@ from typing import Any
 from sdfast.report import load_reports, load_settings
 
 _TAKEN = ("weights", "channel_dim", "batch_dim", "styles", "pairs", "clip_frames", "batch_size", "seed", "kind",
-          "threshold", "estimator", "neighbors")  # fmt: skip
+          "threshold", "estimator", "neighbors", "flow", "heads")  # fmt: skip
 
 
 def add_like(command: argparse.ArgumentParser) -> None:

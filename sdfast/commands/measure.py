@@ -127,7 +127,7 @@ def _measure(
             seconds = time.perf_counter() - start
             neighbors = args.neighbors if args.estimator == "kraskov" else None
             settings = describe(args, args.weights, model, pairs, world)
-            settings |= {"flow": args.flow, "estimator": args.estimator, "neighbors": neighbors}
+            settings |= {"flow": args.flow, "heads": args.heads, "estimator": args.estimator, "neighbors": neighbors}
             settings |= _stopped(args, reports)
             save_reports(reports, args.out, {**settings, "seconds": round(seconds, 3)}, args.format)
             forget_states(args.out)
