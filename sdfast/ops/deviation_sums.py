@@ -21,7 +21,7 @@ def deviation_sums(values: Tensor) -> Tensor:
 
     >>> import torch
     >>> deviation_sums(torch.tensor([[1.0], [2.0], [6.0]], dtype=torch.float64)).T
-    tensor([[  3.,  14.,  98.,   9.]], dtype=torch.float64)
+    tensor([[ 3., 14., 98.,  9.]], dtype=torch.float64)
     """
     _check(values)
     flat = values.reshape(len(values), -1)
