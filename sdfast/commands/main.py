@@ -9,12 +9,12 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from sdfast.backends import BackendError
-from sdfast.commands import ablate, bench, compare, completion, dataset, info, layers, masks, measure
+from sdfast.commands import ablate, bench, compare, completion, dataset, info, layers, masks, measure, ood
 from sdfast.commands.errors import RunError
 from sdfast.commands.like import as_before
 
 OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
-COMMANDS = (measure, layers, compare, ablate, dataset, masks, bench, info, completion)
+COMMANDS = (measure, layers, compare, ablate, dataset, masks, ood, bench, info, completion)
 
 
 class Parser(argparse.ArgumentParser):

@@ -8,18 +8,17 @@ import torch
 from torch.nn import functional
 
 from sdfast.commands.arguments import not_negative, positive
+from sdfast.commands.clips import enlarge, evenly, keep_apart, read_frames, unlike_names, write_picture, write_video
 from sdfast.commands.errors import RunError
 from sdfast.commands.machine import try_writing
 from sdfast.commands.output import add_output, check_new, told
 from sdfast.dropout import CAMERAS, from_motion, from_video
-from sdfast.foundation import opencv, require, write_atomically
+from sdfast.foundation import require
 
 _DIM = 0.3  # of its brightness is left to what is static
 _OUTLINE = (224, 102, 42)
-_SIDE = 320  # pixels of the shorter side in the pictures, about
 _STILLS = 5  # frames in the PNG
 _NOT_WRITTEN = (".avi", ".gif", ".mkv", ".mov", ".png", ".webm")  # named as files of other kinds are
-_RATE = 10  # frames a second, slow enough to follow an outline
 
 
 def register(subparsers) -> None:
@@ -71,8 +70,8 @@ def run(args: argparse.Namespace) -> None:
         shown = show_masks(frames, mask)
         still = target.with_suffix(".png")
         try:
-            write_atomically(target, lambda part, shown=shown: _write_video(part, shown))
-            write_atomically(still, lambda part, shown=shown: _write_stills(part, shown))
+            write_video(target, shown)
+            write_picture(still, _stills(shown))
         except OSError as error:
             raise RunError(str(error)) from error
         print(f"{video.name}: {len(frames)} frames, {100 * mask.mean():.0f} % static", file=file)
@@ -92,8 +91,7 @@ def show_masks(frames: np.ndarray, mask: np.ndarray) -> np.ndarray:
     >>> show_masks(np.full((2, 4, 6, 3), 200, np.uint8), np.ones((2, 4, 6)))[0, 0, [0, -1], 0]
     array([200,  60], dtype=uint8)
     """
-    scale = 2 * max(1, round(_SIDE / min(mask.shape[1:]) / 2))
-    frames, mask = (part.repeat(scale, axis=1).repeat(scale, axis=2) for part in (frames, mask))
+    frames, mask = enlarge(frames), enlarge(mask)
     dynamic = torch.from_numpy(mask < 0.5).float()
     around = functional.max_pool2d(dynamic, 5, stride=1, padding=2)
     dimmed = np.round(frames * (1 - (1 - _DIM) * mask[..., None])).astype(np.uint8)
@@ -102,48 +100,27 @@ def show_masks(frames: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def _targets(out: Path, videos: list[Path]) -> list[Path]:
-    """Return the file to write for each video: two of one name are told apart by a number."""
+    """Return the file to write for each video."""
     suffix = out.suffix.lower()
     if suffix in _NOT_WRITTEN or (suffix == ".mp4" and len(videos) > 1):
         expected = f"a folder for {len(videos)} videos" if len(videos) > 1 else "a folder or a file.mp4"
         raise ValueError(f"--out: expected {expected}, got {out}")
-    stems = [video.stem for video in videos]
-    again = [stems[:i].count(stem) for i, stem in enumerate(stems)]
-    names = [f"{stem}{f'-{k + 1}' if k else ''}.mp4" for stem, k in zip(stems, again, strict=True)]
-    targets = [out] if suffix == ".mp4" else [out / name for name in names]
-    for target in targets:
-        if any(target.resolve() == video.resolve() for video in videos):
-            raise ValueError(f"--out: expected a place other than that of the videos, {target} is one of them")
+    targets = [out] if suffix == ".mp4" else [out / f"{name}.mp4" for name in unlike_names(videos)]
+    keep_apart(targets, videos)
     return targets
 
 
 def _read(video: Path, args: argparse.Namespace) -> np.ndarray:
     """Return the frames to show, uint8 (T, H, W, 3), their shorter side as asked for."""
-    from sdfast.pairs import index_frames, read_clip
+    from sdfast.pairs import index_frames
 
     index = index_frames(video)
     if args.start >= index.count:
         raise ValueError(f"--start: expected a frame from 0 to {index.count - 1} of {video}, got {args.start}")
     end = min(args.start + args.clips * args.clip_frames * args.stride, index.count)
-    numbers = np.arange(args.start, end, args.stride)
-    height, width = read_clip(video, numbers[:1], index=index).shape[1:3]
-    scale = args.size / min(height, width)
-    return read_clip(video, numbers, (round(height * scale), round(width * scale)), index)
+    return read_frames(video, np.arange(args.start, end, args.stride), args.size, index)
 
 
-def _write_video(path: Path, frames: np.ndarray) -> None:
-    av = require("av")
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=_RATE, options={"crf": "20"})
-        stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], "yuv420p"
-        for frame in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-        container.mux(stream.encode())
-
-
-def _write_stills(path: Path, frames: np.ndarray) -> None:
-    """Write a few frames below each other, evenly apart."""
-    chosen = np.linspace(0, len(frames) - 1, min(_STILLS, len(frames))).round().astype(int)
-    with opencv() as cv2:
-        _, png = cv2.imencode(".png", cv2.cvtColor(np.concatenate(frames[chosen]), cv2.COLOR_RGB2BGR))
-    path.write_bytes(png.tobytes())
+def _stills(frames: np.ndarray) -> np.ndarray:
+    """Return a few frames below each other, evenly apart."""
+    return np.concatenate(frames[evenly(len(frames), _STILLS)])

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from sdfast.foundation import check_integer, check_lengths
-from sdfast.ops import check_unit_range
+from sdfast.ops import check_rank, check_unit_range, check_video
 
 
 def from_labels(labels: Tensor, *, static: Sequence[int] | None = None, dynamic: Sequence[int] | None = None) -> Tensor:
@@ -143,24 +143,6 @@ def to_tokens(mask: Tensor, grid: tuple[int, int, int], *, extra: int = 0) -> Te
         check_unit_range("mask", mask)
     tokens = functional.adaptive_avg_pool3d(mask.float(), grid).flatten(1)
     return functional.pad(tokens, (extra, 0))
-
-
-def check_rank(name: str, tensor: Tensor, shape: str, ndim: int) -> None:
-    """Raise unless a tensor has that many dimensions."""
-    if not isinstance(tensor, Tensor):
-        raise TypeError(f"{name}: expected a torch.Tensor, got {type(tensor).__name__}")
-    if tensor.ndim != ndim:
-        raise ValueError(f"{name}: expected shape {shape}, got {tuple(tensor.shape)}")
-
-
-def check_video(video: Tensor) -> None:
-    """Raise unless a video may be (N, C, T, H, W): (N, T, C, H, W) would be judged over colours as if over time."""
-    check_rank("video", video, "(N, C, T, H, W)", 5)
-    if video.shape[1] > 3 and video.shape[2] in (1, 3):  # a field of flow has two
-        raise ValueError(
-            f"video: expected shape (N, C, T, H, W), got {tuple(video.shape)}, which looks like (N, T, C, H, W); "
-            "pass video.transpose(1, 2)"
-        )
 
 
 def check_odd(name: str, pixels: int) -> None:

@@ -5,8 +5,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from sdfast.dropout.camera import find_pans, move
-from sdfast.dropout.masks import check_odd, check_video
+from sdfast.dropout.masks import check_odd
 from sdfast.foundation import check_integer
+from sdfast.ops import check_video
 
 CAMERAS = ("still", "moving")
 _BINS = 64

@@ -9,7 +9,9 @@ from sdfast.ops.checks import (
     check_features,
     check_no_gradient,
     check_probability,
+    check_rank,
     check_unit_range,
+    check_video,
 )
 from sdfast.ops.comoments import check_arguments as check_pairs
 from sdfast.ops.comoments import comoments
@@ -34,8 +36,10 @@ __all__ = [
     "check_no_gradient",
     "check_pairs",
     "check_probability",
+    "check_rank",
     "check_unit_range",
     "check_update",
+    "check_video",
     "comoments",
     "correlations_without",
     "deviation_sums",

@@ -132,6 +132,24 @@ def check_unit_range(name: str, values: Tensor | None) -> None:
         raise ValueError(f"{name}: expected values from 0 to 1, got {wrong}")
 
 
+def check_rank(name: str, tensor: Tensor, shape: str, ndim: int) -> None:
+    """Raise unless a tensor has that many dimensions."""
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"{name}: expected a torch.Tensor, got {type(tensor).__name__}")
+    if tensor.ndim != ndim:
+        raise ValueError(f"{name}: expected shape {shape}, got {tuple(tensor.shape)}")
+
+
+def check_video(video: Tensor, name: str = "video") -> None:
+    """Raise unless a video may be (N, C, T, H, W): (N, T, C, H, W) would be judged over colours as if over time."""
+    check_rank(name, video, "(N, C, T, H, W)", 5)
+    if video.shape[1] > 3 and video.shape[2] in (1, 3):  # a field of flow has two
+        raise ValueError(
+            f"{name}: expected shape (N, C, T, H, W), got {tuple(video.shape)}, which looks like (N, T, C, H, W); "
+            f"pass {name}.transpose(1, 2)"
+        )
+
+
 def check_samples(name: str, samples: Tensor) -> None:
     """Raise unless samples is a dense float64 tensor (N, C) that has elements."""
     if not isinstance(samples, Tensor):

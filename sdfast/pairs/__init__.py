@@ -1,5 +1,6 @@
-"""Videos in, pairs of clips out: decoding, styles, and datasets of video, flow and folder pairs."""
+"""Videos in, pairs of clips out: decoding, styles, video, flow and folder pairs, and evaluation sets."""
 
+from sdfast.pairs import ood
 from sdfast.pairs.changed_clips import SHUFFLED, STILL, ChangedClips
 from sdfast.pairs.dataset import PairDataset, permute_frames
 from sdfast.pairs.finding import demo_videos, find_videos
@@ -33,6 +34,7 @@ __all__ = [
     "find_videos",
     "index_frames",
     "list_videos",
+    "ood",
     "permute_frames",
     "read_clip",
 ]

@@ -1,10 +1,9 @@
 """Optical flow as images, and pairs for networks that take frames and flow (video object segmentation)."""
 
-import itertools
-
 import numpy as np
 
 from sdfast.foundation import opencv
+from sdfast.pairs.flow import optical_flow
 from sdfast.pairs.video_pairs import VideoPairs
 from sdfast.statistics import STATIC
 
@@ -32,13 +31,8 @@ def flow_images(frames: np.ndarray) -> np.ndarray:
     """
     if len(frames) < 2:
         raise ValueError(f"frames: expected at least 2 for optical flow, got {len(frames)}")
-    window = max(5, min(15, min(frames.shape[1:3]) // 3))
-    settings = {"pyr_scale": 0.5, "levels": 3, "winsize": window, "iterations": 3, "poly_n": 5, "poly_sigma": 1.2}
     with opencv() as cv2:
-        gray = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
-        flow = np.stack(
-            [cv2.calcOpticalFlowFarneback(*two, None, flags=0, **settings) for two in itertools.pairwise(gray)]
-        )
+        flow = optical_flow(np.stack([cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]))
         speed = np.linalg.norm(flow, axis=-1)
         hue = np.degrees(np.arctan2(flow[..., 1], flow[..., 0])) % 360
         hsv = np.stack([hue, speed / max(speed.max(), 1e-3), np.ones_like(hue)], axis=-1).astype(np.float32)

@@ -91,7 +91,7 @@ def test_masks_are_those_of_the_definition(shape, window, close):
 
 
 def test_masks_of_the_experiments_clips_are_those_of_the_definition():
-    video = data.shifted_clips(3, generator()).video
+    video = data.Shapes().shifted_clips(3, generator()).video
     for clip, mask in zip(video, masks.from_motion(video), strict=True):
         expected, margin = expected_mask(clip.double().numpy(), 3, 9)
         assert margin > 1e-6 and np.array_equal(mask.numpy(), expected) and 0.3 < expected.mean() < 1
@@ -108,17 +108,17 @@ def overlap(mask: torch.Tensor, shape: torch.Tensor) -> float:
     ("camera", "least", "most_of_video"), [("still", 0.47, 0.35), ("moving", 0.46, 0.24)], ids=["still", "panning"]
 )
 def test_motion_finds_shapes_that_the_median_over_time_does_not(camera, least, most_of_video):
-    clips = data.shifted_clips(256, generator(1), camera)
+    clips = data.Shapes(camera).shifted_clips(256, generator(1))
     assert overlap(masks.from_video(clips.video), clips.shape) < most_of_video
     assert overlap(masks.from_motion(clips.video), clips.shape) > least
     assert overlap(masks.from_motion(clips.video, camera="moving"), clips.shape) > least
 
 
 def test_a_camera_that_pans_at_its_fastest_costs_little(monkeypatch):
-    uniform = data._uniform
+    uniform = data.uniform
     fastest = lambda low, high, *rest: uniform(high if high == data.PAN else low, high, *rest)  # noqa: E731
-    monkeypatch.setattr(data, "_uniform", fastest)
-    clips = data.shifted_clips(256, generator(1), "moving")
+    monkeypatch.setattr(data, "uniform", fastest)
+    clips = data.Shapes("moving").shifted_clips(256, generator(1))
     still, moving = (
         overlap(masks.from_motion(clips.video, camera=camera), clips.shape) for camera in ("still", "moving")
     )
@@ -169,7 +169,7 @@ def test_a_clip_with_nan_or_inf_has_no_mask(camera, frames, bad):
 
 
 def test_neither_units_nor_time_nor_memory_nor_other_clips_matter():
-    video = data.shifted_clips(6, generator(3)).video
+    video = data.Shapes().shifted_clips(6, generator(3)).video
     mask = masks.from_motion(video)
     assert torch.equal(masks.from_motion(1024 * video), mask)
     assert torch.equal(masks.from_motion(video.flip(2)), mask.flip(1))
@@ -183,7 +183,7 @@ def test_neither_units_nor_time_nor_memory_nor_other_clips_matter():
 
 
 def test_soft_edges_fade_over_as_many_pixels():
-    video = data.shifted_clips(4, generator()).video
+    video = data.Shapes().shifted_clips(4, generator()).video
     hard, soft = masks.from_motion(video), masks.from_motion(video, soft=2)
     assert set(hard.unique().tolist()) == {0.0, 1.0} and soft.min() >= 0 and soft.max() <= 1
     expected = functional.avg_pool2d(hard, 5, stride=1, padding=2, count_include_pad=False)
