@@ -11,13 +11,16 @@ INSTALL := $(PIP) --no-build-isolation --config-settings=cmake.define.SDFAST_WER
 COMPILED := pyproject.toml CMakeLists.txt requirements-dev.txt $(shell find csrc cmake -type f)
 CPP := $(shell find csrc tests -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh')
 
-.PHONY: demo debias test test-quick bench bench-quick lint format clean
+.PHONY: demo debias debias-real test test-quick bench bench-quick lint format clean
 
 demo: $(VENV)/.stamp-demo
 	$(BIN)/sdfast measure --overwrite
 
 debias: $(VENV)/.stamp-demo
 	$(BIN)/python -m experiments.debias
+
+debias-real: $(VENV)/.stamp-demo
+	$(BIN)/python -m experiments.debias --world real --settings 2 --seeds 3 --out sdfast-debias-real
 
 test: $(VENV)/.stamp-test
 	$(BIN)/python -m pytest

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from sdfast.masks import from_labels
+from experiments.debias.world import Clips, Pairs
 from sdfast.statistics import FACTORS
 
-CAMERAS = ("still", "moving")
 MOTIONS = ("right", "down", "left", "up")
 TEXTURES = len(MOTIONS)  # stripes, of one orientation for each motion
 FRAMES, SIZE = 8, 24
@@ -38,93 +37,89 @@ class Motion:
 class Appearance:
     """What is static in N clips."""
 
-    texture: Tensor  # (N,) int64, orientation of the stripes in units of a TEXTURES-th of a half turn
+    texture: Tensor  # (N,), orientation of the stripes in units of a TEXTURES-th of a half turn
     wavelength: Tensor  # (N,), pixels
     phase: Tensor  # (N,), radians
     fill: Tensor  # (N,), brightness of the shape
 
 
 @dataclass(frozen=True)
-class Clips:
-    """Videos (N, 1, T, H, W) float32, their motions (N,) and textures (N,), and where the shape is (N, T, H, W)."""
-
-    video: Tensor
-    label: Tensor
-    texture: Tensor
-    shape: Tensor
-
-    @property
-    def mask(self) -> Tensor:
-        """The static mask (N, T, H, W): 1 off the shape."""
-        return from_labels(self.shape, dynamic=[True])
-
-
-def train_clips(number: int, generator: Generator, camera: str = "still") -> Clips:
-    """Draw clips as the training has them: the texture is that of the motion in 95 % of them, else another.
+class Shapes:
+    """The world of these clips: the label is the motion, the shortcut the orientation of the stripes.
 
     A camera that is "moving" pans in each clip in a direction and at a speed of its own, up to `PAN`.
 
-    >>> clips = train_clips(1000, torch.Generator().manual_seed(0))
-    >>> round((clips.texture == clips.label).float().mean().item(), 2)
+    >>> clips = Shapes().train_clips(1000, torch.Generator().manual_seed(0))
+    >>> round((clips.shortcut == clips.label).float().mean().item(), 2)
     0.95
     """
-    label = torch.randint(len(MOTIONS), (number,), generator=generator)
-    astray = torch.rand(number, generator=generator) >= PREDICTIVE
-    return _draw(label, torch.where(astray, _another(label, generator), label), generator, camera)
+
+    camera: str = "still"
+    classes = len(MOTIONS)
+    size = (1, FRAMES, SIZE, SIZE)
+
+    def train_clips(self, number: int, generator: Generator) -> Clips:
+        """Draw clips as the training has them: the texture is that of the motion in 95 % of them, else another."""
+        label = torch.randint(len(MOTIONS), (number,), generator=generator)
+        astray = torch.rand(number, generator=generator) >= PREDICTIVE
+        return self._draw(label, torch.where(astray, another(label, generator), label), generator)
+
+    def shifted_clips(self, number: int, generator: Generator) -> Clips:
+        """Draw clips out of that distribution: the texture is never that of the motion."""
+        label = torch.randint(len(MOTIONS), (number,), generator=generator)
+        return self._draw(label, another(label, generator), generator)
+
+    def plain_clips(self, number: int, generator: Generator) -> Clips:
+        """Draw clips of any texture, whatever the motion."""
+        label, texture = (torch.randint(len(MOTIONS), (number,), generator=generator) for _ in range(2))
+        return self._draw(label, texture, generator)
+
+    def draw_pairs(self, number: int, generator: Generator) -> Pairs:
+        """Draw pairs that share one factor, alternately; texture and motion are independent."""
+        label = torch.randint(len(MOTIONS), (number,), generator=generator)
+        motion = draw_motion(label, generator, self.camera)
+        look_a, look_b = (
+            _draw_appearance(torch.randint(TEXTURES, (number,), generator=generator), generator) for _ in range(2)
+        )
+        video_a, video_b = (_render(motion, look, generator).video for look in (look_a, look_b))
+        order = torch.rand(number, FRAMES, generator=generator).argsort(1)
+        permuted = video_a.gather(2, order.view(number, 1, FRAMES, 1, 1).expand_as(video_a))
+        factor = torch.arange(number) % len(FACTORS)
+        video_b = torch.where(factor.view(-1, 1, 1, 1, 1) == FACTORS.index("static"), permuted, video_b)
+        return Pairs(video_a, video_b, factor, label)
+
+    def backgrounds(self, number: int, generator: Generator) -> Tensor:
+        """Draw stripes half-way between the orientations of any two motions, as strong as the others."""
+        look = _draw_appearance(torch.randint(TEXTURES, (number,), generator=generator) + 0.5, generator)
+        return CONTRAST * _stripes(look, torch.zeros(number, 1))
+
+    def _draw(self, label: Tensor, texture: Tensor, generator: Generator) -> Clips:
+        return _render(draw_motion(label, generator, self.camera), _draw_appearance(texture, generator), generator)
 
 
-def shifted_clips(number: int, generator: Generator, camera: str = "still") -> Clips:
-    """Draw clips out of that distribution: the texture is never that of the motion.
-
-    >>> clips = shifted_clips(100, torch.Generator().manual_seed(0))
-    >>> (clips.texture == clips.label).any().item()
-    False
-    """
-    label = torch.randint(len(MOTIONS), (number,), generator=generator)
-    return _draw(label, _another(label, generator), generator, camera)
-
-
-def draw_pairs(number: int, generator: Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """Draw pairs of clips that share one factor, alternately; texture and motion are independent.
-
-    Returns:
-        Clips a and b (N, 1, T, H, W), and which factor they share (N,) int64: 0 the motion, in two appearances; 1 the
-        appearance, the frames of b being those of a in random order.
-    """
-    label = torch.randint(len(MOTIONS), (number,), generator=generator)
-    motion = _draw_motion(label, generator)
-    look_a, look_b = (
-        _draw_appearance(torch.randint(TEXTURES, (number,), generator=generator), generator) for _ in range(2)
-    )
-    video_a, video_b = (_render(motion, look, generator).video for look in (look_a, look_b))
-    order = torch.rand(number, FRAMES, generator=generator).argsort(1)
-    permuted = video_a.gather(2, order.view(number, 1, FRAMES, 1, 1).expand_as(video_a))
-    factor = torch.arange(number) % len(FACTORS)
-    video_b = torch.where(factor.view(-1, 1, 1, 1, 1) == FACTORS.index("static"), permuted, video_b)
-    return video_a, video_b, factor
-
-
-def _another(label: Tensor, generator: Generator) -> Tensor:
+def another(label: Tensor, generator: Generator) -> Tensor:
+    """Draw for each label (N,) one of the others."""
     return (label + torch.randint(1, TEXTURES, label.shape, generator=generator)) % TEXTURES
 
 
-def _draw(label: Tensor, texture: Tensor, generator: Generator, camera: str = "still") -> Clips:
-    return _render(_draw_motion(label, generator, camera), _draw_appearance(texture, generator), generator)
-
-
-def _draw_motion(label: Tensor, generator: Generator, camera: str = "still") -> Motion:
-    if camera not in CAMERAS:
-        raise ValueError(f"camera: expected one of {', '.join(CAMERAS)}, got {camera!r}")
+def draw_motion(
+    label: Tensor,
+    generator: Generator,
+    camera: str = "still",
+    size: int = SIZE,
+    radius: tuple[float, float] = RADIUS,
+) -> Motion:
+    """Draw shapes of a radius in pixels that move as labels (N,) say, in frames of a size."""
     number = len(label)
     pan = torch.zeros(number, 2)
     if camera == "moving":
-        direction = _uniform(0.0, 2 * math.pi, number, generator)
-        pan = _uniform(0.0, PAN, number, generator)[:, None] * torch.stack([direction.sin(), direction.cos()], 1)
+        direction = uniform(0.0, 2 * math.pi, number, generator)
+        pan = uniform(0.0, PAN, number, generator)[:, None] * torch.stack([direction.sin(), direction.cos()], 1)
     return Motion(
         label,
-        start=SIZE * torch.rand(number, 2, generator=generator),
-        speed=_uniform(*SPEED, number, generator),
-        radius=_uniform(*RADIUS, number, generator),
+        start=size * torch.rand(number, 2, generator=generator),
+        speed=uniform(*SPEED, number, generator),
+        radius=uniform(*radius, number, generator),
         roundness=torch.tensor([1.0, 2.0, 8.0])[torch.randint(3, (number,), generator=generator)],
         pan=pan,
     )
@@ -135,37 +130,48 @@ def _draw_appearance(texture: Tensor, generator: Generator) -> Appearance:
     bright = torch.randint(2, (number,), generator=generator) * 2 - 1
     return Appearance(
         texture,
-        wavelength=_uniform(4.0, 7.0, number, generator),
-        phase=_uniform(0.0, 2 * math.pi, number, generator),
-        fill=bright * _uniform(*FILL, number, generator),
+        wavelength=uniform(4.0, 7.0, number, generator),
+        phase=uniform(0.0, 2 * math.pi, number, generator),
+        fill=bright * uniform(*FILL, number, generator),
     )
 
 
-def _uniform(low: float, high: float, number: int, generator: Generator) -> Tensor:
+def uniform(low: float, high: float, number: int, generator: Generator) -> Tensor:
+    """Draw numbers (N,) from low to high."""
     return low + (high - low) * torch.rand(number, generator=generator)
 
 
 def _render(motion: Motion, look: Appearance, generator: Generator) -> Clips:
-    pixels = torch.arange(SIZE, dtype=torch.float32)
-    covered = _cover(motion, pixels)  # (N, T, H, W)
-    angle = look.texture * (math.pi / TEXTURES)
-    across = pixels * torch.cos(angle)[:, None], pixels * torch.sin(angle)[:, None]
-    panned = motion.pan[:, 0] * torch.sin(angle) + motion.pan[:, 1] * torch.cos(angle)  # pixels across the stripes
+    covered = cover(motion, offsets(motion))  # (N, T, H, W)
     frames = torch.arange(FRAMES if motion.pan.any() else 1)  # a still camera sees one texture
-    place = (across[0][:, None, :] + across[1][:, :, None])[:, None] + (panned[:, None] * frames)[..., None, None]
-    waves = place * (2 * math.pi / look.wavelength).view(-1, 1, 1, 1)
-    stripes = CONTRAST * torch.sin(waves + look.phase.view(-1, 1, 1, 1))  # (N, T or 1, H, W)
+    angle = look.texture * (math.pi / TEXTURES)
+    panned = motion.pan[:, 0] * torch.sin(angle) + motion.pan[:, 1] * torch.cos(angle)  # pixels across the stripes
+    stripes = CONTRAST * _stripes(look, panned[:, None] * frames)  # (N, T or 1, H, W)
     video = torch.lerp(stripes.expand_as(covered), look.fill.view(-1, 1, 1, 1).expand_as(covered), covered)
     video = video + NOISE * torch.randn(video.shape, generator=generator)
     return Clips(video.unsqueeze(1), motion.label, look.texture, covered > 0)
 
 
-def _cover(motion: Motion, pixels: Tensor) -> Tensor:
-    """Return how much of each pixel the shape covers, (N, T, H, W)."""
+def _stripes(look: Appearance, moved: Tensor) -> Tensor:
+    """Return stripes from -1 to 1, (N, T, H, W), moved by so many pixels (N, T)."""
+    pixels = torch.arange(SIZE, dtype=torch.float32)
+    angle = look.texture * (math.pi / TEXTURES)
+    columns, rows = pixels * torch.cos(angle)[:, None], pixels * torch.sin(angle)[:, None]
+    place = (columns[:, None, :] + rows[:, :, None])[:, None] + moved[..., None, None]
+    return torch.sin(place * (2 * math.pi / look.wavelength).view(-1, 1, 1, 1) + look.phase.view(-1, 1, 1, 1))
+
+
+def offsets(motion: Motion, size: int = SIZE) -> Tensor:
+    """Return how far rows and columns are from the middle of the shape, (N, T, 2, size) in pixels."""
     turn = motion.label * (math.pi / 2)
     step = torch.stack([torch.sin(turn), torch.cos(turn)], 1) * motion.speed[:, None]  # right, down, left, up
     centre = motion.start[:, None] + torch.arange(FRAMES)[:, None] * (step - motion.pan)[:, None]  # (N, T, 2)
-    away = (pixels - centre[..., None] + SIZE / 2).remainder(SIZE) - SIZE / 2  # (N, T, 2, SIZE)
+    pixels = torch.arange(size, dtype=torch.float32)
+    return (pixels - centre[..., None] + size / 2).remainder(size) - size / 2
+
+
+def cover(motion: Motion, away: Tensor) -> Tensor:
+    """Return how much of each pixel the shape covers, (N, T, H, W)."""
     power = motion.roundness.view(-1, 1, 1, 1)
     rows, columns = (away.abs() / motion.radius.view(-1, 1, 1, 1)).pow(power).unbind(2)
     distance = (rows[..., :, None] + columns[..., None, :]).pow(1 / power)  # 1 at the outline

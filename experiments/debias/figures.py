@@ -1,7 +1,7 @@
 """The two figures: accuracies with intervals, and how bias comes about during training."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -9,50 +9,58 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from experiments.debias.data import MOTIONS
 from experiments.debias.model import BLOCKS
 from experiments.debias.summary import Summary, estimate
 from experiments.debias.training import Run
 from sdfast.report.plots import COLORS, DASHES, FAINT, INK, PALE
 from sdfast.statistics import FACTORS
 
-IN, OUT, GUIDED = COLORS["residual"], COLORS["static"], COLORS["dynamic"]
-CHANCE = 1 / len(MOTIONS)
+IN, OUT, GAINING = COLORS["residual"], COLORS["static"], COLORS["dynamic"]
 
 
-def accuracy_figure(summaries: Sequence[Summary]) -> Figure:
-    """Draw a row of bars for each way to train: out of distribution with its seeds as dots, and in distribution."""
-    figure = Figure(figsize=(9, 1.2 + 0.55 * len(summaries)), dpi=130, layout="constrained")
-    axes = figure.subplots()
+def accuracy_figure(summaries: Mapping[str, Sequence[Summary]], chance: float) -> Figure:
+    """Draw a panel for each setting, a row of bars for each way to train.
+
+    Out of distribution with its seeds as dots, and in distribution.
+    """
+    most = max(map(len, summaries.values()))
+    figure = Figure(figsize=(3.4 + 3.4 * len(summaries), 1.2 + 0.42 * most), dpi=110, layout="constrained")
+    panels = figure.subplots(1, len(summaries), sharey=True, squeeze=False)[0]
+    for axes, (title, found) in zip(panels, summaries.items(), strict=True):
+        _bars(axes, found, chance)
+        axes.set_title(title, fontsize=9.5, color=INK, pad=14)
+    figure.supxlabel("accuracy: mean over seeds, 95 % interval, one dot a seed", fontsize=9, color=INK)
+    handles = [
+        Patch(color=OUT, label="out of distribution"),
+        Patch(color=GAINING, label="out of distribution, interval above its control"),
+        Patch(color=IN, label="in distribution"),
+    ]
+    figure.legend(handles=handles, loc="outside upper center", ncols=3, frameon=False, fontsize=8.5, labelcolor=INK)
+    return figure
+
+
+def _bars(axes: Axes, summaries: Sequence[Summary], chance: float) -> None:
     for place, summary in enumerate(summaries):
-        color = GUIDED if summary.row.control else OUT
-        _bar(axes, place - 0.19, summary, "out", color)
+        gains = summary.gain is not None and summary.gain.low > 0
+        _bar(axes, place - 0.19, summary, "out", GAINING if gains else OUT)
         _bar(axes, place + 0.19, summary, "in", IN)
         dots = np.clip(summary.per_seed, 0, 1)
         axes.scatter(
             dots, np.full(len(dots), place - 0.19), s=9, color="white", edgecolors=INK, linewidths=0.6, zorder=4
         )
-    axes.axvline(CHANCE, color=PALE, linewidth=0.9, linestyle=DASHES, zorder=3)
-    axes.text(CHANCE, -0.62, "chance", color=INK, fontsize=7.5, ha="center", va="bottom")
+    axes.axvline(chance, color=PALE, linewidth=0.9, linestyle=DASHES, zorder=3)
+    axes.text(chance, -0.62, "chance", color=INK, fontsize=7.5, ha="center", va="bottom")
     axes.set_yticks(range(len(summaries)), [summary.row.name for summary in summaries])
-    axes.set(xlim=(0, 1.12), ylim=(len(summaries) - 0.4, -0.65), xticks=np.arange(0, 1.01, 0.2))
-    axes.set_xlabel("accuracy: mean over seeds, 95 % interval, one dot a seed", fontsize=9, color=INK)
-    handles = [
-        Patch(color=OUT, label="out of distribution, plain or a control"),
-        Patch(color=GUIDED, label="out of distribution, meant to debias"),
-        Patch(color=IN, label="in distribution"),
-    ]
+    axes.set(xlim=(0, 1.15), ylim=(len(summaries) - 0.4, -0.65), xticks=np.arange(0, 1.01, 0.2))
     _frame(axes)
     axes.tick_params(axis="y", length=0)
-    figure.legend(handles=handles, loc="outside upper center", ncols=3, frameon=False, fontsize=8.5, labelcolor=INK)
-    return figure
 
 
 def curves_figure(summaries: Sequence[Summary], runs: Sequence[Run]) -> Figure:
     """Draw a panel for each way to train: static and dynamic score of the last block over the training."""
-    columns = min(4, len(summaries))
+    columns = min(7, len(summaries))
     lines = math.ceil(len(summaries) / columns)
-    figure = Figure(figsize=(2.6 * columns + 0.4, 2.2 * lines + 0.7), dpi=130, layout="constrained")
+    figure = Figure(figsize=(2.1 * columns + 0.4, 2.2 * lines + 0.7), dpi=130, layout="constrained")
     panels = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).ravel()
     first = [run for run in runs if run.row == summaries[0].row.name]
     for axes, summary in zip(panels, summaries, strict=False):
@@ -66,7 +74,7 @@ def curves_figure(summaries: Sequence[Summary], runs: Sequence[Run]) -> Figure:
             axes.plot(steps, middle, color=COLORS[factor], linewidth=1.6)
         axes.axvline(steps[-1] / 2, color=FAINT, linewidth=0.8, zorder=0)
         axes.set_title(summary.row.name, fontsize=8.5, color=INK)
-        axes.set(ylim=(-0.1, 1.05), xlim=(0, steps[-1]))
+        axes.set(ylim=(-0.1, 1.05), xlim=(0, max(1, steps[-1])))
         _frame(axes)
     for axes in panels[len(summaries) :]:
         axes.set_axis_off()
@@ -93,10 +101,14 @@ def _bar(axes: Axes, place: float, summary: Summary, where: str, color: str) -> 
 
 def _curve(runs: Sequence[Run], factor: str) -> tuple[list[int], list[float], list[float], list[float]]:
     """Return steps, and mean and interval over the runs at each."""
-    steps = [step for step, _ in runs[0].curve]
-    scores = np.array([[found[BLOCKS[-1]][factor] for _, found in run.curve] for run in runs])
+    scores = np.array([run.curve[BLOCKS[-1]][factor] for run in runs])
     found = [estimate(column) for column in scores.T]
-    return steps, [point.mean for point in found], [point.low for point in found], [point.high for point in found]
+    return (
+        runs[0].steps,
+        [point.mean for point in found],
+        [point.low for point in found],
+        [point.high for point in found],
+    )
 
 
 def _frame(axes: Axes) -> None:

@@ -54,7 +54,7 @@ def _rows() -> list[tuple[str, Tensor, Tensor | None]]:
     """Return names, clips (N, C, T, H, W), of which the first is drawn, and where their shapes are, if known."""
     worlds = []
     for name, camera in (("shapes,\ncamera still", "still"), ("shapes,\ncamera pans slowly", "moving")):
-        clips = data.shifted_clips(64, torch.Generator().manual_seed(5), camera)
+        clips = data.Shapes(camera).shifted_clips(64, torch.Generator().manual_seed(5))
         worlds.append((name, clips.video, clips.shape))
     name, start, frames = STREET
     path = next(video for video in demo_videos() if video.name == name)

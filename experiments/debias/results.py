@@ -1,4 +1,4 @@
-"""The results on disk: a table, all numbers, two figures."""
+"""The results on disk: tables, all numbers, figures."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.debias.model import BLOCKS
-from experiments.debias.summary import SETTLED, Summary
+from experiments.debias.summary import SETTLED, TESTS, Summary
 from experiments.debias.training import Run
 from sdfast.foundation import require, write_atomically
 from sdfast.report import plain
@@ -14,16 +14,24 @@ from sdfast.report import plain
 FILES = ("debias.md", "debias.json", "accuracy.png", "curves.png")
 
 
-def save(folder: Path, summaries: Sequence[Summary], runs: Sequence[Run], settings: Mapping[str, Any]) -> list[Path]:
-    """Write the table, the numbers and, if matplotlib is there, the figures; return the files written."""
+def save(
+    folder: Path,
+    summaries: Mapping[str, Sequence[Summary]],
+    costs: Mapping[str, float],
+    runs: Sequence[Run],
+    about: Mapping[str, Any],
+    chance: float,
+) -> list[Path]:
+    """Write the tables, the numbers and, if matplotlib is there, the figures; return the files written."""
     content = {
-        "settings": settings,
-        "rows": {summary.row.name: summary.row.settings() for summary in summaries},
-        "summary": [summary.to_dict() for summary in summaries],
+        "about": about,
+        "rows": {name: {found.row.name: found.row.settings() for found in of} for name, of in summaries.items()},
+        "summary": {name: [found.to_dict() for found in of] for name, of in summaries.items()},
+        "costs": costs,
         "runs": [run.to_dict() for run in runs],
     }
     texts = {
-        "debias.md": table(summaries) + "\n",
+        "debias.md": tables(summaries, costs) + "\n",
         "debias.json": json.dumps(plain(content), indent=1, allow_nan=False) + "\n",
     }
     for name, text in texts.items():
@@ -35,44 +43,73 @@ def save(folder: Path, summaries: Sequence[Summary], runs: Sequence[Run], settin
         return [folder / name for name in texts]
     from experiments.debias import figures
 
-    write_atomically(folder / "accuracy.png", figures.accuracy_figure(summaries).savefig)
-    write_atomically(folder / "curves.png", figures.curves_figure(summaries, runs).savefig)
+    first = next(iter(summaries))
+    curved = [run for run in runs if run.setting == first]
+    write_atomically(folder / "accuracy.png", figures.accuracy_figure(summaries, chance).savefig)
+    write_atomically(folder / "curves.png", figures.curves_figure(summaries[first], curved).savefig)
     return [folder / name for name in FILES]
 
 
-def table(summaries: Sequence[Summary]) -> str:
-    """Return the tables as Markdown: accuracies, then the scores of each block."""
-    seeds = len(summaries[0].per_seed)
-    accuracies = [["dropout", "p", "out of distribution", "less its control", "in distribution", "settled"]]
-    scores = [["dropout", *(f"{block} {what}" for block in BLOCKS for what in ("static", "dynamic", "share %"))]]
-    for summary in summaries:
-        name, accuracy = summary.row.name, summary.accuracy
-        gain = "" if summary.gain is None else f"{summary.gain}, {summary.row.control}"
-        p = f"{summary.row.options['p']:g}" if summary.row.options else ""
-        accuracies.append([name, p, str(accuracy["out"]), gain, str(accuracy["in"]), f"{summary.settled.mean:.2f}"])
-        cells = [name]
+def tables(summaries: Mapping[str, Sequence[Summary]], costs: Mapping[str, float]) -> str:
+    """Return the tables of all settings as Markdown, and what ablation found."""
+    parts = ["### In short", "", "Accuracy out of distribution; mean ± half of the 95 % interval.", ""]
+    parts += [*lines(_short(summaries, costs)), ""]
+    for name, of in summaries.items():
+        seeds = len(of[0].per_seed)
+        parts += [f"### {name.capitalize()}", "", f"Means over {seeds} seeds with 95 % intervals.", ""]
+        parts += [*lines(_accuracies(of, costs)), "", *lines(_scores(of)), ""]
+        parts += [line for found in of if found.ablation for line in _ablated(found)]
+    return "\n".join(parts).rstrip()
+
+
+def _short(summaries: Mapping[str, Sequence[Summary]], costs: Mapping[str, float]) -> list[list[str]]:
+    rows = [["trained with", *summaries, "cost of a step"]]
+    for of_row in zip(*summaries.values(), strict=True):
+        name = of_row[0].row.name
+        rows.append([name, *(found.accuracy["out"].short for found in of_row), f"{costs[name]:.1f}"])
+    return rows
+
+
+def _accuracies(summaries: Sequence[Summary], costs: Mapping[str, float]) -> list[list[str]]:
+    rows = [["trained with", "chosen", "settings tried", "out of distribution", "less its control"]]
+    rows[0] += ["in distribution", "SCUBA", "SCUFO", "contrasted", "cost of a step"]
+    for found in summaries:
+        accuracy = {test: str(found.accuracy[test]) for test in TESTS}
+        gain = "" if found.gain is None else f"{found.gain}, {found.row.control}"
+        cells = [found.row.name, found.chosen, str(found.tried), accuracy["out"], gain]
+        cells += [accuracy[test] for test in ("in", "scuba", "scufo", "contrasted")]
+        rows.append([*cells, f"{costs[found.row.name]:.2f}"])
+    return rows
+
+
+def _scores(summaries: Sequence[Summary]) -> list[list[str]]:
+    rows = [["trained with", *(f"{block} {what}" for block in BLOCKS for what in ("static", "dynamic", "share %"))]]
+    rows[0].append(f"settled within {SETTLED} at step")
+    for found in summaries:
+        cells = [found.row.name]
         for block in BLOCKS:
-            found = summary.scores[block]
-            cells += [f"{found[what].mean:.2f}" for what in ("static", "dynamic")]
-            cells.append(f"{found['static_share'].mean:.1f}")
-        scores.append(cells)
-    return "\n".join(
-        [
-            f"Accuracy, means over {seeds} seeds with 95 % intervals. Settled: the part of the training after which "
-            f"the static score of the last block stays within {SETTLED} of where it ends.",
-            "",
-            *_lines(accuracies),
-            "",
-            "Static and dynamic score of each block at the end, and its static share; means over the seeds.",
-            "",
-            *_lines(scores),
-        ]
-    )
+            scores = found.scores[block]
+            cells += [f"{scores[what].mean:.2f}" for what in ("static", "dynamic")]
+            cells.append(f"{scores['static_share'].mean:.1f}")
+        rows.append([*cells, "" if found.settled is None else f"{found.settled.mean:.0f}"])
+    return rows
 
 
-def _lines(rows: Sequence[Sequence[str]]) -> list[str]:
+def _ablated(found: Summary) -> list[str]:
+    lost = found.ablation
+    return [
+        f"Trained with {found.row.name}, on still frames, where nothing but the texture predicts: without "
+        f"{lost['channels'].mean:.1f} channels of {BLOCKS[-1]} that are called static, half of all at most, "
+        f"{lost['static']} of the accuracy is lost, without as many at random {lost['random']}; the first less the "
+        f"second, paired by seed: {lost['gap']}. On moving clips {lost['moving']} is lost without the static ones.",
+        "",
+    ]
+
+
+def lines(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return rows of cells, the first of them titles, as lines of a Markdown table."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     padded = ([cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in rows)
-    lines = [f"| {' | '.join(cells)} |" for cells in padded]
-    lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
-    return lines
+    written = [f"| {' | '.join(cells)} |" for cells in padded]
+    written.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
+    return written

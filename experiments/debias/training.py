@@ -1,45 +1,31 @@
-"""One run: train a small 3-D CNN with one kind of dropout or loss, watch its bias meanwhile, test it at the end."""
+"""One run: train a small 3-D CNN in one way, watch its bias meanwhile, test it at the end."""
 
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import lru_cache, partial
+from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
+from torch.nn import functional
+from torch.utils.data import TensorDataset
 
-from experiments.debias.data import Clips, draw_pairs, shifted_clips, train_clips
+from experiments.debias.ablation import ablation
+from experiments.debias.changes import CHANGES
+from experiments.debias.evaluation import evaluate, make_tests
+from experiments.debias.guidance import guide
 from experiments.debias.losses import LOSSES
-from experiments.debias.model import BLOCKS, WIDTHS, SmallNet
+from experiments.debias.model import BLOCKS, SmallNet
 from experiments.debias.rows import Row
-from sdfast import masks
-from sdfast.dropout import static_mask
-from sdfast.report import BiasMetric, BiasReport
+from experiments.debias.settings import Settings
+from experiments.debias.world import Clips, Pairs, World, make_world
+from sdfast import masks, measure
+from sdfast.report import BiasReport
+from sdfast.statistics import FACTORS
+from sdfast.training import BiasMonitor
 
-CHUNK = 128  # clips in one forward pass of a test
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How a run trains and what it measures; the same for all rows.
-
-    Args:
-        steps: steps of training.
-        batch_size: clips in a step.
-        learning_rate: of Adam at the first step; falls linearly to 0.
-        report_every: steps between reports, which make the curve and guide channels.
-        report_pairs: pairs of each of these reports; the same pairs every time.
-        test_pairs: pairs of the report at the end, others.
-        test_clips: clips of each test.
-    """
-
-    steps: int = 400
-    batch_size: int = 32
-    learning_rate: float = 3e-3
-    report_every: int = 20
-    report_pairs: int = 128
-    test_pairs: int = 512
-    test_clips: int = 1024
+CHUNK = 64  # pairs in one forward pass of a report
 
 
 @dataclass(frozen=True)
@@ -47,18 +33,24 @@ class Run:
     """What one run found.
 
     Attributes:
-        accuracy: part of the test clips that were right, "in" and "out" of the training's distribution.
-        curve: [step, scores] at step 0, report_every, ...; scores as in `scores`.
+        setting: the name of its settings.
+        accuracy: part of the test clips that were right, by test; see `evaluation`.
         scores: of each block at the end: its dynamic and static score, and its static share in percent.
+        steps: after which steps there was a report.
+        curve: dynamic and static score of each block at those.
+        ablation: what accuracy the channels of the last block are worth; None where nobody asked.
     """
 
     row: str
     seed: int
+    setting: str
     accuracy: dict[str, float]
     scores: dict[str, dict[str, float]]
-    curve: list[tuple[int, dict[str, dict[str, float]]]]
+    steps: list[int]
+    curve: dict[str, dict[str, list[float]]]
+    ablation: dict[str, float] | None = None
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         """Return the run as plain values."""
         return asdict(self)
 
@@ -66,70 +58,96 @@ class Run:
 def train(row: Row, seed: int, settings: Settings, on_step: Callable[[], object] = lambda: None) -> Run:
     """Train and test; the same arguments give the same run.
 
-    Initial weights, clips and pairs depend on the seed alone, so that rows differ in their dropout only.
+    Initial weights, clips and pairs depend on the seed alone, so that rows differ in nothing else.
 
     Args:
-        row: the dropout.
+        row: the way to train.
         seed: decides everything random.
         settings: of the training.
         on_step: called after each step.
     """
+    world = make_world(settings.world, settings.camera)
     with _reproducible(seed):
-        clips, tests, pairs = (Generator().manual_seed(3 * seed + part) for part in range(3))
-        model = SmallNet()
+        clips, pairs = (Generator().manual_seed(3 * seed + part) for part in (0, 2))
+        model = SmallNet(world.size[0], world.classes, **row.network)
+        if settings.start == "fine-tuned":
+            model.load_state_dict(_trunk(settings, seed, tuple(row.network.items())), strict=False)
+        draw = _batches(world, settings, clips)
         layers = row.insert(model)
-        optimizer = torch.optim.Adam(model.parameters(), settings.learning_rate)
-        schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, settings.steps)
-        watched = draw_pairs(settings.report_pairs, pairs)
-        curve = []
-        for step in range(settings.steps):
-            if step % settings.report_every == 0:
-                reports = measure_blocks(model, watched)
-                curve.append((step, _scores(reports)))
-                if row.weights is not None:
-                    for name, layer in layers.items():
-                        _guide(layer, reports[name], row.weights)
-            _step(model, train_clips(settings.batch_size, clips), row, optimizer)
+        optimizer, schedule = _optimizer(model, settings.rate * row.rate, settings.length)
+        watched = world.draw_pairs(settings.report_pairs, pairs)
+        monitor = BiasMonitor(model, TensorDataset(*watched[:3]), BLOCKS, every=settings.report_every, batch_size=CHUNK)
+        watching = settings.curves or row.weights is not None
+        if watching:
+            guide(layers, row.weights, monitor.measure(), model, watched)
+        for _ in range(settings.length):
+            take_step(model, draw(settings.batch_size, clips), row, optimizer)
             schedule.step()
+            if watching and (reports := monitor.step()):
+                guide(layers, row.weights, reports, model, watched)
             on_step()
-        final = measure_blocks(model, draw_pairs(settings.test_pairs, pairs))
-        curve.append((settings.steps, _scores(measure_blocks(model, watched))))
-        accuracy = {
-            "in": _accuracy(model, train_clips(settings.test_clips, tests)),
-            "out": _accuracy(model, shifted_clips(settings.test_clips, tests)),
-        }
-    return Run(row.name, seed, accuracy, _scores(final), curve)
+        reports = measure_blocks(model, world.draw_pairs(settings.test_pairs, pairs))
+        tests = make_tests(world, settings.test_clips, seed)
+        asked = settings.curves and row.name == "no dropout"
+        return Run(
+            row.name,
+            seed,
+            settings.name,
+            evaluate(model, tests),
+            _scores(reports),
+            *_curve(monitor),
+            ablation(model, reports, tests["in"]) if asked else None,
+        )
 
 
-@torch.no_grad()
-def measure_blocks(model: SmallNet, pairs: tuple[Tensor, Tensor, Tensor]) -> dict[str, BiasReport]:
-    """Report the bias of each block, without dropout.
-
-    Args:
-        model: left in training mode.
-        pairs: clips a and b (N, 1, T, H, W) and the factor they share (N,), as `draw_pairs` gives them.
-    """
-    metrics = {name: BiasMetric(width) for name, width in zip(BLOCKS, WIDTHS, strict=True)}
-    model.eval()
-    for clips_a, clips_b, factor in zip(*(part.split(CHUNK // 2) for part in pairs), strict=True):
-        for metric, output in zip(metrics.values(), model.features(torch.cat([clips_a, clips_b])), strict=True):
-            metric.update(*output.chunk(2), factor)
-    model.train()
-    return {name: metric.compute() for name, metric in metrics.items()}
-
-
-def _guide(layer: nn.Module, report: BiasReport, weights: str) -> None:
-    layer.guide(report, "rank" if weights == "random" else weights)
-    if weights == "random":
-        layer.channel_weight.copy_(layer.channel_weight[torch.randperm(len(layer.channel_weight))])
-
-
-def _step(model: SmallNet, clips: Clips, row: Row, optimizer: torch.optim.Optimizer) -> None:
-    with static_mask(_mask(clips, row.mask)):
-        loss = LOSSES[row.loss](model, clips)
-        optimizer.zero_grad()
-        loss.backward()
+def take_step(model: SmallNet, clips: Clips, row: Row, optimizer: torch.optim.Optimizer) -> None:
+    """Take one step of training as the row says."""
+    mask = _mask(clips, row.mask)
+    video = CHANGES[row.change](clips.video, row.amount, mask) if row.change else clips.video
+    loss = LOSSES[row.loss](model, video, clips.label, mask if row.layer else None, row.weight)
+    optimizer.zero_grad()
+    loss.backward()
     optimizer.step()
+
+
+def measure_blocks(model: SmallNet, pairs: Pairs) -> dict[str, BiasReport]:
+    """Report the bias of each block, without dropout; the model is as before."""
+    return measure(model, TensorDataset(*pairs[:3]), BLOCKS, batch_size=CHUNK, progress=False)
+
+
+def _batches(world: World, settings: Settings, generator: Generator) -> Callable[[int, Generator], Clips]:
+    if settings.start == "scratch":
+        return world.train_clips
+    few = world.train_clips(settings.tuning_clips, generator)
+
+    def draw(number: int, generator: Generator) -> Clips:
+        chosen = torch.randperm(len(few.label), generator=generator)[:number]
+        return Clips(few.video[chosen], few.label[chosen], few.shortcut[chosen], few.shape[chosen])
+
+    return draw
+
+
+@lru_cache(maxsize=4)  # the rows of a seed follow each other
+def _trunk(settings: Settings, seed: int, network: tuple) -> dict[str, Tensor]:
+    """Return the blocks of a model that has learnt the labels of clips whose shortcut knows nothing of them."""
+    world = make_world(settings.world, settings.camera)
+    with _reproducible(seed):
+        clips = Generator().manual_seed(2**40 + seed)
+        model = SmallNet(world.size[0], world.classes, **dict(network))
+        optimizer, schedule = _optimizer(model, settings.learning_rate, settings.trunk_steps)
+        for _ in range(settings.trunk_steps):
+            batch = world.plain_clips(settings.batch_size, clips)
+            loss = functional.cross_entropy(model(batch.video), batch.label)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+    return {name: values for name, values in model.state_dict().items() if not name.startswith("head")}
+
+
+def _optimizer(model: nn.Module, rate: float, steps: int) -> tuple[torch.optim.Optimizer, Any]:
+    optimizer = torch.optim.Adam(model.parameters(), rate)
+    return optimizer, torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, steps)
 
 
 def _mask(clips: Clips, source: str | None) -> Tensor | None:
@@ -139,20 +157,18 @@ def _mask(clips: Clips, source: str | None) -> Tensor | None:
     return {**made, "motion": partial(masks.from_motion, clips.video)}[source]()
 
 
-@torch.no_grad()
-def _accuracy(model: SmallNet, clips: Clips) -> float:
-    model.eval()
-    guesses = torch.cat([model(video).argmax(1) for video in clips.video.split(CHUNK)])
-    model.train()
-    return (guesses == clips.label).double().mean().item()
-
-
 def _scores(reports: dict[str, BiasReport]) -> dict[str, dict[str, float]]:
     found = {}
     for name, report in reports.items():
         dynamic, static, _ = report.layer_score.tolist()
         found[name] = {"dynamic": dynamic, "static": static, "static_share": report.percent[1].item()}
     return found
+
+
+def _curve(monitor: BiasMonitor) -> tuple[list[int], dict[str, dict[str, list[float]]]]:
+    curve = monitor.curve
+    scores = {block: curve.scores(block).T[: len(FACTORS)].tolist() for block in curve.layers}
+    return curve.steps, {block: dict(zip(FACTORS, found, strict=True)) for block, found in scores.items()}
 
 
 @contextlib.contextmanager

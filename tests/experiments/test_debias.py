@@ -11,106 +11,26 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
-from torch.nn import functional
+from torch.utils.data import TensorDataset
 
 import sdfast
 from experiments.debias import data, results, summary
 from experiments.debias.__main__ import main
-from experiments.debias.dropblock import DropBlock3d
-from experiments.debias.experiment import run_all
-from experiments.debias.losses import LOSSES
-from experiments.debias.model import BLOCKS, WIDTHS, SmallNet
-from experiments.debias.rows import NO_DROPOUT, ROWS, Row
-from experiments.debias.training import Run, Settings, measure_blocks, train
-from sdfast.dropout import context
+from experiments.debias.ablation import ablation
+from experiments.debias.costs import step_costs
+from experiments.debias.evaluation import make_tests
+from experiments.debias.experiment import Job, Kept, run_all
+from experiments.debias.model import BLOCKS, SmallNet
+from experiments.debias.rows import NO_DROPOUT, ROWS, TRIES, Row
+from experiments.debias.settings import Settings
+from experiments.debias.training import Run, measure_blocks, train
+from experiments.debias.world import Clips
 from sdfast.statistics import student_quantile
-from sdfast.training import run_with_permuted
-
-TINY = Settings(steps=3, batch_size=4, report_every=2, report_pairs=8, test_pairs=8, test_clips=12)
-REGION = Row("region", sdfast.StaticDropout, {"p": 1.0}, mask="labels", control="other")
+from tests.support.debias import REGION, TINY
 
 
 def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
-
-
-def test_dropblock_drops_cubes_and_keeps_the_mean():
-    torch.manual_seed(0)
-    layer = DropBlock3d(p=0.2, block_size=3)
-    output = layer(torch.ones(16, 32, 8, 12, 12))
-    dropped = output == 0
-    assert abs(dropped.double().mean().item() - 0.2) < 0.04  # overlaps make it less
-    assert abs(output.mean().item() - 1) < 1e-5
-    inside = dropped[..., 1:-1, 1:-1, 1:-1]
-    neighbours = (dropped[..., :-2, 1:-1, 1:-1] | dropped[..., 2:, 1:-1, 1:-1])[inside]
-    assert neighbours.all()  # no element goes alone
-    assert layer.eval()(output) is output
-
-
-def test_dropblock_fits_into_small_features_and_drops_all_at_most():
-    torch.manual_seed(0)
-    assert DropBlock3d(p=0.5, block_size=7)(torch.ones(64, 2, 1, 2, 9)).shape == (64, 2, 1, 2, 9)
-    assert DropBlock3d(p=1.0, block_size=1)(torch.ones(2, 2, 3, 3, 3)).abs().sum() == 0
-
-
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
-def test_layers_are_inserted_after_their_blocks_and_do_nothing_in_tests(row):
-    torch.manual_seed(0)
-    plain, model = SmallNet().eval(), SmallNet().eval()
-    model.load_state_dict(plain.state_dict())
-    layers = row.insert(model)
-    assert list(layers) == list(row.after if row.layer else ())
-    assert all(model.get_submodule(name)[-1] is layer for name, layer in layers.items())
-    model.eval()
-    video = data.train_clips(4, generator()).video
-    assert torch.equal(model(video), plain(video))
-
-
-def test_rows_are_those_of_the_comparison():
-    rows = {row.name: row for row in ROWS}
-    assert len(rows) == len(ROWS)
-    plain = {row.layer for row in ROWS if row.loss == "labels" and row.mask is row.weights is None}
-    assert plain == {None, nn.Dropout, nn.Dropout3d, DropBlock3d}
-    guidance = {(row.mask is not None, row.weights is not None) for row in ROWS if row.layer is sdfast.StaticDropout}
-    assert guidance == {(True, False), (False, True), (True, True)}
-    assert {row.mask for row in ROWS} == {None, "labels", "motion", "video"} and {row.loss for row in ROWS} == {*LOSSES}
-    for row in ROWS:
-        assert row.control is None or rows[row.control].control is None, "a control has none"
-    channel, random = rows["StaticDropout, channel"], rows["random channels"]
-    assert replace(channel, name=random.name, weights="random", control=None) == random
-    assert rows["bias penalty"].control == rows["entropy of permuted clips"].control == "permuted clips"
-
-
-def test_losses_ask_what_they_say():
-    torch.manual_seed(0)
-    clips, model = data.train_clips(16, generator()), SmallNet()
-    taken = {}
-    for name, loss in LOSSES.items():
-        torch.manual_seed(1)
-        taken[name] = loss(model, clips).item()
-    torch.manual_seed(1)
-    logits, others, feats = run_with_permuted(model, clips.video, "block3")
-    plain = functional.cross_entropy(logits, clips.label)
-    assert taken["permuted"] == pytest.approx(plain.item()) != taken["labels"]
-    assert taken["penalty"] == pytest.approx((plain + sdfast.bias_penalty(*feats["block3"])).item())
-    uniform = torch.full_like(others, 0.25)
-    assert taken["entropy"] == pytest.approx((plain + functional.cross_entropy(others, uniform)).item())
-    assert taken["swap"] != taken["labels"]
-
-
-def test_random_channels_have_the_weights_of_the_guided_ones_dealt_out_anew():
-    kept = []
-
-    class Spy(sdfast.StaticDropout):
-        def forward(self, input):
-            if self.training:
-                kept.append(self.channel_weight.clone())
-            return super().forward(input)
-
-    for weights in ("rank", "random"):
-        train(Row("spy", Spy, {"p": 0.5}, ("block3",), weights=weights), 0, replace(TINY, steps=1))
-    ranked, dealt = kept
-    assert torch.equal(ranked.sort().values, dealt.sort().values) and not torch.equal(ranked, dealt)
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
@@ -119,54 +39,16 @@ def test_runs_repeat_and_leave_torch_as_it_was(row):
     first, again = (train(row, 5, TINY) for _ in range(2))
     assert first == again
     assert torch.equal(torch.get_rng_state(), state) and torch.get_num_threads() == threads
-    assert [step for step, _ in first.curve] == [0, 2, 3]
+    assert first.steps == [0, 2] and all(len(first.curve[block]["static"]) == 2 for block in BLOCKS)
     assert 0 <= first.accuracy["in"] <= 1 and 0 <= first.accuracy["out"] <= 1
     assert list(first.scores) == list(BLOCKS)
 
 
 def test_rows_of_a_seed_start_alike_and_seeds_do_not():
     region, none, other = train(REGION, 1, TINY), train(NO_DROPOUT, 1, TINY), train(NO_DROPOUT, 2, TINY)
-    assert region.curve[0] == none.curve[0] != other.curve[0]
-    assert region.curve[-1] != none.curve[-1]
-
-
-def test_guided_layers_take_their_weights_from_the_reports():
-    taken = []
-
-    class Spy(sdfast.StaticDropout):
-        def guide(self, report, how):
-            assert how == "minmax"
-            taken.append(report)
-            return super().guide(report, how)
-
-    train(Row("spy", Spy, {"p": 0.5}, weights="minmax"), 0, TINY)
-    assert [report.num_channels for report in taken] == [*WIDTHS[:2]] * 2  # two layers, at steps 0 and 2
-    taken.clear()
-    train(Row("spy", Spy, {"p": 0.5}), 0, TINY)
-    assert not taken
-
-
-@pytest.mark.parametrize("source", [None, "labels", "motion", "video"])
-def test_the_mask_reaches_the_layers(source):
-    masks, dropped = [], []
-
-    class Spy(sdfast.StaticDropout):
-        def forward(self, input):
-            output = super().forward(input)
-            if self.training:
-                masks.append(context.current()[0])
-                dropped.append(((output == 0) & (input != 0)).double().mean().item())
-            return output
-
-    train(Row("spy", Spy, {"p": 1.0, "rescale": False}, mask=source), 0, replace(TINY, steps=2))
-    assert len(masks) == 4
-    for mask, share in zip(masks, dropped, strict=True):
-        if source is None:
-            assert mask is None
-            continue
-        assert mask.shape == (TINY.batch_size, data.FRAMES, data.SIZE, data.SIZE)
-        assert (set(mask.unique().tolist()) == {0.0, 1.0}) == (source in ("labels", "motion"))
-        assert 0.05 < share < 0.6
+    curves = [run.curve["block3"]["static"] for run in (region, none, other)]
+    assert curves[0][0] == curves[1][0] != curves[2][0]
+    assert curves[0][-1] != curves[1][-1]
 
 
 def test_reports_see_texture_and_motion():
@@ -175,7 +57,7 @@ def test_reports_see_texture_and_motion():
     weight = model.block1[0].weight.data.zero_()
     weight[0, 0, 1, 1, 1] = 1.0
     weight[1, 0, 1, 1, 1], weight[1, 0, 2, 1, 1] = -1.0, 1.0
-    report = measure_blocks(model, data.draw_pairs(400, generator()))["block1"]
+    report = measure_blocks(model, data.Shapes().draw_pairs(400, generator()))["block1"]
     assert report.count.tolist() == [200, 200]
     dynamic, static = report.corr[:, 0].tolist()
     assert static > 0.99 and dynamic < 0.5
@@ -189,10 +71,74 @@ def test_learning_happens():
     assert run.accuracy["in"] > 0.6  # chance is 0.25
 
 
+def test_fine_tuning_starts_from_blocks_that_all_rows_share():
+    """With a learning rate of 0 they stay; the head is new."""
+    settings = replace(TINY, start="fine-tuned", tuning_rate=0.0, trunk_steps=3)
+    first, other = (train(row, 1, settings) for row in (NO_DROPOUT, REGION))
+    assert first.steps == [0, 2] and first.curve["block3"]["static"][0] == other.curve["block3"]["static"][0]
+    scratch = train(NO_DROPOUT, 1, TINY)
+    assert scratch.curve["block3"]["static"][0] != first.curve["block3"]["static"][0]
+
+
+def test_without_curves_only_guided_rows_are_watched():
+    settings = replace(TINY, curves=False)
+    assert train(NO_DROPOUT, 0, settings).steps == [] and train(NO_DROPOUT, 0, settings).ablation is None
+    assert train(Row("guided", sdfast.StaticDropout, {"p": 0.5}, weights="rank"), 0, settings).steps == [0, 2]
+
+
+def test_the_tests_are_what_they_say():
+    tests = make_tests(data.Shapes(), 64, 3)
+    inside, outside, scuba, scufo = (tests[name] for name in ("in", "out", "scuba", "scufo"))
+    assert (inside.shortcut == inside.label).float().mean() > 0.85 and not (outside.shortcut == outside.label).any()
+    shape = inside.shape.unsqueeze(1)
+    assert torch.equal(scuba.video[shape], inside.video[shape])
+    behind = torch.where(shape, torch.nan, scuba.video).nanmedian(dim=2, keepdim=True).values.expand_as(scuba.video)
+    torch.testing.assert_close(scuba.video[~shape], behind[~shape])  # a still picture, and another
+    assert (scuba.video - inside.video)[~shape].square().mean() > 0.5
+    assert not scufo.video.diff(dim=2).any() and torch.equal(scufo.video[:, :, 0], scuba.video[:, :, 4])
+    assert make_tests(data.Shapes(), 64, 3) is tests
+
+
+def test_ablation_finds_the_channels_that_tell_the_texture():
+    """Two channels see the picture, one each half of it; a third sees nothing but the change between frames."""
+
+    class Known(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.block3 = nn.Conv3d(1, 4, 1, bias=False)
+            self.block3.weight.data.copy_(torch.tensor([1.0, 0.9, 0.0, 0.0]).view(4, 1, 1, 1, 1))
+
+        def forward(self, video):
+            feats = self.block3(video)
+            means = feats.mean((2, 3, 4))
+            return torch.stack([-means[:, 0] - means[:, 1], means[:, 0] + means[:, 1]], 1)
+
+    label = torch.arange(64) % 2
+    video = (2.0 * label - 1).view(64, 1, 1, 1, 1) + 0.1 * torch.randn(64, 1, 8, 4, 4, generator=generator())
+    clips = Clips(video, label, label, torch.zeros(64, 8, 4, 4, dtype=torch.bool))
+    model, factor = Known(), torch.arange(64) % 2
+    other = video[torch.randperm(64, generator=generator(1))]
+    video_b = torch.where(factor.view(-1, 1, 1, 1, 1) == 1, video.flip(2), other)
+    reports = sdfast.measure(model, TensorDataset(video, video_b, factor), "block3", progress=False)
+    found = ablation(model, reports, clips)
+    assert found["channels"] == 2 and found["static"] == pytest.approx(0.5) and found["random"] < 0.4
+    assert found["moving"] == pytest.approx(0.5)
+    nothing = {"block3": sdfast.BiasReport(torch.ones(6, 2, 4).double())}
+    assert ablation(model, nothing, clips) is None
+
+
+def test_a_step_of_no_dropout_costs_what_it_costs():
+    rows = (NO_DROPOUT, Row("twice", loss="permuted"))
+    costs = step_costs(rows, replace(TINY, batch_size=16), rounds=3)
+    assert list(costs) == ["no dropout", "twice"] and costs["no dropout"] == 1 < costs["twice"]
+
+
 def make_run(row: str, seed: int, out: float, static: tuple[float, ...] = (1.0, 0.5, 0.5)) -> Run:
-    curve = [(10 * i, {block: {"dynamic": 0.5, "static": s} for block in BLOCKS}) for i, s in enumerate(static)]
+    curve = {block: {"dynamic": [0.5] * len(static), "static": [*static]} for block in BLOCKS}
     scores = {block: {"dynamic": 0.5, "static": static[-1], "static_share": 30.0} for block in BLOCKS}
-    return Run(row, seed, {"in": 0.9, "out": out}, scores, curve)
+    accuracy = {"in": 0.9, "out": out, "scuba": 0.8, "scufo": 0.3, "contrasted": 0.6}
+    lost = {"channels": 3, "static": 0.5 + out, "random": 0.1, "moving": 0.0} if row == NO_DROPOUT.name else None
+    return Run(row, seed, Settings().name, accuracy, scores, [10 * i for i in range(len(static))], curve, lost)
 
 
 def test_summaries_compare_with_the_control_seed_by_seed():
@@ -200,7 +146,9 @@ def test_summaries_compare_with_the_control_seed_by_seed():
     out = {NO_DROPOUT.name: (0.2, 0.4), "other": (0.6, 0.5), "region": (0.9, 0.8)}
     runs = [make_run(name, seed, value) for name, values in out.items() for seed, value in enumerate(values)]
     none, other, region = summary.summarise(rows, runs[::-1])
-    assert none.gain is None and other.gain is None
+    assert none.gain is None and other.gain.mean == pytest.approx(0.25)
+    assert region.ablation is None and none.ablation["static"].mean == pytest.approx(0.8)
+    assert none.ablation["gap"].mean == pytest.approx(0.7)
     assert region.gain.mean == pytest.approx(0.3) and region.gain.low == pytest.approx(0.3)
     assert region.per_seed == (0.9, 0.8)
     assert none.accuracy["out"].mean == pytest.approx(0.3)
@@ -208,9 +156,9 @@ def test_summaries_compare_with_the_control_seed_by_seed():
 
 
 def test_settled_is_where_the_last_score_is_reached_for_good():
-    assert summary.settled(make_run("x", 0, 0.5, (1.0, 0.5, 0.9, 0.52, 0.5)).curve) == 0.75
-    assert summary.settled(make_run("x", 0, 0.5, (0.5, 0.5, 0.5)).curve) == 0
-    assert summary.settled(make_run("x", 0, 0.5, (0.1, 0.2, 0.5)).curve) == 1
+    assert summary.settled(make_run("x", 0, 0.5, (1.0, 0.5, 0.9, 0.52, 0.5))) == 30
+    assert summary.settled(make_run("x", 0, 0.5, (0.5, 0.5, 0.5))) == 0
+    assert summary.settled(make_run("x", 0, 0.5, (0.1, 0.2, 0.5))) == 20
 
 
 @pytest.mark.parametrize(("freedom", "expected"), [(1, 12.7062), (4, 2.7764), (7, 2.3646), (100, 1.9840)])
@@ -218,9 +166,13 @@ def test_quantiles_are_those_of_the_tables(freedom, expected):
     assert student_quantile(0.975, freedom) == pytest.approx(expected, rel=1e-4)
 
 
+def jobs_of(rows, seeds, settings=TINY):
+    return [Job(row, seed, settings) for row in rows for seed in seeds]
+
+
 def test_processes_change_nothing(capsys):
     rows = (NO_DROPOUT, REGION)
-    alone, shared = (run_all(rows, (3, 4), TINY, processes, progress=False) for processes in (1, 2))
+    alone, shared = (run_all(jobs_of(rows, (3, 4)), processes, progress=False) for processes in (1, 2))
     assert [(run.row, run.seed) for run in alone] == [(row.name, seed) for row in rows for seed in (3, 4)]
     assert alone == shared
     assert capsys.readouterr().err == ""
@@ -229,32 +181,70 @@ def test_processes_change_nothing(capsys):
 def test_an_error_in_a_process_ends_the_experiment():
     broken = Row("broken", nn.Dropout, {"p": 2.0})
     with pytest.raises(ValueError, match="probability"):
-        run_all((NO_DROPOUT, broken), (0,), TINY, 2, progress=False)
+        run_all(jobs_of((NO_DROPOUT, broken), (0,)), 2, progress=False)
+
+
+def test_an_interrupted_experiment_goes_on_where_it_stopped(tmp_path, monkeypatch):
+    path, jobs = tmp_path / "runs.jsonl", jobs_of((NO_DROPOUT, REGION), (0, 1))
+    whole = run_all(jobs, progress=False)
+    calls = []
+
+    def stops(row, seed, settings, on_step):
+        calls.append((row.name, seed))
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return train(row, seed, settings, on_step)
+
+    monkeypatch.setattr("experiments.debias.experiment.train", stops)
+    with pytest.raises(KeyboardInterrupt):
+        run_all(jobs, 1, Kept(path), progress=False)
+    path.write_text(path.read_text() + '{"job": {"cut o')  # a line that was being written
+    assert run_all(jobs, 1, Kept(path, resume=True), progress=False) == whole
+    assert calls[3:] == [("region", 0), ("region", 1)]
+    changed = [replace(job, settings=replace(job.settings, steps=2)) for job in jobs[:1]]
+    assert run_all(changed, 1, Kept(path, resume=True), progress=False) != whole[:1] and len(calls) == 6
+    assert run_all(jobs, 1, Kept(path, resume=True), progress=False) == whole and len(calls) == 6
+    assert run_all(jobs[:1], 1, Kept(path), progress=False) == whole[:1] and len(calls) == 7  # afresh
 
 
 def test_all_is_written(tmp_path):
     rows = (NO_DROPOUT, REGION)
-    runs = run_all(rows, (0,), TINY, progress=False)  # one seed: no intervals
-    found = summary.summarise(rows, runs)
-    written = results.save(tmp_path, found, runs, {"seeds": [0]})
+    runs = run_all(jobs_of(rows, (0,)), progress=False)  # one seed: no intervals
+    name = TINY.name
+    found, costs = {name: summary.summarise(rows, runs)}, {row.name: 1.0 for row in rows}
+    written = results.save(tmp_path, found, costs, runs, {"seeds": [0]}, 0.25)
     assert [path.name for path in written] == list(results.FILES)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(results.FILES)
     content = json.loads((tmp_path / "debias.json").read_text())
-    assert content["settings"] == {"seeds": [0]} and list(content["rows"]) == ["no dropout", "region"]
-    assert (
-        content["runs"][1]["accuracy"] == runs[1].accuracy and content["summary"][1]["accuracy"]["out"]["low"] is None
-    )
-    assert content["rows"]["region"]["options"] == {"p": 1.0}
+    assert content["about"] == {"seeds": [0]} and list(content["rows"][name]) == ["no dropout", "region"]
+    assert content["runs"][1]["accuracy"] == runs[1].accuracy
+    assert content["summary"][name][1]["accuracy"]["out"]["low"] is None
+    assert content["rows"][name]["region"]["options"] == {"p": 1.0}
     lines = (tmp_path / "debias.md").read_text().splitlines()
-    assert [line.split("|")[1].strip() for line in lines if line.startswith("| ")].count("region") == 2
-    for name in ("accuracy.png", "curves.png"):
-        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+    assert [line.split("|")[1].strip() for line in lines if line.startswith("| ")].count("region") == 3
+    for picture in ("accuracy.png", "curves.png"):
+        assert (tmp_path / picture).read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_table_says_how_each_row_was_tuned():
+    rows = (NO_DROPOUT, REGION)
+    runs = [make_run(row.name, seed, 0.5 + 0.1 * seed) for row in rows for seed in range(3)]
+    text = results.tables({"a": summary.summarise(rows, runs)}, {row.name: 2.5 for row in rows})
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")]
+    titles = next(row for row in cells if "chosen" in row)
+    table = {row[0]: dict(zip(titles, row, strict=True)) for row in cells if len(row) == len(titles)}
+    assert table["region"]["chosen"] == "p 1" and table["region"]["settings tried"] == str(len(TRIES["p"]))
+    assert table["no dropout"]["chosen"] == "learning rate times 1" and table["region"]["cost of a step"] == "2.50"
+    assert table["region"]["out of distribution"] == "0.60 (0.35 to 0.85)"
+    assert ["region", "0.60 ± 0.25", "2.5"] in cells
+    assert "without 3.0 channels of block3 that are called static" in text
 
 
 def test_without_matplotlib_the_numbers_are_written(tmp_path, monkeypatch, capsys):
-    runs = run_all((NO_DROPOUT,), (0,), TINY, progress=False)
+    runs = run_all(jobs_of((NO_DROPOUT,), (0,)), progress=False)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    written = results.save(tmp_path, summary.summarise((NO_DROPOUT,), runs), runs, {})
+    found = {TINY.name: summary.summarise((NO_DROPOUT,), runs)}
+    written = results.save(tmp_path, found, {"no dropout": 1.0}, runs, {}, 0.25)
     assert [path.name for path in written] == ["debias.md", "debias.json"]
     assert "no pictures" in capsys.readouterr().out
 
@@ -265,20 +255,28 @@ def test_the_figures_show_every_row():
     rows = (NO_DROPOUT, REGION)
     runs = [make_run(row.name, seed, 0.5 + 0.1 * seed) for row in rows for seed in range(3)]
     found = summary.summarise(rows, runs)
-    bars = figures.accuracy_figure(found).axes[0]
-    assert [label.get_text() for label in bars.get_yticklabels()] == [row.name for row in rows]
-    assert len(bars.patches) == 2 * len(rows)
+    drawn = figures.accuracy_figure({"one": found, "two": found}, 0.25).axes
+    assert [axes.get_title() for axes in drawn] == ["one", "two"]
+    assert [label.get_text() for label in drawn[0].get_yticklabels()] == [row.name for row in rows]
+    assert all(len(axes.patches) == 2 * len(rows) for axes in drawn)
     panels = [axes for axes in figures.curves_figure(found, runs).axes if axes.get_title()]
     assert [axes.get_title() for axes in panels] == [row.name for row in rows]
 
 
-def test_the_command_writes_its_table(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("experiments.debias.__main__.Settings", lambda: TINY)
+@pytest.fixture
+def tiny(monkeypatch):
+    monkeypatch.setattr("experiments.debias.__main__.Settings", lambda world: replace(TINY, world=world))
+    monkeypatch.setattr("experiments.debias.__main__.QUICK", {})
+
+
+def test_the_command_writes_its_tables(tmp_path, capsys, tiny):
     out = tmp_path / "deep" / "er"
     arguments = [
         "--quick",
         "--seeds",
         "1",
+        "--settings",
+        "2",
         "--steps",
         "1",
         "--seed",
@@ -290,12 +288,23 @@ def test_the_command_writes_its_table(tmp_path, capsys, monkeypatch):
     ]
     assert main(arguments) == 0
     captured = capsys.readouterr()
-    assert all(row.name in captured.out for row in ROWS) and f"{len(ROWS)}/{len(ROWS)}" in captured.err
+    assert all(row.name in captured.out for row in ROWS) and f"{2 * len(ROWS)}/{2 * len(ROWS)}" in captured.err
+    assert "### Still camera, from scratch" in captured.out and "### Moving camera, from scratch" in captured.out
     assert [line for line in captured.out.splitlines() if line.startswith("wrote ")] == [
         f"wrote {out / name}" for name in results.FILES
     ]
-    settings = json.loads((out / "debias.json").read_text())["settings"]
-    assert settings["seeds"] == [7] and settings["steps"] == 1 and settings["sdfast"] == sdfast.__version__
+    about = json.loads((out / "debias.json").read_text())["about"]
+    assert about["seeds"] == [7] and about["steps"] == 1 and about["sdfast"] == sdfast.__version__
+    assert main([*arguments, "--resume"]) == 0
+    assert capsys.readouterr().err.strip().endswith("0 steps [00:00, ? steps/s]")  # nothing was left to do
+
+
+def test_the_command_compares_ways_to_choose_channels(tmp_path, capsys, tiny):
+    assert main(["--rows", "channels", "--seeds", "2", "--steps", "1", "--processes", "1", "--out", str(tmp_path)]) == 0
+    text = (tmp_path / "channels.md").read_text()
+    assert text.strip() in capsys.readouterr().out
+    rows = [line.split("|")[1:4] for line in text.splitlines() if line.startswith("|")][2:]
+    assert len(rows) == 2 * (3 * 2 + 1)  # two networks; three blocks by two ways, the last by a third
 
 
 @pytest.mark.parametrize(
