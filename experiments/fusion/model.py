@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-WIDTHS = (12, 24, 48)
-DECODER_WIDTH = 12
+WIDTHS = (8, 16, 32)
+DECODER_WIDTH = 8
 CHANNELS = {"appearance": 3, "motion": 2}  # a frame, and flow along columns and rows
 CROSSINGS = ("none", "motion to appearance", "both")
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, lru_cache
 
 import torch
 from torch import Generator, Tensor, nn
@@ -67,24 +67,19 @@ def train(row: Row, seed: int, settings: Settings, textures: Textures | None = N
         settings: of the training.
         textures: what scenes are made of; None for those of the demo's clips.
     """
-    textures = textures or _textures()
     with _reproducible(seed):
-        scenes, tests, pairs = (Generator().manual_seed(3 * seed + part) for part in range(3))
+        seen = _seen(seed, settings, textures or _textures())
         model = row.model().to(memory_format=torch.channels_last)  # a quarter faster
-        optimizer = torch.optim.Adam(model.parameters(), settings.learning_rate)
+        optimizer = torch.optim.Adam(model.parameters(), settings.learning_rate, fused=True)
         schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, settings.steps)
-        for _ in range(settings.steps):
-            batch = draw_scenes(settings.batch_size, textures.train, False, scenes)
+        for batch in seen.training:
             loss = functional.binary_cross_entropy_with_logits(model(batch.clips), batch.object.float())
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             schedule.step()
-        overlap = {
-            kind: overlap_of(model, draw_scenes(settings.test_scenes, textures.test, kind == "camouflage", tests))
-            for kind in KINDS
-        }
-        scores = _measure(model, row, draw_pairs(settings.pairs, textures.test, pairs))
+        overlap = {kind: overlap_of(model, scenes) for kind, scenes in seen.tests.items()}
+        scores = _measure(model, row, seen.pairs)
     return Run(row.name, seed, overlap, scores)
 
 
@@ -108,6 +103,25 @@ def _measure(model: nn.Module, row: Row, pairs: Iterable[Tensor]) -> dict[str, d
         shares = {"dynamic_share": dynamic_share, "static_share": static_share}
         found[layer] = {"dynamic": dynamic, "static": static, **shares}
     return found
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What all networks of a seed see: batches of the training, a test of each of `KINDS`, and pairs."""
+
+    training: tuple[Scenes, ...]
+    tests: dict[str, Scenes]
+    pairs: tuple[Tensor, Tensor, Tensor]
+
+
+@lru_cache(maxsize=1)  # the rows of one seed come in turn, and drawing takes a third of the time
+def _seen(seed: int, settings: Settings, textures: Textures) -> _Seen:
+    training, tests, pairs = (Generator().manual_seed(3 * seed + part) for part in range(3))
+    return _Seen(
+        tuple(draw_scenes(settings.batch_size, textures.train, False, training) for _ in range(settings.steps)),
+        {kind: draw_scenes(settings.test_scenes, textures.test, kind == "camouflage", tests) for kind in KINDS},
+        draw_pairs(settings.pairs, textures.test, pairs),
+    )
 
 
 @cache
