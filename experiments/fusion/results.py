@@ -5,12 +5,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.debias.results import _lines
 from experiments.debias.summary import Estimate
 from experiments.fusion.model import CHANNELS
 from experiments.fusion.rows import LEVELS
 from experiments.fusion.summary import BASELINE, Summaries
 from experiments.fusion.training import KINDS, Run
+from experiments.tables import markdown
 from sdfast.foundation import require, write_atomically
 from sdfast.report import plain
 
@@ -65,15 +65,15 @@ def tables(found: Summaries) -> str:
             "Intersection over union, and the static share of the fusion layers (mean of all levels): means over "
             f"{found.seeds} seeds with 95 % intervals; differences are seed by seed.",
             "",
-            *_lines(rows),
+            *markdown(rows),
             "",
             "Each fusion over all crossings, and each crossing over all fusions.",
             "",
-            *_lines(effects),
+            *markdown(effects),
             "",
             "Static and dynamic score of each layer, means over the seeds.",
             "",
-            *_lines(scores),
+            *markdown(scores),
             "",
             f"Least static: {_best(found.best['static_share'])}",
             f"Best on camouflage: {_best(found.best['camouflage'])}",

@@ -1,6 +1,6 @@
 """The rows of the table: which fusion joins the streams, and which cross connections."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from experiments.fusion.model import CHANNELS, CROSSINGS, FUSIONS, ONE_STREAM, WIDTHS, TwoStream
 
@@ -34,10 +34,6 @@ class Row:
     def model(self) -> TwoStream:
         """Make the network."""
         return TwoStream(self.fusion, self.crossing)
-
-    def settings(self) -> dict[str, str]:
-        """Return the row as plain values."""
-        return asdict(self)
 
 
 COMBINATIONS = tuple(Row(fusion, crossing) for fusion in FUSIONS for crossing in CROSSINGS)

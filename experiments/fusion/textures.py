@@ -17,7 +17,7 @@ TEST_FRAMES = 32  # of each video of the test
 LEAST_CONTRAST = 0.04  # standard deviation; frames of less are faded out
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False)  # a cache knows them by identity
 class Textures:
     """Frames (F, 3, H, W) uint8 that objects and backgrounds are cut from, for the training and for the test."""
 

@@ -67,7 +67,7 @@ def test_controls_see_one_stream_and_combinations_both(stream):
 TOLD = ((), ("appearance",), ("appearance", "motion"))  # the streams that crossings lead into
 
 
-@pytest.mark.parametrize(("crossing", "expected"), zip(CROSSINGS, TOLD, strict=True))
+@pytest.mark.parametrize(("crossing", "expected"), [*zip(CROSSINGS, TOLD, strict=True)])
 def test_crossings_lead_where_they_say(crossing, expected):
     """A change of one stream's input reaches the other's blocks from the second on, or not at all."""
     model, seen = TwoStream("sum", crossing).eval(), {}
@@ -179,6 +179,7 @@ def test_summaries_compare_seed_by_seed():
     assert found.best["camouflage"] == ["convex gate, both"]
 
 
+@pytest.mark.slow
 def test_processes_change_nothing_and_runs_are_kept(tmp_path, capsys):
     rows = (CONTROLS[1], BASELINE)
     kept = [Kept(tmp_path / name, TINY) for name in ("alone", "shared")]
