@@ -1,6 +1,7 @@
 """The figure: what is static and what overlaps on camouflage, and how static each layer is."""
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -39,18 +40,28 @@ def _draw_points(axes: Axes, found: Summaries) -> None:
     for summary in found.rows:
         overlap, share = summary.overlap["camouflage"], summary.static_share
         if share is None:
-            axes.axhline(overlap.mean, color=PALE, linewidth=0.9, linestyle=DASHES)
-            place = {"transform": axes.get_yaxis_transform(), "ha": "right", "va": "bottom"}
-            axes.text(0.99, overlap.mean, summary.row.name, fontsize=7.5, color=INK, **place)
             continue
         color, marker = COLORS[FUSION_COLORS[summary.row.fusion]], MARKERS[summary.row.crossing]
         if not math.isnan(share.low):
             axes.plot([share.low, share.high], [overlap.mean] * 2, color=color, linewidth=1, alpha=0.7)
             axes.plot([share.mean] * 2, [overlap.low, overlap.high], color=color, linewidth=1, alpha=0.7)
         axes.plot(share.mean, overlap.mean, marker=marker, color=color, markeredgecolor="white", markersize=8)
+    _draw_controls(axes, {x.row.name: x.overlap["camouflage"].mean for x in found.rows if x.static_share is None})
     axes.set_xlabel("static share of the fusion layers, %", fontsize=9, color=INK)
     axes.set_ylabel("intersection over union, camouflaged objects", fontsize=9, color=INK)
     plain_frame(axes)
+
+
+def _draw_controls(axes: Axes, controls: Mapping[str, float]) -> None:
+    """Draw a line for each control; one that is far below the combinations is told, or they would be a heap."""
+    low, high = axes.get_ylim()
+    for name, overlap in controls.items():
+        place = {"transform": axes.get_yaxis_transform(), "ha": "right", "va": "bottom", "fontsize": 7.5, "color": INK}
+        if overlap < low - (high - low) / 2:
+            axes.text(0.99, low, f"{name}: {overlap:.2f}, below", **place)
+        else:
+            axes.axhline(overlap, color=PALE, linewidth=0.9, linestyle=DASHES)
+            axes.text(0.99, overlap, f"{name}: {overlap:.2f}", **place)
 
 
 def _draw_layers(axes: Axes, rows: list[Summary]) -> None:
