@@ -259,9 +259,8 @@ def test_the_figure_shows_every_row():
     assert [label.get_text() for label in layers.get_yticklabels()] == [row.name for row in ROWS]
     assert len(layers.texts) == 12 * 9 + 2 * 3
     marks = [line for line in points.get_lines() if line.get_marker() not in ("None", None)]
-    assert len(marks) == 12 and {text.get_text().split(":")[0] for text in points.texts} == {
-        row.name for row in CONTROLS
-    }
+    assert len(marks) == 12
+    assert {text.get_text().split(":")[0] for text in points.texts} == {row.name for row in CONTROLS}
 
 
 def test_the_command_writes_its_tables_and_resumes(tmp_path, capsys, monkeypatch):
