@@ -19,7 +19,7 @@ from sdfast import __version__
 from sdfast.commands import Parser, RunError, cores, not_negative, positive, run_command, try_writing
 
 QUICK_SEEDS, SEEDS = 2, 8
-QUICK_STEPS = 100
+QUICK_STEPS = 200
 
 
 def parser() -> argparse.ArgumentParser:

@@ -30,9 +30,9 @@ class Settings:
         pairs: that `sdfast.measure` is given.
     """
 
-    steps: int = 300
+    steps: int = 600
     batch_size: int = 16
-    learning_rate: float = 3e-3
+    learning_rate: float = 1e-2
     test_scenes: int = 512
     pairs: int = 512
 
