@@ -137,7 +137,7 @@ def test_streams_read_as_what_they_see():
 
 @pytest.mark.slow
 def test_learning_happens():
-    run = tiny_train(BASELINE, 0, Settings(steps=120, test_scenes=100, pairs=8))
+    run = tiny_train(BASELINE, 0, Settings(steps=400, test_scenes=100, pairs=8))
     assert run.overlap["plain"] > 0.3
 
 
