@@ -1,6 +1,6 @@
-# `make demo` measures a trained model on real clips, `make debias` trains with and without StaticDropout, `make test`
-# runs every test and `make test-quick` all but the slow ones, `make bench` measures everything beside its peers and ends
-# with whether every reach is met. All set up .venv first.
+# `make demo` measures a trained model on real clips, `make debias` trains with and without StaticDropout, `make fusion`
+# compares ways to join frames and flow, `make test` runs every test and `make test-quick` all but the slow ones, `make
+# bench` measures everything beside its peers and ends with whether every reach is met. All set up .venv first.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -11,7 +11,7 @@ INSTALL := $(PIP) --no-build-isolation --config-settings=cmake.define.SDFAST_WER
 COMPILED := pyproject.toml CMakeLists.txt requirements-dev.txt $(shell find csrc cmake -type f)
 CPP := $(shell find csrc tests -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh')
 
-.PHONY: demo debias debias-real test test-quick bench bench-quick lint format clean
+.PHONY: demo debias debias-real fusion test test-quick bench bench-quick lint format clean
 
 demo: $(VENV)/.stamp-demo
 	$(BIN)/sdfast measure --overwrite
@@ -21,6 +21,9 @@ debias: $(VENV)/.stamp-demo
 
 debias-real: $(VENV)/.stamp-demo
 	$(BIN)/python -m experiments.debias --world real --settings 2 --seeds 3 --out sdfast-debias-real
+
+fusion: $(VENV)/.stamp-demo
+	$(BIN)/python -m experiments.fusion
 
 test: $(VENV)/.stamp-test
 	$(BIN)/python -m pytest

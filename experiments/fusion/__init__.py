@@ -1,0 +1,1 @@
+"""Two-stream segmentation: which fusion of frame and flow is least static, and best on camouflaged objects."""
