@@ -18,7 +18,17 @@ from triton.runtime.jit import JITFunction  # noqa: E402
 import sdfast.kernels  # noqa: E402, F401  before any interpretation: these are the compiled ones
 
 # In the order of their imports.
-MODULES = ("launch", "layout", "samples", "moments", "pooling", "comoments", "pairwise_correlation", "static_dropout")
+MODULES = (
+    "launch",
+    "layout",
+    "samples",
+    "moments",
+    "pooling",
+    "sample_comoments",
+    "comoments",
+    "pairwise_correlation",
+    "static_dropout",
+)
 TARGETS = {
     "sm_80": GPUTarget("cuda", 80, 32),
     "sm_90": GPUTarget("cuda", 90, 32),
