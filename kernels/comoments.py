@@ -15,6 +15,7 @@ from torch import Tensor
 from sdfast.kernels.launch import THREADS, options, processors, registers
 from sdfast.kernels.layout import Layout, Strides, join, plain, positions, size_of
 from sdfast.kernels.moments import INTRACLASS, MERGED, MOMENTS, PEARSON, Outputs, merge, write
+from sdfast.kernels.plan import Plan, find, form_of, keep
 from sdfast.kernels.pooling import pool_positions, splits_of
 from sdfast.kernels.sample_comoments import of_samples
 from sdfast.kernels.samples import Tile, around, in_channels, lanes, members, pooled, shift_of, shift_to_pool, tile_of
@@ -241,7 +242,7 @@ def layout_of(feats_a: Tensor, feats_b: Tensor, channel_dim: int) -> Layout:
     return Layout(batch, channels, feats_a.numel() // (batch * channels), sizes, strides)
 
 
-def _launch(feats_a, feats_b, layout: Layout, factor, num_factors, pool, outputs: Outputs, kind) -> None:
+def _launch(plan: Plan, feats_a, feats_b, layout: Layout, factor, num_factors, pool, outputs: Outputs, kind) -> None:
     """Run the kernels that write `outputs`."""
     pool = pool and layout.size > 1
     if pool:
@@ -253,16 +254,16 @@ def _launch(feats_a, feats_b, layout: Layout, factor, num_factors, pool, outputs
         if splits > 1 or (large and (factor is not None or layout.size >= LONG)):
             constants = {"LANE": tl.float32 if width == 2 else tl.float64, "TILE": tile, **options(feats_a)}
             packed = layout.in_vectors(*vectors)
-            feats_a, feats_b = pool_positions(feats_a, feats_b, layout, packed, splits, stretch, **constants)
+            feats_a, feats_b = pool_positions(plan, feats_a, feats_b, layout, packed, splits, stretch, **constants)
             if splits == 1:
-                return of_samples(feats_a, feats_b, factor, num_factors, outputs, kind)
+                return of_samples(plan, feats_a, feats_b, factor, num_factors, outputs, kind)
             layout = layout_of(feats_a, feats_b, 1)
     # A program of small features sums several tiles faster than a second kernel merges what several programs found.
     small = bytes_of(layout, feats_a.element_size()) < (SMALL if pool else SMALL // 2)
     few = FEW_BYTES if small else 0
     if pool and splits > 1:
         few = ALONE
-    _sum_up(feats_a, feats_b, layout, factor, num_factors, pool, few, outputs, kind)
+    _sum_up(plan, feats_a, feats_b, layout, factor, num_factors, pool, few, outputs, kind)
 
 
 def bytes_of(layout: Layout, width: int) -> int:
@@ -281,7 +282,9 @@ def tile_for(layout: Layout, width: int, vectors: tuple[int, int], whole: bool) 
     return tile_of(layout.near(), layout.size, layout.channels, elements, max(vectors), whole)
 
 
-def _sum_up(feats_a, feats_b, layout: Layout, factor, num_factors, pool, few, outputs: Outputs, kind) -> None:
+def _sum_up(
+    plan: Plan, feats_a, feats_b, layout: Layout, factor, num_factors, pool, few, outputs: Outputs, kind
+) -> None:
     """Run the kernels of co-moments and of their merge; a program takes at least `few` bytes of one tensor."""
     width = feats_a.element_size()
     vectors = layout.vectors(feats_a, feats_b)
@@ -293,8 +296,10 @@ def _sum_up(feats_a, feats_b, layout: Layout, factor, num_factors, pool, few, ou
     work = share_out(n_tiles, p_tiles, programs, few, width == 2 and not pool, factor is not None and not pool)
     parts = outputs.moments
     if work.chunks > 1:
-        parts = parts.new_empty((work.chunks, 6, num_factors, layout.channels))
-    partial_comoments[(work.chunks * columns,)](
+        parts = plan.space((work.chunks, 6, num_factors, layout.channels), parts)
+    plan.launch(
+        partial_comoments,
+        work.chunks * columns,
         feats_a,
         feats_b,
         factor,
@@ -312,7 +317,16 @@ def _sum_up(feats_a, feats_b, layout: Layout, factor, num_factors, pool, few, ou
         **registers(feats_a),
     )
     if work.chunks > 1:
-        merge(parts, outputs, layout.channels, kind)
+        merge(plan, parts, outputs, layout.channels, kind)
+
+
+def _run(feats_a, feats_b, factor, num_factors, channel_dim, pool, kind, outputs: Outputs, form) -> None:
+    """Launch for the first time on tensors of this form."""
+    plan = Plan(feats_a, feats_b, factor, *outputs)
+    with torch.cuda.device_of(feats_a):
+        layout = layout_of(feats_a, feats_b, channel_dim)
+        _launch(plan, feats_a, feats_b, layout, factor, num_factors, pool, outputs, kind.value)
+    keep(form, plan)
 
 
 def comoments(
@@ -320,10 +334,13 @@ def comoments(
 ) -> Tensor:
     """Return (6, F, C) float64: count, mean_a, mean_b, m2_a, m2_b, c_ab. Pairs of no factor count nowhere."""
     shape = (6, num_factors, feats_a.shape[channel_dim])
-    out = torch.empty(shape, dtype=torch.float64, device=feats_a.device)
-    with torch.cuda.device_of(feats_a):
-        layout = layout_of(feats_a, feats_b, channel_dim)
-        _launch(feats_a, feats_b, layout, factor, num_factors, pool, Outputs(out), MOMENTS.value)
+    form = (shape, channel_dim, pool, form_of(feats_a, feats_b, factor))
+    out = feats_a.new_empty(shape, dtype=torch.float64)
+    plan = find(form, feats_a)
+    if plan is None:
+        _run(feats_a, feats_b, factor, num_factors, channel_dim, pool, MOMENTS, Outputs(out), form)
+    else:
+        plan.repeat(feats_a, feats_b, factor, *Outputs(out))
     return out
 
 
@@ -337,14 +354,17 @@ def channel_bias(
     pearson: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return mutual information and correlation, (F, C) float64, and the count (F,) int64; without labels no F."""
-    device, channels = feats_a.device, feats_a.shape[channel_dim]
+    channels = feats_a.shape[channel_dim]
     shape = (channels,) if factor is None else (num_factors, channels)
-    mi = torch.empty(shape, dtype=torch.float64, device=device)
-    corr = torch.empty(shape, dtype=torch.float64, device=device)
-    number = torch.empty(shape[:-1], dtype=torch.int64, device=device)
+    form = (shape, channel_dim, pool, pearson, form_of(feats_a, feats_b, factor))
+    mi = feats_a.new_empty(shape, dtype=torch.float64)
+    corr = feats_a.new_empty(shape, dtype=torch.float64)
+    number = feats_a.new_empty(shape[:-1], dtype=torch.int64)
     outputs = Outputs(mi, mi, corr, number)  # where moments would go nothing is written of them
-    kind = PEARSON if pearson else INTRACLASS
-    with torch.cuda.device_of(feats_a):
-        layout = layout_of(feats_a, feats_b, channel_dim)
-        _launch(feats_a, feats_b, layout, factor, num_factors, pool, outputs, kind.value)
+    plan = find(form, feats_a)
+    if plan is None:
+        kind = PEARSON if pearson else INTRACLASS
+        _run(feats_a, feats_b, factor, num_factors, channel_dim, pool, kind, outputs, form)
+    else:
+        plan.repeat(feats_a, feats_b, factor, *outputs)
     return mi, corr, number

@@ -10,6 +10,7 @@ import triton.language as tl
 from torch import Tensor
 
 from sdfast.kernels.launch import options
+from sdfast.kernels.plan import Plan
 
 MOMENTS = tl.constexpr(0)
 PEARSON = tl.constexpr(1)
@@ -133,10 +134,12 @@ def merge_comoments(
     write(moments, column, column < row, row, channels, row * 0, 1, outputs, KIND)
 
 
-def merge(partials: Tensor, outputs: Outputs, channels: int, kind: int) -> None:
+def merge(plan: Plan, partials: Tensor, outputs: Outputs, channels: int, kind: int) -> None:
     """Merge partial moments (chunks, 6, F, C) of at most MERGED chunks."""
     chunks, row = partials.shape[0], partials[0, 0].numel()
-    merge_comoments[(triton.cdiv(row, MERGED_COLUMNS),)](
+    plan.launch(
+        merge_comoments,
+        triton.cdiv(row, MERGED_COLUMNS),
         partials,
         outputs,
         chunks,

@@ -5,12 +5,12 @@ means over the stretches have the mean that the features have over the positions
 with them as with any features.
 """
 
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
 from sdfast.kernels.layout import Layout, plain, size_of
+from sdfast.kernels.plan import Plan
 from sdfast.kernels.samples import in_channels, members, pooled, shift_to_pool
 
 STRETCH = 16  # tiles of a program
@@ -62,12 +62,12 @@ def splits_of(tiles: int) -> tuple[int, int]:
 
 
 def pool_positions(
-    feats_a: Tensor, feats_b: Tensor, layout: Layout, packed: Layout, splits: int, steps: int, **constants
+    plan: Plan, feats_a: Tensor, feats_b: Tensor, layout: Layout, packed: Layout, splits: int, steps: int, **constants
 ) -> tuple[Tensor, Tensor]:
     """Return two (N, C, splits) float64, the means of stretches: to be pooled instead, or the pooled samples."""
     tile, shape = constants["TILE"], (layout.batch, layout.channels, splits)
     # Two tensors, not the halves of one: whether a half is aligned would depend on the batch size.
-    means_a, means_b = (x.new_empty(shape, dtype=torch.float64) for x in (feats_a, feats_b))
+    means_a, means_b = (plan.space(shape, x) for x in (feats_a, feats_b))
     programs = splits * triton.cdiv(layout.channels, tile.c) * triton.cdiv(layout.batch, tile.n)
-    pool_stretches[(programs,)](feats_a, feats_b, means_a, means_b, packed, splits, steps, **constants)
+    plan.launch(pool_stretches, programs, feats_a, feats_b, means_a, means_b, packed, splits, steps, **constants)
     return means_a, means_b

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from sdfast.kernels.launch import options
 from sdfast.kernels.moments import MERGED, MERGED_COLUMNS, MERGING, Outputs, merge, merged, write
+from sdfast.kernels.plan import Plan
 
 AT_ONCE = 1024  # samples that a program loads at once
 IN_TURN = 4096  # that it takes before others share them with it
@@ -71,13 +72,17 @@ def sample_comoments(
     write(moments, column, c < channels, row, channels, tl.cast(chunk, tl.int64), chunks, outputs, KIND)
 
 
-def of_samples(a: Tensor, b: Tensor, factor: Tensor | None, num_factors: int, outputs: Outputs, kind: int) -> None:
+def of_samples(
+    plan: Plan, a: Tensor, b: Tensor, factor: Tensor | None, num_factors: int, outputs: Outputs, kind: int
+) -> None:
     """Write what follows from pooled samples (N, C), float64 and contiguous."""
     samples, channels = a.shape[:2]
     steps = triton.cdiv(max(IN_TURN, triton.cdiv(samples, MERGED)), AT_ONCE)
     chunks = triton.cdiv(samples, steps * AT_ONCE)
-    parts = outputs.moments if chunks == 1 else a.new_empty((chunks, 6, num_factors, channels))
-    sample_comoments[(chunks * triton.cdiv(channels, MERGED_COLUMNS) * num_factors,)](
+    parts = outputs.moments if chunks == 1 else plan.space((chunks, 6, num_factors, channels), a)
+    plan.launch(
+        sample_comoments,
+        chunks * triton.cdiv(channels, MERGED_COLUMNS) * num_factors,
         a,
         b,
         factor,
@@ -94,4 +99,4 @@ def of_samples(a: Tensor, b: Tensor, factor: Tensor | None, num_factors: int, ou
         **options(a, MERGING),
     )
     if chunks > 1:
-        merge(parts, outputs, channels, kind)
+        merge(plan, parts, outputs, channels, kind)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from sdfast.kernels.launch import options
 from sdfast.kernels.layout import Layout, Strides, join, place_of, positions
+from sdfast.kernels.plan import Plan, find, form_of, keep
 
 TILE = 8192  # bytes: four loads and at least one counter a thread, whose work hides that of finding the tile
 CHANNELS = 64  # of a tile whose channels lie side by side
@@ -171,6 +172,20 @@ def static_dropout(
     """Write x with each element dropped at probability p * mask * channel_weight to `out`, which may be x."""
     if x.numel() == 0:
         return
+    tensors = x, out, seed, mask, channel_weight
+    form = (p, granularity, rescale, channel_dim, out is x, form_of(*tensors))
+    plan = find(form, x)
+    if plan is not None:
+        plan.repeat(*tensors)
+        return
+    plan = Plan(*tensors)
+    with torch.cuda.device_of(x):
+        _launch(plan, x, out, seed, p, mask, channel_weight, granularity, rescale, channel_dim)
+    keep(form, plan)
+
+
+def _launch(plan: Plan, x, out, seed, p, mask, channel_weight, granularity, rescale, channel_dim) -> None:
+    """Launch for the first time on tensors of this form."""
     batch, channels = x.shape[0], x.shape[channel_dim]
     places = positions(x, channel_dim)
     sizes, strides_x, strides_out = zip(
@@ -180,6 +195,7 @@ def static_dropout(
     x_c, out_c = x.stride(channel_dim), out.stride(channel_dim)
     masked = [(1, 1, 0)]
     if mask is not None:
+        given = mask
         mask = mask.squeeze(1) if mask.ndim > 1 + len(places) else mask
         mask = mask.view(torch.uint8) if mask.dtype == torch.bool else mask
         masked = join_masked([(x.shape[d], mask.shape[i], mask.stride(i)) for i, d in enumerate(places, 1)]) or masked
@@ -191,31 +207,34 @@ def static_dropout(
         masked = [(channels, 1, 0)]
         sizes, strides_x, strides_out = (channels,), (x_c,), (out_c,)
         size, channels, x_c, out_c = channels, 1, 0, 0
+    if mask is not None:
+        plan.view(mask, given)
     grid = Grid(*zip(*masked, strict=True), 0 if mask is None else mask.stride(0))
 
     strides = Strides(x.stride(0), x_c, strides_x), Strides(out.stride(0), out_c, strides_out)
     layout = Layout(batch, channels, size, sizes, strides)
     block_c, block_p = tile_shape(channels, size, x_c, strides_x[-1], mask is not None, x.element_size())
     wide = 2 * size * max(grid.counts) >= 2**31
-    with torch.cuda.device_of(x):
-        drop[(batch * triton.cdiv(channels, block_c) * triton.cdiv(size, block_p),)](
-            x,
-            out,
-            seed,
-            float(p),
-            mask,
-            channel_weight,
-            layout.in_vectors(*layout.vectors(x, out)),
-            grid,
-            WEIGHT_OF_POSITION=swapped,
-            GRANULARITY=granularity,
-            RESCALE=rescale,
-            IN_PLACE=out is x and (mask is not None or channel_weight is not None),
-            INDEX=tl.int64 if wide else tl.int32,
-            BLOCK_C=block_c,
-            BLOCK_P=block_p,
-            **options(x, fused=False),
-        )
+    plan.launch(
+        drop,
+        batch * triton.cdiv(channels, block_c) * triton.cdiv(size, block_p),
+        x,
+        out,
+        seed,
+        float(p),
+        mask,
+        channel_weight,
+        layout.in_vectors(*layout.vectors(x, out)),
+        grid,
+        WEIGHT_OF_POSITION=swapped,
+        GRANULARITY=granularity,
+        RESCALE=rescale,
+        IN_PLACE=out is x and (mask is not None or channel_weight is not None),
+        INDEX=tl.int64 if wide else tl.int32,
+        BLOCK_C=block_c,
+        BLOCK_P=block_p,
+        **options(x, fused=False),
+    )
 
 
 def join_masked(dims: list[tuple[int, int, int]]) -> list[tuple[int, int, int]]:

@@ -125,7 +125,7 @@ def test_positions_without_end_are_shared(kernels, monkeypatch, layout):
     splits = []
     pool = kernels.pool_positions
     monkeypatch.setattr(
-        kernels, "pool_positions", lambda *args, **kwargs: splits.append(args[4]) or pool(*args, **kwargs)
+        kernels, "pool_positions", lambda *args, **kwargs: splits.append(args[5]) or pool(*args, **kwargs)
     )
     for dtype, shape in ((torch.float32, (2, 2, 700)), (torch.bfloat16, (3, 2, 25, 32))):
         a, b, labels = feature_pair(shape, dtype)
@@ -157,7 +157,7 @@ def test_a_merge_of_equal_means_has_no_variance(kernels):
     means[(counts == 0).expand_as(means)] = -3.7
     out = torch.empty(6, 1, 40, dtype=torch.float64)
     partials = torch.cat([counts, means, torch.zeros(50, 3, 1, 40)], dim=1)
-    kernels.merge(partials, kernels.Outputs(out), 40, 0)
+    kernels.merge(kernels.Plan(), partials, kernels.Outputs(out), 40, 0)
     assert (out[3:] == 0).all() and torch.equal(out[1:3], means[-1]) and torch.equal(out[0], counts.sum(0)[0])
 
 
@@ -195,7 +195,7 @@ def test_finished_moments_equal_the_reference_to_the_last_digits(kernels, pearso
     moments = torch.cat([moments, moments * torch.tensor([1, 1, 1, 1, 1, -1])[:, None]], dim=1)[:, None]
     mi, corr = torch.empty(2, 1, 128, dtype=torch.float64)
     outputs = kernels.Outputs(mi, mi, corr, torch.empty(1, dtype=torch.int64))
-    kernels.merge(moments[None], outputs, 128, 1 if pearson else 2)
+    kernels.merge(kernels.Plan(), moments[None], outputs, 128, 1 if pearson else 2)
     expected = estimator_of("pearson" if pearson else "intraclass").correlation(moments)
     torch.testing.assert_close(corr, expected, rtol=1e-12, atol=0)
     torch.testing.assert_close(mi, mutual_information(corr), rtol=1e-12, atol=0)
