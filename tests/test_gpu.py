@@ -227,6 +227,7 @@ def test_a_gpu_is_not_waited_for(place):
         sdfast.channel_bias(x, b, labels).corr.sum().backward()
         sdfast.pairwise_correlation(a, b)
         sdfast.static_dropout(x, mask=mask, seed=seed).sum().backward()
+        sdfast.static_dropout(x, mask=mask, seed=7)
         state.update(a, b, labels)
 
     everything()

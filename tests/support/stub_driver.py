@@ -1,7 +1,7 @@
 """The host's part of a call: Triton's own launcher on a driver that does nothing, so that CPU tensors will do.
 
-Run as a script where `TRITON_LIBCUDA_PATH` and `LD_LIBRARY_PATH` lead to the stub; prints seconds a call as JSON: planned
-once, and planned anew in each call, in turn.
+Run as a script where `TRITON_LIBCUDA_PATH` and `LD_LIBRARY_PATH` lead to the stub; prints seconds a call as JSON:
+planned once, and planned anew in each call, in turn.
 """
 
 import json
