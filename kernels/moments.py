@@ -15,10 +15,13 @@ from sdfast.kernels.plan import Plan
 MOMENTS = tl.constexpr(0)
 PEARSON = tl.constexpr(1)
 INTRACLASS = tl.constexpr(2)
+STATE = tl.constexpr(3)
 
 
 class Outputs(NamedTuple):
     """Where a result goes: its moments (6, F, C), or mi and corr (F, C), all float64, and number (F,) int64.
+
+    A state of earlier pairs (6, F, C), to which moments are added, takes the place of mi.
 
     A kernel learns by the number of chunks alone whether what it writes is moments to be merged, so that another
     number needs no other kernel: there is always a place for moments.
@@ -72,14 +75,54 @@ def mutual_information(corr):
 
 
 @triton.jit
+def added(moments, more):
+    """Merge moments with more of them."""
+    count, mean_a, mean_b, m2_a, m2_b, c_ab = moments
+    total = count + more[0]
+    share = more[0] / tl.maximum(total, 1)
+    both = (count > 0) & (more[0] > 0)
+    # Without samples on one side the means of the other are left as they are.
+    gap_a = tl.where(both, more[1] - mean_a, 0)
+    gap_b = tl.where(both, more[2] - mean_b, 0)
+    weight = count * share
+    return (
+        total,
+        tl.where(count > 0, mean_a + gap_a * share, more[1]),
+        tl.where(count > 0, mean_b + gap_b * share, more[2]),
+        m2_a + more[3] + gap_a * gap_a * weight,
+        m2_b + more[4] + gap_b * gap_b * weight,
+        c_ab + more[5] + gap_a * gap_b * weight,
+    )
+
+
+@triton.jit
+def _add_to(state, moments, inside, row):
+    """Merge moments into those of earlier pairs."""
+    earlier = (
+        tl.load(state, mask=inside, other=0),
+        tl.load(state + row, mask=inside, other=0),
+        tl.load(state + 2 * row, mask=inside, other=0),
+        tl.load(state + 3 * row, mask=inside, other=0),
+        tl.load(state + 4 * row, mask=inside, other=0),
+        tl.load(state + 5 * row, mask=inside, other=0),
+    )
+    sums = added(earlier, moments)
+    for i in tl.static_range(6):
+        tl.store(state + i * row, sums[i], mask=inside)
+
+
+@triton.jit
 def write(moments, column, inside, row, channels, part, parts, outputs, KIND: tl.constexpr):
     """Write moments of some columns, factor * channels + channel, or what follows from them if they are no part."""
     if KIND != MOMENTS and parts == 1:
-        r = correlation(moments, KIND)
-        tl.store(outputs.corr + column, r, mask=inside)
-        tl.store(outputs.mi + column, mutual_information(r), mask=inside)
-        first = inside & (column % channels == 0)
-        tl.store(outputs.number + column // channels, moments[0].to(tl.int64), mask=first)
+        if KIND == STATE:
+            _add_to(outputs.mi + column, moments, inside & (moments[0] > 0), row)
+        else:
+            r = correlation(moments, KIND)
+            tl.store(outputs.corr + column, r, mask=inside)
+            tl.store(outputs.mi + column, mutual_information(r), mask=inside)
+            first = inside & (column % channels == 0)
+            tl.store(outputs.number + column // channels, moments[0].to(tl.int64), mask=first)
     else:
         for i in tl.static_range(6):
             tl.store(outputs.moments + (part * 6 + i) * row + column, moments[i], mask=inside)

@@ -24,15 +24,15 @@ class Step(NamedTuple):
     programs: int
     arguments: list[Any]  # as the kernel takes them, but for the pointers that a call has
     places: list[tuple[int, int]]  # of arguments, and which of the pointers go there
-    places_in: list[tuple[int, list[int]]]  # arguments that are tuples of pointers
+    places_in: list[tuple[int, list[tuple]]]  # arguments that are tuples: which pointer, or None, and what else
 
     def launch(self, pointers: list[int | None], stream: int) -> None:
         """Launch on the memory that these pointers name."""
         arguments = self.arguments.copy()
         for i, index in self.places:
             arguments[i] = pointers[index]
-        for i, indices in self.places_in:
-            arguments[i] = tuple([pointers[index] for index in indices])
+        for i, values in self.places_in:
+            arguments[i] = tuple([value if index is None else pointers[index] for index, value in values])
         enter, leave, told = _hooks.launch_enter_hook, _hooks.launch_exit_hook, None
         if enter is not None:
             told = self.kernel.launch_metadata((self.programs, 1, 1), stream, *arguments)
@@ -76,15 +76,15 @@ class Plan:
             if isinstance(x, Tensor):
                 places.append((i, self._pointer(x)))
             elif isinstance(x, tuple) and any(isinstance(v, Tensor) for v in x):
-                places_in.append((i, [self._pointer(v) for v in x]))
+                places_in.append((i, [(self._pointer(v), None) if isinstance(v, Tensor) else (None, v) for v in x]))
         for i, _ in (*places, *places_in):
             arguments[i] = None
         own = compiled.run, compiled.function, compiled.packed_metadata
         self._steps.append(Step(compiled, *own, programs, arguments, places, places_in))
 
-    def _pointer(self, tensor: Tensor | None) -> int:
-        """Return the place of a tensor's pointer; the last one is none."""
-        return -1 if tensor is None else next(i for x, i in self._known if x is tensor)
+    def _pointer(self, tensor: Tensor) -> int:
+        """Return the place of a tensor's pointer."""
+        return next(i for x, i in self._known if x is tensor)
 
     def finish(self) -> "Plan":
         """Let go of the tensors of the first call."""
@@ -98,7 +98,6 @@ class Plan:
         spaces = [first.new_empty(shape, dtype=torch.float64) for shape in self._spaces]
         pointers += [space.data_ptr() for space in spaces]
         pointers += [pointers[i] + offset for i, offset in self._views]
-        pointers.append(None)
         stream = triton.runtime.driver.active.get_current_stream(first.get_device())
         for step in self._steps:
             step.launch(pointers, stream)

@@ -4,39 +4,20 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from sdfast.kernels.labels import Labels, is_of, labelled
 from sdfast.kernels.launch import options
-from sdfast.kernels.moments import MERGED, MERGED_COLUMNS, MERGING, Outputs, merge, merged, write
+from sdfast.kernels.moments import MERGED, MERGED_COLUMNS, MERGING, Outputs, added, merge, merged, write
 from sdfast.kernels.plan import Plan
 
 AT_ONCE = 1024  # samples that a program loads at once
 IN_TURN = 4096  # that it takes before others share them with it
 
 
-@triton.jit
-def _added(count, mean_a, mean_b, m2_a, m2_b, c_ab, more):
-    """Return moments merged with more of them."""
-    total = count + more[0]
-    share = more[0] / tl.maximum(total, 1)
-    # Without samples on one side the means of the other are left as they are.
-    gap_a = tl.where(count > 0, tl.where(more[0] > 0, more[1] - mean_a, 0), more[1])
-    gap_b = tl.where(count > 0, tl.where(more[0] > 0, more[2] - mean_b, 0), more[2])
-    weight = count * share
-    return (
-        total,
-        tl.where(count > 0, mean_a + gap_a * share, more[1]),
-        tl.where(count > 0, mean_b + gap_b * share, more[2]),
-        m2_a + more[3] + tl.where(weight > 0, gap_a * gap_a * weight, 0),
-        m2_b + more[4] + tl.where(weight > 0, gap_b * gap_b * weight, 0),
-        c_ab + more[5] + tl.where(weight > 0, gap_a * gap_b * weight, 0),
-    )
-
-
-@triton.jit(do_not_specialize=["label_stride", "samples", "channels", "factors", "steps", "chunks"])
+@triton.jit(do_not_specialize=["samples", "channels", "factors", "steps", "chunks"])
 def sample_comoments(
     a,  # (samples, channels) float64
     b,
-    labels,  # (samples,), or None
-    label_stride,
+    labels,
     outputs,
     samples,
     channels,
@@ -59,38 +40,35 @@ def sample_comoments(
     for start in range(first, tl.minimum(first + steps * BLOCK_N, samples), BLOCK_N):
         n = start + tl.arange(0, BLOCK_N)[:, None]
         inside = n < samples
-        if labels is not None:
-            inside &= tl.load(labels + n * label_stride, mask=inside, other=-1) == factor
+        if labelled(labels):
+            inside = is_of(factor, labels, n, inside)
         inside &= (c < channels)[None, :]
         at = n * channels + c[None, :]
         mean_a = tl.load(a + at, mask=inside, other=0)
         mean_b = tl.load(b + at, mask=inside, other=0)
         none = tl.full([BLOCK_N, BLOCK], 0, tl.float64)
-        moments = _added(*moments, merged(inside.to(tl.float64), mean_a, mean_b, none, none, none))
+        moments = added(moments, merged(inside.to(tl.float64), mean_a, mean_b, none, none, none))
     row = factors.to(tl.int64) * channels
     column = tl.cast(factor, tl.int64) * channels + c
     write(moments, column, c < channels, row, channels, tl.cast(chunk, tl.int64), chunks, outputs, KIND)
 
 
-def of_samples(
-    plan: Plan, a: Tensor, b: Tensor, factor: Tensor | None, num_factors: int, outputs: Outputs, kind: int
-) -> None:
+def of_samples(plan: Plan, a: Tensor, b: Tensor, labels: Labels, rows: int, outputs: Outputs, kind: int) -> None:
     """Write what follows from pooled samples (N, C), float64 and contiguous."""
     samples, channels = a.shape[:2]
     steps = triton.cdiv(max(IN_TURN, triton.cdiv(samples, MERGED)), AT_ONCE)
     chunks = triton.cdiv(samples, steps * AT_ONCE)
-    parts = outputs.moments if chunks == 1 else plan.space((chunks, 6, num_factors, channels), a)
+    parts = outputs.moments if chunks == 1 else plan.space((chunks, 6, rows, channels), a)
     plan.launch(
         sample_comoments,
-        chunks * triton.cdiv(channels, MERGED_COLUMNS) * num_factors,
+        chunks * triton.cdiv(channels, MERGED_COLUMNS) * rows,
         a,
         b,
-        factor,
-        0 if factor is None else factor.stride(0),
+        labels,
         outputs._replace(moments=parts),
         samples,
         channels,
-        num_factors,
+        rows,
         steps,
         chunks,
         KIND=kind,

@@ -29,7 +29,7 @@ def kernels():
             patch.setattr(modules["samples"], name, value)
         for name, value in (("AT_ONCE", 4), ("IN_TURN", 8), ("MERGED", 64)):
             patch.setattr(modules["sample_comoments"], name, value)
-        patch.setattr(modules["comoments"], "MERGED", 6)
+        patch.setattr(modules["partial_comoments"], "MERGED", 6)
         patch.setattr(modules["moments"], "MERGED", 64)
         patch.setattr(modules["pooling"], "STRETCH", 2)
         yield modules["comoments"]
@@ -277,18 +277,18 @@ def test_pooled_and_labelled_takes_two_launches(launches, samples):
 
 
 def test_work_is_split_into_bounded_chunks():
-    comoments = sys.modules["sdfast.kernels.comoments"]
+    partial = sys.modules["sdfast.kernels.partial_comoments"]
     for n_tiles, p_tiles, programs, few, half, labelled in itertools.product(
         (1, 7, 5000), (1, 30, 100), (0, 1, 40), (1, 8), (True, False), (True, False)
     ):
-        work = comoments.share_out(n_tiles, p_tiles, programs, few, half, labelled)
+        work = partial.share_out(n_tiles, p_tiles, programs, few, half, labelled)
         rows = n_tiles * p_tiles // work.row
         assert work.row == (p_tiles if labelled else n_tiles * p_tiles)
         assert (work.pieces - 1) * work.length < work.row <= work.pieces * work.length, "no span is empty"
         assert work.spans == rows * work.pieces
         assert (work.chunks - 1) * work.steps < work.spans <= work.chunks * work.steps, "no chunk is empty"
-        assert not half or work.length <= comoments.HALF_STEPS
-        assert work.chunks <= comoments.MERGED
+        assert not half or work.length <= partial.HALF_STEPS
+        assert work.chunks <= partial.MERGED
 
 
 @pytest.mark.parametrize("size", [1, 3, 7, 49, 98, 196, 392, 1568, 2100, 3136, 6272, 40000, 200704])

@@ -8,7 +8,16 @@ import torch
 from tests.support.dropout import DTYPES, features, grid_mask
 from tests.support.features import channels_last as last
 from tests.support.features import contiguous, feature_pair, strided, transposed
-from tests.support.triton_assembly import assembly, instructions, loads, loads_in_loops, narrow, on_their_way, spilled
+from tests.support.triton_assembly import (
+    assembly,
+    instructions,
+    loads,
+    loads_in_loops,
+    machine_code,
+    narrow,
+    on_their_way,
+    spilled,
+)
 from tests.support.triton_modes import TARGETS, compiling_for
 
 F32, BF16, F16, F64 = torch.float32, torch.bfloat16, torch.float16, torch.float64
@@ -109,6 +118,21 @@ def test_comoments_and_channel_bias_compile_as_they_are_launched(target):
 
 
 @pytest.mark.parametrize("target", GPUS)
+def test_updates_of_a_state_compile_as_they_are_launched(target):
+    from sdfast.kernels import update_comoments
+
+    state, labels = torch.zeros(6, 5, 2, 64, dtype=F64), torch.zeros(600, dtype=torch.int64)
+    with compiling_for(target) as compiled:
+        for shape, factor, source in (((600, 64), labels, labels), ((600, 64, 392), labels, labels)):
+            x = torch.empty(shape)
+            update_comoments(state, x, x, factor, source, 1, True)
+        update_comoments(state[:, :, :1].contiguous(), x, x, None, labels, 1, False)
+        update_comoments(state[:, 0], x, x, labels, None, 1, False)
+    assert len(compiled) >= 5
+    assert all(spilled(kernel) == 0 for kernel in compiled)
+
+
+@pytest.mark.parametrize("target", GPUS)
 @pytest.mark.parametrize("dtype", [F32, F64], ids=str)
 def test_pairwise_correlation_compiles_as_it_is_launched(target, dtype):
     from sdfast.kernels import pairwise_correlation
@@ -164,6 +188,22 @@ def test_static_dropout_loads_and_stores_128_bits(target, dtype):
             assert len(rest) <= 1 + mask_loads, rest  # the seed
             stores = re.findall(r"\b(?:st\.global|(?:global|buffer|flat)_store)\S*", assembly(kernel))
             assert len(stores) == wide and not narrow(stores)
+
+
+@pytest.mark.parametrize("target", GPUS)
+@pytest.mark.parametrize("dtype", [F32, BF16], ids=str)
+def test_static_dropout_draws_while_features_are_under_way(target, dtype):
+    from sdfast.kernels import static_dropout
+
+    x = features((64, 64, 8, 7, 7), dtype)
+    with compiling_for(target) as compiled:
+        static_dropout(x, x, torch.tensor(0), 0.5, torch.ones(64, 2, 4, 4), None, 0, True, 1)
+        static_dropout(x, x, torch.tensor(0), 0.5, None, None, 0, True, 1)
+    for kernel in compiled:
+        code = machine_code(kernel).lower()
+        loads = [load.start() for load in re.finditer(r"\bldg\S*128|\b(?:global|buffer)_load_dwordx4", code)]
+        philox = [place.start() for place in re.finditer(r"(?m)0xd2511f53|0xcd9e8d57|v_mad_u64_u32 .*, 0$", code)]
+        assert len(loads) == 4 and max(loads) < philox[0]
 
 
 @pytest.mark.parametrize("target", ["sm_90", "sm_100"])

@@ -36,6 +36,19 @@ def dropout(shape, grid, dtype, weighted=False):
     )
 
 
+def update(shape):
+    from sdfast import kernels
+
+    def tensors():
+        state, labels = torch.zeros(6, 3, 2, shape[1], dtype=torch.float64), torch.zeros(shape[0], dtype=torch.int64)
+        return state, torch.empty(shape), torch.empty(shape), labels, labels.clone()
+
+    def call(*tensors):
+        kernels.update_comoments(*tensors, 1, True)
+
+    return tensors, call
+
+
 def pairwise(shape):
     from sdfast import kernels
 
@@ -52,6 +65,8 @@ CALLS = {
     "a mask of bool": lambda: dropout((4, 6, 5, 7), (2, 2), torch.bool),
     "the middle of a mask": lambda: dropout((4, 6, 1, 1), (5, 3), torch.uint8),
     "pairwise": lambda: pairwise((5000, 40)),
+    "update": lambda: update((32, 64, 9)),
+    "update in two launches": lambda: update((600, 64, 144)),
 }
 
 

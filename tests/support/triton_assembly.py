@@ -25,6 +25,11 @@ def _dump(kernel, what: str) -> str:
     return done.stdout + done.stderr
 
 
+def machine_code(kernel) -> str:
+    """Return the instructions as they are executed, in their order."""
+    return _dump(kernel, "-sass") if "ptx" in kernel.asm else assembly(kernel)
+
+
 def spilled(kernel) -> int:
     """Return the bytes of memory that stand in for registers in the machine code, and of all other memory a thread."""
     if "ptx" not in kernel.asm:

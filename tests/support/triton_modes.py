@@ -20,12 +20,14 @@ import sdfast.kernels  # noqa: E402, F401  before any interpretation: these are 
 # In the order of their imports.
 MODULES = (
     "launch",
+    "labels",
     "plan",
     "layout",
     "samples",
     "moments",
     "pooling",
     "sample_comoments",
+    "partial_comoments",
     "comoments",
     "pairwise_correlation",
     "static_dropout",
