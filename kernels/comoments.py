@@ -48,7 +48,11 @@ def _launch(plan, feats_a, feats_b, layout: Layout, labels: Labels, rows: int, p
         # Where samples are long, or would be read once a factor. Small features take one launch all the same.
         large = bytes_of(layout, width) >= SMALL
         if splits > 1 or (large and (not labels.all_alike() or layout.size >= LONG)):
-            constants = {"LANE": tl.float32 if width == 2 else tl.float64, "TILE": tile, **options(feats_a)}
+            constants = {
+                "LANE": tl.float32 if width == 2 else tl.float64,
+                "TILE": tile,
+                **options(feats_a),
+            } | registers(feats_a)
             packed = layout.in_vectors(*vectors)
             feats_a, feats_b = pool_positions(plan, feats_a, feats_b, layout, packed, splits, stretch, **constants)
             if splits == 1:

@@ -13,7 +13,7 @@ from sdfast.kernels.layout import Layout, plain, size_of
 from sdfast.kernels.plan import Plan
 from sdfast.kernels.samples import in_channels, members, pooled, shift_to_pool
 
-STRETCH = 16  # tiles of a program
+STRETCH = 32  # tiles of a program
 STRETCHES = 4096  # of a sample at most: few enough for one program to sum what they wrote
 
 
