@@ -41,6 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     add("--out", type=Path, metavar="FILE", help="the JSON to write (default: in results); a page and a log lie beside")
     add("--last", action="store_true", help="do not measure; take the figures that the last run has kept")
     add("--page", action="store_true", help="write benchmarks/RESULTS.md and its plots")
+    add("--site", type=Path, metavar="DIR", help="on a GPU: measure the package that is installed in a folder")
     add("--compare", metavar="REV", help="instead, time this tree against another revision of it, in turn, on the CPU")
     args = parser.parse_args(argv)
     if args.compare is not None:
@@ -53,7 +54,7 @@ def main(argv: list[str] | None = None) -> int:
     if not args.last:
         settings = {"kind": kind, "device": args.device, "rehearsal": args.rehearse, "quick": args.quick}
         settings |= {"only": args.only, "seed": secrets.randbelow(2**31) if args.seed is None else args.seed}
-        if fault := _run(settings, args.seconds or BUDGET[kind], log):
+        if fault := _run(settings, args.seconds or BUDGET[kind], log, args.site):
             print(fault, file=sys.stderr)
             return NOT_SHOWN
     if not log.events:
@@ -68,8 +69,10 @@ def main(argv: list[str] | None = None) -> int:
     return kept["status"]
 
 
-def _run(settings: dict, seconds: float, log: Logbook) -> str | None:
+def _run(settings: dict, seconds: float, log: Logbook, site: Path | None = None) -> str | None:
     """Measure, with a logbook begun afresh; return why nothing can be."""
+    if site is not None and not (site / "sdfast" / "__init__.py").is_file():
+        return f"--site: expected a folder with the package sdfast in it, got {site}"
     gpu, deadline = settings["kind"] == "cuda" and not settings["rehearsal"], time.time() + seconds
     if gpu and not torch.cuda.is_available():
         return "there is no GPU here that torch can use, so nothing is measured; --rehearse does all but that"
@@ -80,7 +83,9 @@ def _run(settings: dict, seconds: float, log: Logbook) -> str | None:
     log.add("settings", **settings)
     with tempfile.TemporaryDirectory(prefix="sdfast-benchmarks-") as place:
         where = ROOT
-        if settings["kind"] == "cuda":
+        if site is not None:
+            where = site.resolve()
+        elif settings["kind"] == "cuda":
             where = provide(gpu and bool(torch.version.cuda), settings["rehearsal"], Path(place), log)
         environment = environment_of(where)
         if settings["kind"] == "cuda":

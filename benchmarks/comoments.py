@@ -105,6 +105,11 @@ ON_GPU = (
     _LAUNCH,
     # A graph cannot hold torchmetrics.
     replace(_LAUNCH, label="each call", rivals=(*_LAUNCH.rivals, TORCHMETRICS), by_host=True),
+    *(
+        Bias(label=f"pooled, {factors} factors, {dtype_text(dtype)}", dtype=dtype, pool=True, num_factors=factors)
+        for dtype, factors in itertools.product((FLOAT, BFLOAT), (2, 10))
+    ),
+    replace(_LAUNCH, label="each call, (8, 64)", shape=(8, 64), rivals=(EAGER,), by_host=True),
     Bias(label="contiguous float32", size=4_000_000_000),
     *(Bias(label="of a size", size=size, rivals=(EAGER, ONE_PASS)) for size in (1_000_000, 16_000_000)),
     Bias(label="of a size", size=256_000_000, rivals=(EAGER,)),

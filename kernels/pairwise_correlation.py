@@ -12,6 +12,7 @@ from torch import Tensor
 from sdfast.kernels.comoments import comoments
 from sdfast.kernels.launch import THREADS, options, processors
 from sdfast.kernels.moments import bounded
+from sdfast.kernels.plan import Plan, find, form_of, keep
 
 BLOCK, DEPTH = 64, 16  # channels and samples of a tile
 SPAN = 512  # samples summed in the dtype of the features before the sum goes on in float64
@@ -108,36 +109,51 @@ def splits_of(tiles: int, spans: int, programs: int) -> tuple[int, int]:
 
 def pairwise_correlation(a: Tensor, b: Tensor) -> Tensor:
     """Return the correlations (C_a, C_b) of sample matrices (S, C_a) and (S, C_b), both float32 or float64."""
-    samples, channels_a = a.shape
-    channels_b = b.shape[1]
     moments_a = comoments(a, a, None, 1, 1, False)
     moments_b = moments_a if b is a else comoments(b, b, None, 1, 1, False)
-    out = a.new_empty((channels_a, channels_b))
+    out = a.new_empty((a.shape[1], b.shape[1]))
+    tensors = a, b, moments_a, moments_b, out
+    form = (b is a, form_of(*tensors))
+    plan = find(form, a)
+    if plan is None:
+        plan = Plan(*tensors)
+        with torch.cuda.device_of(a):
+            _launch(plan, *tensors)
+        keep(form, plan)
+    else:
+        plan.repeat(*tensors)
+    return out
+
+
+def _launch(plan: Plan, a: Tensor, b: Tensor, moments_a: Tensor, moments_b: Tensor, out: Tensor) -> None:
+    """Launch for the first time on matrices of this form."""
+    (samples, channels_a), channels_b = a.shape, b.shape[1]
     double = a.dtype == torch.float64
     block = BLOCK // 2 if double else BLOCK
     tiles = triton.cdiv(channels_a, block) * triton.cdiv(channels_b, block)
     splits, steps = splits_of(tiles, triton.cdiv(samples, SPAN), PROGRAMS * processors(a))
-    parts = out if splits == 1 else out.new_empty((splits, *out.shape), dtype=torch.float64)
-    with torch.cuda.device_of(a):
-        partial_products[(splits * tiles,)](
-            a,
-            b,
-            moments_a,
-            moments_b,
-            parts,
-            samples,
-            channels_a,
-            channels_b,
-            *a.stride(),
-            *b.stride(),
-            splits,
-            steps,
-            DTYPE=tl.float64 if double else tl.float32,
-            SPAN=SPAN,
-            BLOCK=block,
-            DEPTH=DEPTH,
-            **options(a, 2 * THREADS),
-        )
-        if splits > 1:
-            add_products[(triton.cdiv(out.numel(), 256),)](parts, out, splits, out.numel(), BLOCK=256, **options(a))
-    return out
+    parts = out if splits == 1 else plan.space((splits, *out.shape), out)
+    plan.launch(
+        partial_products,
+        splits * tiles,
+        a,
+        b,
+        moments_a,
+        moments_b,
+        parts,
+        samples,
+        channels_a,
+        channels_b,
+        *a.stride(),
+        *b.stride(),
+        splits,
+        steps,
+        DTYPE=tl.float64 if double else tl.float32,
+        SPAN=SPAN,
+        BLOCK=block,
+        DEPTH=DEPTH,
+        **options(a, 2 * THREADS),
+    )
+    if splits > 1:
+        size = out.numel()
+        plan.launch(add_products, triton.cdiv(size, 256), parts, out, splits, size, BLOCK=256, **options(a))

@@ -1,18 +1,19 @@
-"""Pooling with many programs a sample: where there are few samples and channels, but positions without end.
+"""Pooling by itself, without labels: these then cost next to nothing, as pooled samples are few.
 
-Each program sums a stretch of the positions of some samples. What it writes has the mean over the stretches that the
-features have over the positions, and so the co-moments kernel goes on with it as with any features.
+Each program sums a stretch of the positions of some samples: all of them, or fewer where positions are without end. The
+means over the stretches have the mean that the features have over the positions, and so the co-moments kernel goes on
+with them as with any features.
 """
 
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
 from sdfast.kernels.layout import Layout, plain, size_of
-from sdfast.kernels.samples import pooled, shift_of
+from sdfast.kernels.plan import Plan
+from sdfast.kernels.samples import in_channels, members, pooled, shift_to_pool
 
-STRETCH = 16  # tiles of a program, beside which the six samples of its shifts are little to read
+STRETCH = 32  # tiles of a program
 STRETCHES = 4096  # of a sample at most: few enough for one program to sum what they wrote
 
 
@@ -36,16 +37,15 @@ def pool_stretches(
     split = program % splits
     n = (program // splits // blocks).to(tl.int64) * TILE.n + tl.arange(0, TILE.n)[:, None, None]
     c = (program // splits % blocks).to(tl.int64) * TILE.c + tl.arange(0, TILE.c)[None, None, :]
-    member = (n < batch) & (c < channels)
+    member = in_channels(members(n, batch, TILE), c, channels, TILE)
 
-    last = tl.cast(batch, tl.int64) - 1
-    shift_a = shift_of(a, layout.strides[0], layout, last * 0, last // 2, last, c, LANE)
-    shift_b = shift_of(b, layout.strides[1], layout, last * 0, last // 2, last, c, LANE)
+    shift_a = shift_to_pool(a, layout.strides[0], layout, batch, c, LANE)
+    shift_b = shift_to_pool(b, layout.strides[1], layout, batch, c, LANE)
     size = size_of(layout)
     first = split * steps
     end = tl.minimum(first + steps, ((size + TILE.p - 1) // TILE.p).to(tl.int32))
     share = splits.to(tl.float64) / size
-    mean_a, mean_b = pooled(a, b, layout, n, c, member, first, end, share, shift_a, shift_b, TILE)
+    mean_a, mean_b = pooled(a, b, layout, n, c, member, first, end, share, shift_a, shift_b, LANE, TILE)
     at = (n * channels + c) * splits + split
     tl.store(means_a + at, mean_a, mask=member)
     tl.store(means_b + at, mean_b, mask=member)
@@ -62,12 +62,12 @@ def splits_of(tiles: int) -> tuple[int, int]:
 
 
 def pool_positions(
-    feats_a: Tensor, feats_b: Tensor, layout: Layout, packed: Layout, splits: int, steps: int, **constants
+    plan: Plan, feats_a: Tensor, feats_b: Tensor, layout: Layout, packed: Layout, splits: int, steps: int, **constants
 ) -> tuple[Tensor, Tensor]:
-    """Return two (N, C, splits) float64 to pool instead."""
+    """Return two (N, C, splits) float64, the means of stretches: to be pooled instead, or the pooled samples."""
     tile, shape = constants["TILE"], (layout.batch, layout.channels, splits)
     # Two tensors, not the halves of one: whether a half is aligned would depend on the batch size.
-    means_a, means_b = (x.new_empty(shape, dtype=torch.float64) for x in (feats_a, feats_b))
+    means_a, means_b = (plan.space(shape, x) for x in (feats_a, feats_b))
     programs = splits * triton.cdiv(layout.channels, tile.c) * triton.cdiv(layout.batch, tile.n)
-    pool_stretches[(programs,)](feats_a, feats_b, means_a, means_b, packed, splits, steps, **constants)
+    plan.launch(pool_stretches, programs, feats_a, feats_b, means_a, means_b, packed, splits, steps, **constants)
     return means_a, means_b

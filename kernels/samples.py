@@ -10,6 +10,8 @@ from sdfast.kernels.layout import place_of, size_of
 
 CHANNELS = 64  # of a tile whose channels lie side by side
 STAGES = 4  # where elements are loaded several at once; single ones would take too many copies
+RUN = 32  # positions of a tile that lie side by side, at least, where there are so many
+LINES = 8  # positions of a tile, at least, where channels lie side by side
 NEAR = 64  # pairs of a tile that lie side by side, where there are positions, too
 
 
@@ -26,10 +28,40 @@ def shift_of(x, strides, layout, n_0, n_1, n_2, c, LANE: tl.constexpr):
 
 
 @triton.jit
+def shift_to_pool(x, strides, layout, batch, c, LANE: tl.constexpr):
+    """Return what all samples of a channel are shifted by before they are summed to be pooled.
+
+    Only float64 needs it: sums of a few 16-bit numbers in float32, and of float32 in float64, round next to nothing
+    off. A shift that all programs share gives equal samples equal means, whoever pools them.
+    """
+    if x.dtype.element_ty == tl.float64:
+        last = tl.cast(batch, tl.int64) - 1
+        return shift_of(x, strides, layout, last * 0, last // 2, last, c, LANE)
+    else:
+        return None
+
+
+@triton.jit
 def around(x, strides, layout, n, c, p, inside, shift):
     """Load samples around their shift, 0 outside."""
     value = tl.load(x + place_of(n, c, p, layout, strides), mask=inside, other=0)
-    return tl.where(inside, value.to(shift.dtype) - shift, 0)
+    if value.dtype == tl.float32 and shift.dtype == tl.float64:
+        # The shift is a sample: a float32, too. Float64 takes two registers to choose from.
+        return tl.where(inside, value, shift.to(tl.float32)).to(tl.float64) - shift
+    else:
+        return tl.where(inside, value.to(shift.dtype) - shift, 0)
+
+
+@triton.jit
+def members(n, batch, TILE: tl.constexpr):
+    """Return which samples of a tile there are; where a tile has one of them there is nothing to compare."""
+    return n < batch if TILE.n > 1 else n >= 0
+
+
+@triton.jit
+def in_channels(inside, c, channels, TILE: tl.constexpr):
+    """Return what is inside along the channels, too; where tiles fill them there is nothing to compare."""
+    return inside if TILE.fills else inside & (c < channels)
 
 
 @triton.jit
@@ -42,31 +74,41 @@ def lanes(x, N_TIMES: tl.constexpr, P_TIMES: tl.constexpr, VECTOR: tl.constexpr)
 
 
 @triton.jit
-def _tile_sums(a, b, layout, n, c, member, tile, shift_a, shift_b, TILE: tl.constexpr):
-    """Return what each thread holds of a tile of positions, two sums (n, p, c) float64."""
-    VECTOR: tl.constexpr = layout.p_vector
-    p = tl.cast(tile, tl.int64) * TILE.p + tl.arange(0, TILE.p)[None, :, None]
-    inside = member & (p < size_of(layout))
-    da = around(a, layout.strides[0], layout, n, c, p, inside, shift_a)
-    db = around(b, layout.strides[1], layout, n, c, p, inside, shift_b)
-    return lanes(da, 1, TILE.p_times, VECTOR).to(tl.float64), lanes(db, 1, TILE.p_times, VECTOR).to(tl.float64)
+def _summed(x, strides, layout, n, c, p, inside, shift, LANE: tl.constexpr, TILE: tl.constexpr):
+    """Return what each thread holds of a tile of positions, summed (n, p, c) float64."""
+    if shift is None:
+        values = tl.load(x + place_of(n, c, p, layout, strides), mask=inside, other=0).to(LANE)
+    else:
+        values = around(x, strides, layout, n, c, p, inside, shift)
+    return lanes(values, 1, TILE.p_times, layout.p_vector).to(tl.float64)
 
 
 @triton.jit
-def pooled(a, b, layout, n, c, member, first, last, share, shift_a, shift_b, TILE: tl.constexpr):
+def _mean(sums, share, shift):
+    """Return the means (n, 1, c) of the sums that threads hold."""
+    mean = tl.sum(sums, axis=1)[:, None, :] * share
+    return mean if shift is None else mean + shift
+
+
+@triton.jit
+def pooled(a, b, layout, n, c, member, first, last, share, shift_a, shift_b, LANE: tl.constexpr, TILE: tl.constexpr):
     """Return the means over tiles [first, last) of positions, two (n, 1, c) float64; each position has that share."""
+    strides_a, strides_b = layout.strides
+    lane = tl.arange(0, TILE.p)[None, :, None]
     if TILE.is_whole:  # without a loop here, loads go ahead in that of the caller
-        sum_a, sum_b = _tile_sums(a, b, layout, n, c, member, first, shift_a, shift_b, TILE)
+        p = tl.cast(first, tl.int64) * TILE.p + lane
+        inside = member & (p < size_of(layout))
+        sum_a = _summed(a, strides_a, layout, n, c, p, inside, shift_a, LANE, TILE)
+        sum_b = _summed(b, strides_b, layout, n, c, p, inside, shift_b, LANE, TILE)
     else:
         sum_a = tl.full([TILE.n, TILE.p // (TILE.p_times * layout.p_vector), TILE.c], 0, tl.float64)
         sum_b = tl.full([TILE.n, TILE.p // (TILE.p_times * layout.p_vector), TILE.c], 0, tl.float64)
         for tile in tl.range(first, last, num_stages=TILE.stages):
-            more_a, more_b = _tile_sums(a, b, layout, n, c, member, tile, shift_a, shift_b, TILE)
-            sum_a += more_a
-            sum_b += more_b
-    mean_a = tl.sum(sum_a, axis=1)[:, None, :] * share + shift_a
-    mean_b = tl.sum(sum_b, axis=1)[:, None, :] * share + shift_b
-    return mean_a, mean_b
+            p = tl.cast(tile, tl.int64) * TILE.p + lane
+            inside = member & (p < size_of(layout))
+            sum_a += _summed(a, strides_a, layout, n, c, p, inside, shift_a, LANE, TILE)
+            sum_b += _summed(b, strides_b, layout, n, c, p, inside, shift_b, LANE, TILE)
+    return _mean(sum_a, share, shift_a), _mean(sum_b, share, shift_b)
 
 
 class Tile(NamedTuple):
@@ -78,23 +120,49 @@ class Tile(NamedTuple):
     n_times: int  # how often a thread comes back along n
     p_times: int
     is_whole: bool  # it has all positions
+    fills: bool  # no tile goes beyond the channels
     stages: int  # of the loop over tiles: one is summed while loads of others are under way
 
 
-def tile_of(near: str, size: int, channels: int, elements: int, vector: int) -> Tile:
+def fitting(size: int, least: int, most: int) -> int:
+    """Return a power of two from `least` to `most`: the largest that pads size by no 16th, or by the least there is."""
+    padding, step = {}, least
+    while step <= most:
+        padding[step] = -size % step
+        step *= 2
+    few = max(min(padding.values()), size // 16)
+    return max(step for step in padding if padding[step] <= few)
+
+
+def tile_of(near: str, size: int, channels: int, elements: int, vector: int, whole: bool) -> Tile:
     """Return a tile of so many elements, longest where memory is contiguous; `vector` of them are loaded at once.
 
-    The batch size has no say, so that another one needs no other kernel.
+    A `whole` tile has all positions of a sample, if they fit; any other as many as leave little of the last one empty,
+    and several channels. The batch size has no say, so that another one needs no other kernel, and as little of a tile
+    as may be lies along the batch, which can be small.
     """
-    size = triton.next_power_of_2(size)
-    c = min(triton.next_power_of_2(channels), CHANNELS) if near == "c" else 1
-    p = min(size, elements // (NEAR if near == "n" else c))
+    most = min(triton.next_power_of_2(size), elements)
+    if near == "c":
+        c = min(triton.next_power_of_2(channels), CHANNELS)
+        most = min(most, elements // c)
+        p = fitting(size, min(most, LINES), most)
+    elif near == "n":
+        c, p = 1, min(most, elements // NEAR)
+    else:
+        p = most if whole else fitting(size, min(most, RUN), most)
+        rows = max(THREADS * vector // p, 1)
+        # A thread holds the sums of at most two channels.
+        c = 1 if whole else fitting(channels, 1, min(elements // p, 2 * rows))
     n = elements // c // p
-    rows = max(THREADS * vector // c, 1)  # that all threads hold when each has one vector
+    # Of what all threads hold when each has one vector.
+    rows = max(THREADS * vector // c, 1)
     if near == "n":
         n_rows = min(n, rows)
         p_rows = min(p, rows // n_rows)
-    else:
+    elif near == "c":
         p_rows = min(p, rows)
         n_rows = min(n, rows // p_rows)
-    return Tile(n, p, c, n // n_rows, p // p_rows, p == size, STAGES if vector > 1 else 1)
+    else:
+        p_rows = min(p, THREADS * vector)
+        n_rows = min(n, max(THREADS * vector // p_rows // c, 1))
+    return Tile(n, p, c, n // n_rows, p // p_rows, p >= size, channels % c == 0, STAGES if vector > 1 else 1)

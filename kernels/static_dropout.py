@@ -13,7 +13,8 @@ import triton.language as tl
 from torch import Tensor
 
 from sdfast.kernels.launch import options
-from sdfast.kernels.layout import Layout, Strides, join, place_of, positions
+from sdfast.kernels.layout import Layout, Strides, join, place_of, plain, positions
+from sdfast.kernels.plan import Plan, find, form_of, keep
 
 TILE = 8192  # bytes: four loads and at least one counter a thread, whose work hides that of finding the tile
 CHANNELS = 64  # of a tile whose channels lie side by side
@@ -99,7 +100,7 @@ def drop(
     weight,  # (C,) float32, or None
     layout,  # of x and out
     grid,
-    WEIGHT_OF_POSITION: tl.constexpr,
+    SWAPPED: tl.constexpr,  # the channels are in the place of the positions
     GRANULARITY: tl.constexpr,
     RESCALE: tl.constexpr,
     IN_PLACE: tl.constexpr,
@@ -107,35 +108,44 @@ def drop(
     BLOCK_C: tl.constexpr,
     BLOCK_P: tl.constexpr,
 ):
-    """Write one tile of one sample."""
+    """Write one tile of one sample; where channels and positions are swapped, of several samples."""
     program = tl.program_id(0)
+    batch = plain(layout.batch)
     channels = layout.channels * layout.c_vector
+    rows = batch if SWAPPED else channels
     size = tl.cast(layout.size, INDEX) * layout.p_vector
     p_tiles = (size + BLOCK_P - 1) // BLOCK_P
-    c_tiles = (channels + BLOCK_C - 1) // BLOCK_C
+    tiles = (rows + BLOCK_C - 1) // BLOCK_C
     p_tile = program % p_tiles
-    c_tile = (program // p_tiles % c_tiles).to(tl.int64)
-    n = (program // p_tiles // c_tiles).to(tl.int64)
-
-    c = c_tile * BLOCK_C + tl.arange(0, BLOCK_C)[:, None]
+    row = (program // p_tiles % tiles).to(tl.int64) * BLOCK_C + tl.arange(0, BLOCK_C)[:, None]
+    if SWAPPED:
+        n, c = row, row * 0
+    else:
+        n, c = (program // p_tiles // tiles).to(tl.int64), row
     p = (p_tile.to(INDEX) * BLOCK_P + tl.arange(0, BLOCK_P))[None, :]
-    inside = (c < channels) & (p < size)
+    inside = (row < rows) & (p < size)
 
     threshold = tl.full([1, 1], 0, tl.float32) + p_drop
     if weight is not None:
-        if WEIGHT_OF_POSITION:
+        if SWAPPED:
             threshold *= tl.load(weight + p, mask=p < size, other=0)
         else:
             threshold *= tl.load(weight + c, mask=c < channels, other=0)
     threshold *= 65536
     if mask is not None:
-        threshold = threshold * _sampled(mask, grid, n, tl.minimum(p, size - 1))
+        if SWAPPED:  # one value a sample
+            threshold = threshold * tl.load(mask + n * grid.n, mask=n < batch, other=0).to(tl.float32)
+        else:
+            threshold = threshold * _sampled(mask, grid, n, tl.minimum(p, size - 1))
     threshold = ((threshold + 8388608.0) - 8388608.0).to(tl.int32)  # 2^23: no fraction is left, halves went to even
 
     needed = True
     if IN_PLACE:
         needed = tl.max(tl.max(threshold, axis=0), axis=0) > 0
     if needed:
+        # The features are under way while numbers are drawn: compilers would move their loads down, but not over this.
+        value = tl.load(x + place_of(n, c, p, layout, layout.strides[0]), mask=inside, other=0)
+        tl.debug_barrier()
         key = tl.load(seed)
         if GRANULARITY == 0:
             groups = (size + 7) // 8
@@ -146,7 +156,6 @@ def drop(
             draw = _draw_at(key, n * channels + c)
         else:
             draw = _draw_at(key, n + c * 0)
-        value = tl.load(x + place_of(n, c, p, layout, layout.strides[0]), mask=inside, other=0)
         if RESCALE:
             factor = tl.div_rn(65536.0, (65536 - threshold).to(tl.float32))
             if value.dtype == tl.float64:
@@ -171,6 +180,20 @@ def static_dropout(
     """Write x with each element dropped at probability p * mask * channel_weight to `out`, which may be x."""
     if x.numel() == 0:
         return
+    tensors = x, out, seed, mask, channel_weight
+    form = (p, granularity, rescale, channel_dim, out is x, form_of(*tensors))
+    plan = find(form, x)
+    if plan is not None:
+        plan.repeat(*tensors)
+        return
+    plan = Plan(*tensors)
+    with torch.cuda.device_of(x):
+        _launch(plan, x, out, seed, p, mask, channel_weight, granularity, rescale, channel_dim)
+    keep(form, plan)
+
+
+def _launch(plan: Plan, x, out, seed, p, mask, channel_weight, granularity, rescale, channel_dim) -> None:
+    """Launch for the first time on tensors of this form."""
     batch, channels = x.shape[0], x.shape[channel_dim]
     places = positions(x, channel_dim)
     sizes, strides_x, strides_out = zip(
@@ -180,6 +203,7 @@ def static_dropout(
     x_c, out_c = x.stride(channel_dim), out.stride(channel_dim)
     masked = [(1, 1, 0)]
     if mask is not None:
+        given = mask
         mask = mask.squeeze(1) if mask.ndim > 1 + len(places) else mask
         mask = mask.view(torch.uint8) if mask.dtype == torch.bool else mask
         masked = join_masked([(x.shape[d], mask.shape[i], mask.stride(i)) for i, d in enumerate(places, 1)]) or masked
@@ -191,31 +215,37 @@ def static_dropout(
         masked = [(channels, 1, 0)]
         sizes, strides_x, strides_out = (channels,), (x_c,), (out_c,)
         size, channels, x_c, out_c = channels, 1, 0, 0
+    if mask is not None:
+        plan.view(mask, given)
     grid = Grid(*zip(*masked, strict=True), 0 if mask is None else mask.stride(0))
 
     strides = Strides(x.stride(0), x_c, strides_x), Strides(out.stride(0), out_c, strides_out)
     layout = Layout(batch, channels, size, sizes, strides)
     block_c, block_p = tile_shape(channels, size, x_c, strides_x[-1], mask is not None, x.element_size())
+    if swapped:  # several samples a program, whatever the batch size
+        block_c = TILE // x.element_size() // block_p
+    rows = triton.cdiv(batch, block_c) if swapped else batch * triton.cdiv(channels, block_c)
     wide = 2 * size * max(grid.counts) >= 2**31
-    with torch.cuda.device_of(x):
-        drop[(batch * triton.cdiv(channels, block_c) * triton.cdiv(size, block_p),)](
-            x,
-            out,
-            seed,
-            float(p),
-            mask,
-            channel_weight,
-            layout.in_vectors(*layout.vectors(x, out)),
-            grid,
-            WEIGHT_OF_POSITION=swapped,
-            GRANULARITY=granularity,
-            RESCALE=rescale,
-            IN_PLACE=out is x and (mask is not None or channel_weight is not None),
-            INDEX=tl.int64 if wide else tl.int32,
-            BLOCK_C=block_c,
-            BLOCK_P=block_p,
-            **options(x, fused=False),
-        )
+    plan.launch(
+        drop,
+        rows * triton.cdiv(size, block_p),
+        x,
+        out,
+        seed,
+        float(p),
+        mask,
+        channel_weight,
+        layout.in_vectors(*layout.vectors(x, out)),
+        grid,
+        SWAPPED=swapped,
+        GRANULARITY=granularity,
+        RESCALE=rescale,
+        IN_PLACE=out is x and (mask is not None or channel_weight is not None),
+        INDEX=tl.int64 if wide else tl.int32,
+        BLOCK_C=block_c,
+        BLOCK_P=block_p,
+        **options(x, fused=False),
+    )
 
 
 def join_masked(dims: list[tuple[int, int, int]]) -> list[tuple[int, int, int]]:

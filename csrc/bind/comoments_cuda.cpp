@@ -10,22 +10,27 @@ class Run {
   public:
     Run(py::handle feats_a, py::handle feats_b, py::handle factor, std::int64_t num_factors, std::int64_t channel_dim,
         bool pool)
-        : device_(one_device({feats_a, feats_b, factor})), on_device_(device_.index) {
+        : beside_(feats_a), device_(one_device({feats_a, feats_b, factor})), on_device_(device_.index) {
         const ComomentsTask task = comoments_task(feats_a, feats_b, factor, num_factors, channel_dim, pool);
         plan_ = cuda::plan_comoments(task, cuda::processors());
     }
 
     std::int64_t channels() const { return plan_.samples.channel.size; }
-    const dlpack::Device& device() const { return device_; }
+
+    template <class T>
+    Output<T> make(std::initializer_list<std::int64_t> shape) const {
+        return empty<T>(shape, beside_);
+    }
 
     // The workspace goes back to torch, which hands it on only to work that comes later on this stream.
     void write(const cuda::ComomentsResults& results) const {
         Output<double> workspace{};
-        if (plan_.workspace() > 0) workspace = empty<double>({plan_.workspace()}, device_);
+        if (plan_.workspace() > 0) workspace = make<double>({plan_.workspace()});
         cuda::comoments(plan_, results, workspace.data, cuda::processors(), current_stream(device_));
     }
 
   private:
+    py::handle beside_;
     dlpack::Device device_;
     cuda::OnDevice on_device_;
     cuda::ComomentsPlan plan_;
@@ -34,7 +39,7 @@ class Run {
 py::object comoments(py::handle feats_a, py::handle feats_b, py::handle factor, std::int64_t num_factors,
                      std::int64_t channel_dim, bool pool) {
     const Run run(feats_a, feats_b, factor, num_factors, channel_dim, pool);
-    Output<double> out = empty<double>({6, num_factors, run.channels()}, run.device());
+    Output<double> out = run.make<double>({6, num_factors, run.channels()});
     cuda::ComomentsResults results;
     results.moments = out.data;
     run.write(results);
@@ -45,14 +50,12 @@ py::tuple channel_bias(py::handle feats_a, py::handle feats_b, py::handle factor
                        std::int64_t channel_dim, bool pool, bool pearson) {
     const Run run(feats_a, feats_b, factor, num_factors, channel_dim, pool);
     const bool labelled = !factor.is_none();
-    const dlpack::Device& device = run.device();
     const std::int64_t channels = run.channels();
     const auto make = [&] {
-        return labelled ? empty<double>({num_factors, channels}, device) : empty<double>({channels}, device);
+        return labelled ? run.make<double>({num_factors, channels}) : run.make<double>({channels});
     };
     Output<double> mi = make(), corr = make();
-    Output<std::int64_t> count =
-        labelled ? empty<std::int64_t>({num_factors}, device) : empty<std::int64_t>({}, device);
+    Output<std::int64_t> count = labelled ? run.make<std::int64_t>({num_factors}) : run.make<std::int64_t>({});
     run.write({nullptr, corr.data, mi.data, count.data, pearson ? Kind::pearson : Kind::intraclass});
     return py::make_tuple(std::move(mi.tensor), std::move(corr.tensor), std::move(count.tensor));
 }

@@ -11,8 +11,9 @@ cuda::SampleMatrix matrix(const dlpack::Tensor& t) {
 }
 
 template <class T>
-py::object write(const cuda::PairwiseCorrelationPlan& plan, Output<T> out, const dlpack::Device& device) {
-    const Output<double> workspace = empty<double>({plan.workspace()}, device);
+py::object write(const cuda::PairwiseCorrelationPlan& plan, Output<T> out, py::handle beside,
+                 const dlpack::Device& device) {
+    const Output<double> workspace = empty<double>({plan.workspace()}, beside);
     cuda::pairwise_correlation(plan, out.data, workspace.data, cuda::processors(), current_stream(device));
     return std::move(out.tensor);
 }
@@ -28,8 +29,8 @@ py::object pairwise_correlation(py::handle a, py::handle b) {
     const cuda::PairwiseCorrelationPlan plan =
         cuda::plan_pairwise_correlation({dtype, of_a.shape[0], matrix(of_a), matrix(of_b)}, cuda::processors());
     const std::initializer_list<std::int64_t> shape{of_a.shape[1], of_b.shape[1]};
-    if (dtype == DType::f64) return write(plan, empty<double>(shape, device), device);
-    return write(plan, empty<float>(shape, device), device);
+    if (dtype == DType::f64) return write(plan, empty<double>(shape, a), a, device);
+    return write(plan, empty<float>(shape, a), a, device);
 }
 
 const Binding binding([](py::module_& m) {

@@ -2,9 +2,8 @@
 
 #include <algorithm>
 #include <new>
-#include <stdexcept>
-#include <string>
 #include <type_traits>
+#include <utility>
 
 #include "core/layout.h"
 
@@ -15,6 +14,7 @@ struct Torch {
     PyTypeObject* tensor_type = nullptr;
     const dlpack::ExchangeApi* api = nullptr;
     dlpack::DeviceType device = dlpack::kCPU;
+    PyObject* dtypes[3] = {};  // float32, float64, int64
 } torch;
 
 constexpr std::size_t kAlignment = 64;
@@ -41,6 +41,9 @@ void find_torch(dlpack::DeviceType device) {
     if (!torch.api || !torch.api->tensor_from_object)
         throw py::import_error("sdfast: this torch speaks a DLPack version other than 1.x");
     torch.tensor_type = reinterpret_cast<PyTypeObject*>(type.inc_ref().ptr());
+    const char* const names[] = {"float32", "float64", "int64"};
+    for (int i = 0; i < 3; i++)
+        torch.dtypes[i] = py::object(py::module_::import("torch").attr(names[i])).release().ptr();
 }
 
 dlpack::Tensor view(py::handle tensor) {
@@ -93,28 +96,21 @@ Output<T> empty(std::initializer_list<std::int64_t> shape) {
 }
 
 template <class T>
-Output<T> empty(std::initializer_list<std::int64_t> shape, const dlpack::Device& device) {
-    std::int64_t sizes[3];
-    std::copy(shape.begin(), shape.end(), sizes);
-    dlpack::Tensor prototype{nullptr, device, static_cast<std::int32_t>(shape.size()), kType<T>, sizes, nullptr, 0};
-    dlpack::ManagedTensor* made = nullptr;
-    std::string error;
-    const auto set_error = [](void* context, const char*, const char* message) {
-        *static_cast<std::string*>(context) = message;
-    };
-    if (torch.api->allocate(&prototype, &made, &error, set_error) != 0)
-        throw std::runtime_error("sdfast: torch cannot allocate: " + error);
-    auto* data = reinterpret_cast<T*>(data_of(made->tensor));
-    void* object = nullptr;
-    if (torch.api->object_from_managed(made, &object) != 0) throw py::error_already_set();
-    return {py::reinterpret_steal<py::object>(static_cast<PyObject*>(object)), data};
+Output<T> empty(std::initializer_list<std::int64_t> shape, py::handle beside) {
+    py::tuple sizes(shape.size());
+    std::size_t d = 0;
+    for (const std::int64_t size : shape) sizes[d++] = size;
+    PyObject* dtype = torch.dtypes[std::is_integral_v<T> ? 2 : sizeof(T) / 8];
+    py::object tensor = beside.attr("new_empty")(sizes, py::arg("dtype") = py::handle(dtype));
+    auto* data = reinterpret_cast<T*>(data_of(view(tensor)));
+    return {std::move(tensor), data};
 }
 
 template Output<double> empty(std::initializer_list<std::int64_t>);
 template Output<float> empty(std::initializer_list<std::int64_t>);
 template Output<std::int64_t> empty(std::initializer_list<std::int64_t>);
-template Output<double> empty(std::initializer_list<std::int64_t>, const dlpack::Device&);
-template Output<float> empty(std::initializer_list<std::int64_t>, const dlpack::Device&);
-template Output<std::int64_t> empty(std::initializer_list<std::int64_t>, const dlpack::Device&);
+template Output<double> empty(std::initializer_list<std::int64_t>, py::handle);
+template Output<float> empty(std::initializer_list<std::int64_t>, py::handle);
+template Output<std::int64_t> empty(std::initializer_list<std::int64_t>, py::handle);
 
 }  // namespace sdfast

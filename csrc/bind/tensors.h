@@ -39,8 +39,8 @@ struct Output {
 template <class T>
 Output<T> empty(std::initializer_list<std::int64_t> shape);
 
-// On any device, by torch's own allocator; also of floats.
+// On the device of another tensor; also of floats. Torch makes it: streams and graphs know such memory, and no other.
 template <class T>
-Output<T> empty(std::initializer_list<std::int64_t> shape, const dlpack::Device& device);
+Output<T> empty(std::initializer_list<std::int64_t> shape, py::handle beside);
 
 }  // namespace sdfast

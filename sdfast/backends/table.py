@@ -20,22 +20,25 @@ _MODULES = {
 }
 _RUNS_ON = {"cpu": "cpu", "triton": "cuda", "cuda": "cuda"}  # torch calls AMD's GPUs cuda, too
 # Which backend serves an operation on a device; where it has no such kernel, the operation
-# is composed of others: the pairwise correlation on the CPU, on GPUs the update of co-moments, and the correlations
-# without a group and of resamples. There it is Triton,
-# whose kernels serve those of AMD, too; what has none is plain torch.
+# is composed of others: the pairwise correlation on the CPU, the update of co-moments by CUDA kernels, on GPUs the
+# correlations without a group and of resamples. There it is Triton, whose kernels serve those of AMD, too; what has none
+# is plain torch.
 TABLE = {
+    # By counts, as no GPU has been measured on: no kernel of Triton's is bound by instructions, whatever the labels and
+    # the dtype, and its channels-last and (N, C) kernels have at least twice as much under way as those of CUDA.
     "comoments": {"cpu": "cpu", "cuda": "triton"},
     "channel_bias": {"cpu": "cpu", "cuda": "triton"},
+    "update_comoments": {"cpu": "cpu", "cuda": "triton"},  # CUDA has none
+    # CUDA's has more of its instructions multiply, but serves no GPUs of AMD, and is not in every installation.
     "pairwise_correlation": {"cpu": "cpu", "cuda": "triton"},
+    "static_dropout": {"cpu": "cpu", "cuda": "triton"},  # whole sectors at a time, where CUDA's threads use halves
     "standard_scores": {"cpu": "cpu", "cuda": "reference"},
-    "normal_scores": {"cpu": "cpu", "cuda": "reference"},
+    "normal_scores": {"cpu": "cpu", "cuda": "reference"},  # sorts, which torch does well
     "kraskov": {"cpu": "cpu", "cuda": "reference"},
     "leave_one_out": {"cpu": "cpu", "cuda": "reference"},
     "correlations_without": {"cpu": "cpu", "cuda": "reference"},
     "deviation_sums": {"cpu": "cpu", "cuda": "reference"},
     "resampled_correlations": {"cpu": "cpu", "cuda": "reference"},
-    "static_dropout": {"cpu": "cpu", "cuda": "triton"},
-    "update_comoments": {"cpu": "cpu", "cuda": "triton"},
 }
 _HOW_TO_GET = {
     "cpu": "the compiled extension sdfast._C is missing; reinstall sdfast (a source install needs a C++17 compiler)",

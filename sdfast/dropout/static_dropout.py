@@ -70,7 +70,9 @@ def static_dropout(
         seed = torch.randint(SEEDS, (), device=x.device)
     elif not isinstance(seed, Tensor):
         check_integer("seed", seed, -SEEDS - 1, SEEDS)
-        seed = torch.tensor(seed, dtype=torch.int64, device=x.device)
+        seed = torch.full(
+            (), seed, dtype=torch.int64, device=x.device
+        )  # filled there: a copy would wait for the device
     dropping = ops.Dropping(seed, p, mask, channel_weight, granularity_index(granularity), rescale, channel_dim)
     return ops.static_dropout(x, dropping, inplace)
 

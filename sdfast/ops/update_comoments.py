@@ -27,7 +27,8 @@ def update_comoments(
         ValueError: features, labels and moments do not fit. Nothing has been added.
         TypeError: a dtype does not fit.
     """
-    if not (feats_a.is_cpu and moments.is_cpu and is_eager(feats_a, feats_b, factor)):
+    on_one = (feats_a.is_cpu and moments.is_cpu) or (feats_a.is_cuda and moments.is_cuda)
+    if not (on_one and is_eager(feats_a, feats_b, factor)):
         return None
     if source is not None and type(source) is not Tensor:
         return None

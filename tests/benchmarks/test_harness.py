@@ -289,3 +289,8 @@ def test_the_process_of_a_tree_answers(monkeypatch):
         assert "KeyError" in tree.ask(prepare="no such operation")["fault"]
         assert not tree.ask(prepare="co-moments, small").get("fault") and tree.sample(2) > 0
     assert compare.compare("no-such-revision") == compare.BAD_REVISION
+
+
+def test_a_site_without_the_package_is_refused(tmp_path, capsys):
+    assert command.main(["--rehearse", "--site", str(tmp_path), "--out", str(tmp_path / "gpu.json")]) == NOT_SHOWN
+    assert f"--site: expected a folder with the package sdfast in it, got {tmp_path}" in capsys.readouterr().err

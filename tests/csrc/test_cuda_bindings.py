@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.support.cuda_modes import emulated
 from tests.support.dropout import SEED, true_dropout
@@ -48,6 +49,29 @@ def test_work_is_done_on_the_gpu_of_the_tensors_whichever_is_the_current_one(nam
     before = emulated().launches()
     function(*(on_gpu(1, x) for x in tensors), *rest)
     assert emulated().launches() > before and emulated().current_gpu() == 0
+
+
+class _Made(TorchDispatchMode):
+    """Keeps the tensors that torch makes."""
+
+    def __init__(self):
+        super().__init__()
+        self.tensors = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.tensors.append(function(*args, **(kwargs or {})))
+        return self.tensors[-1]
+
+
+@pytest.mark.parametrize(("name", "outputs"), [("comoments", 1), ("channel_bias", 3), ("pairwise_correlation", 1)])
+def test_results_are_in_memory_that_torch_has_made(name, outputs):
+    """Only such memory do streams and graphs of torch look after."""
+    function, tensors, rest = calls()[name]
+    with _Made() as made:
+        results = function(*tensors, *rest)
+    results = [results] if isinstance(results, torch.Tensor) else results
+    assert len(results) == outputs < len(made.tensors), "and a workspace"
+    assert {x.data_ptr() for x in results} <= {x.data_ptr() for x in made.tensors}
 
 
 @pytest.mark.parametrize("name", ["comoments", "channel_bias", "static_dropout", "pairwise_correlation"])

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from torch._subclasses import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import sdfast
 from tests.support.cpu_kernels import drop
@@ -51,3 +53,28 @@ def test_what_does_not_fit_is_refused_by_name(change, error, message):
         with pytest.raises(error, match=message):
             sdfast.static_dropout(inplace=inplace, **arguments)
         assert (arguments["x"] == 1).all(), "nothing may be written before the error"
+
+
+class _Devices(TorchDispatchMode):
+    """Keeps the names of the operators that are called, and the devices of all tensors that they make or take."""
+
+    def __init__(self):
+        super().__init__()
+        self.operators, self.devices = [], set()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        out = function(*args, **(kwargs or {}))
+        self.operators.append(str(function))
+        self.devices.update(x.device.type for x in (*args, out) if isinstance(x, torch.Tensor))
+        return out
+
+
+@pytest.mark.parametrize("seed", [7, -(2**63), None])
+def test_on_a_gpu_a_seed_does_not_come_from_the_host(seed):
+    """A copy would have the host wait for the device, and could be in no graph."""
+    with FakeTensorMode():
+        x = torch.empty(4, 3, 5, device="cuda")
+        with _Devices() as seen:
+            sdfast.static_dropout(x, seed=seed)
+    assert "sdfast.static_dropout.default" in seen.operators
+    assert seen.devices == {"cuda"}, seen.operators

@@ -10,7 +10,7 @@ import torch
 from sdfast.backends import table as backends
 from sdfast.statistics import estimator_of, mutual_information
 from tests import truth
-from tests.support.features import LAYOUTS, contiguous, feature_pair, large_mean, transposed
+from tests.support.features import LAYOUTS, channels_last, contiguous, feature_pair, large_mean, transposed
 from tests.support.moments import assert_moments, true_moments
 from tests.support.tolerances import CORRELATION, MOMENTS
 from tests.support.triton_modes import interpreted, launching, specialising
@@ -23,11 +23,14 @@ _C = backends.load("cpu")
 def kernels():
     """The interpreted kernels, with tiles so small that small features make many chunks."""
     with interpreted() as modules, pytest.MonkeyPatch.context() as patch:
-        for name, value in (("TILE", 256), ("PROGRAMS", 1), ("FEW_TILES", 2)):
+        for name, value in (("TILE", 256), ("PROGRAMS", 1), ("SMALL", 1000), ("FEW_BYTES", 512), ("LONG", 16)):
             patch.setattr(modules["comoments"], name, value)
-        for name, value in (("CHANNELS", 8), ("NEAR", 16), ("THREADS", 8)):
+        for name, value in (("CHANNELS", 8), ("NEAR", 16), ("THREADS", 8), ("RUN", 8), ("LINES", 4)):
             patch.setattr(modules["samples"], name, value)
-        patch.setattr(modules["moments"], "MERGED", 4)
+        for name, value in (("AT_ONCE", 4), ("IN_TURN", 8), ("MERGED", 64)):
+            patch.setattr(modules["sample_comoments"], name, value)
+        patch.setattr(modules["partial_comoments"], "MERGED", 6)
+        patch.setattr(modules["moments"], "MERGED", 64)
         patch.setattr(modules["pooling"], "STRETCH", 2)
         yield modules["comoments"]
 
@@ -122,7 +125,7 @@ def test_positions_without_end_are_shared(kernels, monkeypatch, layout):
     splits = []
     pool = kernels.pool_positions
     monkeypatch.setattr(
-        kernels, "pool_positions", lambda *args, **kwargs: splits.append(args[4]) or pool(*args, **kwargs)
+        kernels, "pool_positions", lambda *args, **kwargs: splits.append(args[5]) or pool(*args, **kwargs)
     )
     for dtype, shape in ((torch.float32, (2, 2, 700)), (torch.bfloat16, (3, 2, 25, 32))):
         a, b, labels = feature_pair(shape, dtype)
@@ -154,7 +157,7 @@ def test_a_merge_of_equal_means_has_no_variance(kernels):
     means[(counts == 0).expand_as(means)] = -3.7
     out = torch.empty(6, 1, 40, dtype=torch.float64)
     partials = torch.cat([counts, means, torch.zeros(50, 3, 1, 40)], dim=1)
-    kernels.merge(partials, kernels.Outputs(out), 40, 0)
+    kernels.merge(kernels.Plan(), partials, kernels.Outputs(out), 40, 0)
     assert (out[3:] == 0).all() and torch.equal(out[1:3], means[-1]) and torch.equal(out[0], counts.sum(0)[0])
 
 
@@ -192,7 +195,7 @@ def test_finished_moments_equal_the_reference_to_the_last_digits(kernels, pearso
     moments = torch.cat([moments, moments * torch.tensor([1, 1, 1, 1, 1, -1])[:, None]], dim=1)[:, None]
     mi, corr = torch.empty(2, 1, 128, dtype=torch.float64)
     outputs = kernels.Outputs(mi, mi, corr, torch.empty(1, dtype=torch.int64))
-    kernels.merge(moments[None], outputs, 128, 1 if pearson else 2)
+    kernels.merge(kernels.Plan(), moments[None], outputs, 128, 1 if pearson else 2)
     expected = estimator_of("pearson" if pearson else "intraclass").correlation(moments)
     torch.testing.assert_close(corr, expected, rtol=1e-12, atol=0)
     torch.testing.assert_close(mi, mutual_information(corr), rtol=1e-12, atol=0)
@@ -247,18 +250,54 @@ def test_large_inputs_keep_all_multiprocessors_busy_in_few_launches(launches, sh
         launches.clear()
         kernels.channel_bias(x, x, None, 1, 1, pool, True)
         assert launches[0][1] >= 3 * 132, (dtype, pool, launches)
-        assert len(launches) <= 4, (dtype, pool, launches)
+        assert len(launches) <= 2, (dtype, pool, launches)
+
+
+@pytest.mark.parametrize(
+    ("shape", "layout"), [((512, 512), contiguous), ((4096, 64), contiguous), ((64, 16, 8, 7, 7), channels_last)]
+)
+def test_a_megabyte_keeps_all_multiprocessors_busy(launches, shape, layout):
+    from sdfast import kernels
+
+    x = on_meta(shape, layout=layout)
+    kernels.channel_bias(x, x, None, 1, 1, False, True)
+    assert launches[0][1] >= 132 and len(launches) <= 2, launches
+
+
+@pytest.mark.parametrize("samples", [64, 1337, 4096])
+def test_pooled_and_labelled_takes_two_launches(launches, samples):
+    from sdfast import kernels
+
+    x, labels = on_meta((samples, 512, 8, 7, 7)), torch.empty(samples, dtype=torch.int64, device="meta")
+    for num_factors in (2, 10):
+        launches.clear()
+        kernels.channel_bias(x, x, labels, num_factors, 1, True, True)
+        assert [name for name, _ in launches] == ["pool_stretches", "sample_comoments"]
+        assert min(programs for _, programs in launches) >= 132
 
 
 def test_work_is_split_into_bounded_chunks():
-    comoments = sys.modules["sdfast.kernels.comoments"]
-    for n_tiles, p_tiles, programs, pool, half in itertools.product(
-        (1, 7, 5000), (1, 30), (0, 1, 40), (True, False), (True, False)
+    partial = sys.modules["sdfast.kernels.partial_comoments"]
+    for n_tiles, p_tiles, programs, few, half, labelled in itertools.product(
+        (1, 7, 5000), (1, 30, 100), (0, 1, 40), (1, 8), (True, False), (True, False)
     ):
-        steps, chunks = comoments.chunk_steps(n_tiles, p_tiles, programs, 8, pool, half)
-        tiles = n_tiles if pool else n_tiles * p_tiles
-        assert (chunks - 1) * steps < tiles <= chunks * steps, "no chunk is empty"
-        assert pool or not half or steps <= comoments.HALF_STEPS
+        work = partial.share_out(n_tiles, p_tiles, programs, few, half, labelled)
+        rows = n_tiles * p_tiles // work.row
+        assert work.row == (p_tiles if labelled else n_tiles * p_tiles)
+        assert (work.pieces - 1) * work.length < work.row <= work.pieces * work.length, "no span is empty"
+        assert work.spans == rows * work.pieces
+        assert (work.chunks - 1) * work.steps < work.spans <= work.chunks * work.steps, "no chunk is empty"
+        assert not half or work.length <= partial.HALF_STEPS
+        assert work.chunks <= partial.MERGED
+
+
+@pytest.mark.parametrize("size", [1, 3, 7, 49, 98, 196, 392, 1568, 2100, 3136, 6272, 40000, 200704])
+def test_tiles_leave_little_empty(size):
+    samples = sys.modules["sdfast.kernels.samples"]
+    for width, near in itertools.product((2, 4, 8), "pc"):
+        tile = samples.tile_of(near, size, 48, 4096 // width, 16 // width, False)
+        assert tile.n * tile.p * tile.c == 4096 // width and 48 % tile.c in (0, 48)
+        assert -size % tile.p <= max(size / 16, -size % (samples.RUN if near == "p" else samples.LINES)), tile
 
 
 def test_positions_are_split_into_bounded_stretches():

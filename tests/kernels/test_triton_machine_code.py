@@ -8,7 +8,16 @@ import torch
 from tests.support.dropout import DTYPES, features, grid_mask
 from tests.support.features import channels_last as last
 from tests.support.features import contiguous, feature_pair, strided, transposed
-from tests.support.triton_assembly import assembly, loads, loads_in_loops, narrow, on_their_way, spilled
+from tests.support.triton_assembly import (
+    assembly,
+    instructions,
+    loads,
+    loads_in_loops,
+    machine_code,
+    narrow,
+    on_their_way,
+    spilled,
+)
 from tests.support.triton_modes import TARGETS, compiling_for
 
 F32, BF16, F16, F64 = torch.float32, torch.bfloat16, torch.float16, torch.float64
@@ -21,6 +30,7 @@ STREAMS = [
     ((640, 512), F32, contiguous, True, False),
     ((2, 3, 40000), F32, contiguous, True, False),
     ((2, 40, 9000), BF16, last, True, False),
+    ((2000, 16, 8, 7, 7), BF16, contiguous, True, True),
 ]
 OTHERS = [
     ((64, 64, 4, 7, 7), F16, last, True, True),
@@ -32,7 +42,7 @@ OTHERS = [
 ]
 # All are compiled for, which takes its time; one of them in a quick run.
 GPUS = [name if name == "sm_90" else pytest.param(name, marks=pytest.mark.slow) for name in TARGETS]
-KERNELS = {"partial_comoments", "merge_comoments", "pool_stretches"}
+KERNELS = {"partial_comoments", "merge_comoments", "pool_stretches", "sample_comoments"}
 
 
 def compiled_for(target, shape, dtype, layout, pool, labelled, kind=None):
@@ -64,12 +74,62 @@ def test_loads_go_ahead_of_the_sums():
         assert on_their_way(compiled_for("sm_90", *case)[0]) >= 24 * 1024, case
 
 
+MOST = {(F32, False): 255, (BF16, False): 370, (F32, True): 255, (BF16, True): 400}
+
+
+def useful_instructions(target, dtype, pool, num_factors=0):
+    """Return how many instructions a thread takes for 64 bytes of contiguous features, padding not counted as any."""
+    from sdfast.kernels import comoments
+    from sdfast.kernels.sample_comoments import AT_ONCE, MERGED_COLUMNS, MERGING
+
+    size = 392
+    x = torch.empty(2000, 64, size, dtype=dtype)
+    labels = torch.empty(2000, dtype=torch.int64) if num_factors else None
+    with compiling_for(target) as compiled:
+        comoments(x, x, labels, num_factors or 1, 1, pool)
+    reading, (number, bytes_read) = compiled[0], instructions(compiled[0])
+    tile = next(v for v in reading.src.constants.values() if hasattr(v, "p_times"))
+    taken = number * 64 / bytes_read * (-(-size // tile.p) * tile.p) / size
+    if pool:  # a thread's share of a pooled sample of a channel, spread over the bytes of that
+        number, _ = instructions(compiled[1])
+        taken += number * MERGING / (AT_ONCE * MERGED_COLUMNS) * max(num_factors, 1) / (2 * size * dtype.itemsize / 64)
+    return taken
+
+
+@pytest.mark.parametrize("target", GPUS)
+def test_useful_bytes_take_few_instructions(target):
+    for (dtype, pool), most in MOST.items():
+        assert useful_instructions(target, dtype, pool) <= most, (dtype, pool)
+
+
+@pytest.mark.parametrize("target", GPUS)
+@pytest.mark.parametrize("dtype", [F32, BF16], ids=str)
+def test_labels_of_two_factors_cost_pooling_next_to_nothing(target, dtype):
+    pooled = useful_instructions(target, dtype, True)
+    assert pooled < useful_instructions(target, dtype, True, 2) <= 1.1 * pooled
+
+
 @pytest.mark.parametrize("target", GPUS)
 def test_comoments_and_channel_bias_compile_as_they_are_launched(target):
     for i, case in enumerate(OTHERS):
         kind = (None, "pearson", "intraclass")[i % 3]
         for kernel in compiled_for(target, *case, kind):
             assert spilled(kernel) == 0, (kernel.name, case)
+
+
+@pytest.mark.parametrize("target", GPUS)
+def test_updates_of_a_state_compile_as_they_are_launched(target):
+    from sdfast.kernels import update_comoments
+
+    state, labels = torch.zeros(6, 5, 2, 64, dtype=F64), torch.zeros(600, dtype=torch.int64)
+    with compiling_for(target) as compiled:
+        for shape, factor, source in (((600, 64), labels, labels), ((600, 64, 392), labels, labels)):
+            x = torch.empty(shape)
+            update_comoments(state, x, x, factor, source, 1, True)
+        update_comoments(state[:, :, :1].contiguous(), x, x, None, labels, 1, False)
+        update_comoments(state[:, 0], x, x, labels, None, 1, False)
+    assert len(compiled) >= 5
+    assert all(spilled(kernel) == 0 for kernel in compiled)
 
 
 @pytest.mark.parametrize("target", GPUS)
@@ -128,6 +188,22 @@ def test_static_dropout_loads_and_stores_128_bits(target, dtype):
             assert len(rest) <= 1 + mask_loads, rest  # the seed
             stores = re.findall(r"\b(?:st\.global|(?:global|buffer|flat)_store)\S*", assembly(kernel))
             assert len(stores) == wide and not narrow(stores)
+
+
+@pytest.mark.parametrize("target", GPUS)
+@pytest.mark.parametrize("dtype", [F32, BF16], ids=str)
+def test_static_dropout_draws_while_features_are_under_way(target, dtype):
+    from sdfast.kernels import static_dropout
+
+    x = features((64, 64, 8, 7, 7), dtype)
+    with compiling_for(target) as compiled:
+        static_dropout(x, x, torch.tensor(0), 0.5, torch.ones(64, 2, 4, 4), None, 0, True, 1)
+        static_dropout(x, x, torch.tensor(0), 0.5, None, None, 0, True, 1)
+    for kernel in compiled:
+        code = machine_code(kernel).lower()
+        loads = [load.start() for load in re.finditer(r"\bldg\S*128|\b(?:global|buffer)_load_dwordx4", code)]
+        philox = [place.start() for place in re.finditer(r"(?m)0xd2511f53|0xcd9e8d57|v_mad_u64_u32 .*, 0$", code)]
+        assert len(loads) == 4 and max(loads) < philox[0]
 
 
 @pytest.mark.parametrize("target", ["sm_90", "sm_100"])

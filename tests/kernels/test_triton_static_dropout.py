@@ -10,7 +10,7 @@ import torch
 from sdfast.backends import table as backends
 from tests.support.dropout import DTYPES, SEED, features, grid_mask
 from tests.support.features import LAYOUTS
-from tests.support.triton_modes import interpreted, specialising, tl, triton
+from tests.support.triton_modes import interpreted, launching, specialising, tl, triton
 
 _C = backends.load("cpu")
 # No positions, one, a run that is no multiple of eight draws, several dimensions, several tiles.
@@ -101,14 +101,25 @@ def test_channels_may_be_last(kernels):
         assert torch.equal(out, expected)
 
 
+@pytest.mark.parametrize("channels", [64, 512, 4096])
+def test_a_program_takes_several_rows_of_channels(channels):
+    from sdfast.kernels import static_dropout
+
+    x = torch.empty(4096, channels, device="meta")
+    with launching() as launches:
+        static_dropout(x, x, torch.empty((), dtype=torch.int64, device="meta"), 0.5, None, None, 0, True, 1)
+    assert launches == [("drop", 4096 * channels // 2048)]
+
+
+@pytest.mark.parametrize("shape", [(8, 5, 3), (40,)], ids=str)
 @pytest.mark.parametrize("layout", LAYOUTS[:3])
-def test_another_batch_size_needs_no_other_kernel(layout):
+def test_another_batch_size_needs_no_other_kernel(layout, shape):
     from sdfast.kernels import static_dropout
 
     for kind in (None, "coarse"):
         with specialising() as forms:
             for batch in (2, 3, 16, 17, 64, 1000):
-                x = layout(features((batch, 8, 5, 3)))
+                x = layout(features((batch, *shape)))
                 mask = None if kind is None else grid_mask(x.shape, kind)
                 static_dropout(x, torch.empty_like(x), torch.tensor(0), 0.5, mask, None, 0, True, 1)
         assert len(forms) == 1, (kind, forms)

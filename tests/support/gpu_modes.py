@@ -14,7 +14,7 @@ import sdfast
 from sdfast.backends import table as backends
 from tests.support.triton_modes import interpreted
 
-OPERATIONS = ("comoments", "channel_bias", "pairwise_correlation", "static_dropout")
+OPERATIONS = ("comoments", "channel_bias", "update_comoments", "pairwise_correlation", "static_dropout")
 PLACES = [("cuda", "triton"), ("cuda", "cuda"), ("cuda", "reference"), ("cpu", "triton"), ("cpu", "reference")]
 
 
@@ -140,4 +140,4 @@ def at(device: str, backend: str) -> Iterator[Place]:
 
 
 def _home(op: str) -> str:
-    return "comoments" if op == "channel_bias" else op
+    return "comoments" if op in ("channel_bias", "update_comoments") else op

@@ -25,6 +25,11 @@ def _dump(kernel, what: str) -> str:
     return done.stdout + done.stderr
 
 
+def machine_code(kernel) -> str:
+    """Return the instructions as they are executed, in their order."""
+    return _dump(kernel, "-sass") if "ptx" in kernel.asm else assembly(kernel)
+
+
 def spilled(kernel) -> int:
     """Return the bytes of memory that stand in for registers in the machine code, and of all other memory a thread."""
     if "ptx" not in kernel.asm:
@@ -62,6 +67,31 @@ def loads_in_loops(kernel) -> list[str]:
         elif jump := re.search(r"\b(?:bra|s_cbranch_\w+|s_branch)(?:\.\w+)*\s+(\$L\w+|\.L\w+)", line):
             inside.update(range(labels.get(jump[1], i), i))
     return LOAD.findall("\n".join(lines[i] for i in sorted(inside)))
+
+
+def _loops(kernel) -> list[list[str]]:
+    """Return the instructions of each loop of the machine code: from where a jump goes back to, to the jump."""
+    if "ptx" in kernel.asm:
+        code = re.findall(r"/\*([0-9a-f]{4,})\*/\s+(.*?);", _dump(kernel, "-sass"))
+        lines = [(int(address, 16), text) for address, text in code]
+        jumps = ((i, re.search(r"\bBRA\b.*?(0x[0-9a-f]+)", text)) for i, (_, text) in enumerate(lines))
+        places = {address: i for i, (address, _) in enumerate(lines)}
+        ends = [(places[int(jump[1], 16)], i) for i, jump in jumps if jump]
+        return [[text for _, text in lines[first : last + 1]] for first, last in ends if first < last]
+    lines = assembly(kernel).splitlines()
+    labels = {line.partition(":")[0]: i for i, line in enumerate(lines) if re.match(r"\.LBB\w+:", line)}
+    jumps = ((i, re.search(r"\bs_c?branch\w*\s+(\.LBB\w+)", line)) for i, line in enumerate(lines))
+    ends = [(labels[jump[1]], i) for i, jump in jumps if jump]
+    loops = [lines[first : last + 1] for first, last in ends if first < last]
+    return [[line for line in loop if re.match(r"\s+[a-z]\w+", line)] for loop in loops]
+
+
+def instructions(kernel) -> tuple[int, int]:
+    """Return how many instructions the innermost loop that loads has, and how many bytes a thread loads in it."""
+    loads = r"\b(?:LDG|LDGSTS)\b|\b(?:global|buffer|flat)_load"
+    loop = min((loop for loop in _loops(kernel) if re.search(loads, "\n".join(loop))), key=len)
+    wide = [line for line in loop if re.search(r"\bLDG(?:STS)?\b.*\.128|_load_dwordx4", line)]
+    return len(loop), 16 * len(wide)
 
 
 def narrow(instructions: list[str]) -> list[str]:

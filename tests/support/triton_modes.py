@@ -18,7 +18,20 @@ from triton.runtime.jit import JITFunction  # noqa: E402
 import sdfast.kernels  # noqa: E402, F401  before any interpretation: these are the compiled ones
 
 # In the order of their imports.
-MODULES = ("launch", "layout", "samples", "moments", "pooling", "comoments", "pairwise_correlation", "static_dropout")
+MODULES = (
+    "launch",
+    "labels",
+    "plan",
+    "layout",
+    "samples",
+    "moments",
+    "pooling",
+    "sample_comoments",
+    "partial_comoments",
+    "comoments",
+    "pairwise_correlation",
+    "static_dropout",
+)
 TARGETS = {
     "sm_80": GPUTarget("cuda", 80, 32),
     "sm_90": GPUTarget("cuda", 90, 32),
@@ -141,3 +154,28 @@ def specialising():
         patch.setattr(JITFunction, "_do_compile", lambda self, key, *args: forms.add((self.fn.__name__, key)))
         patch.setattr(triton.runtime.driver, "_active", _Absent("sm_90", "specialised for"))
         yield forms
+
+
+class _Recorder(_Absent):
+    """A driver to which all launches come, with the arguments as the launcher of a GPU would take them."""
+
+    def __init__(self, launches):
+        super().__init__("sm_90", f"recorded as {id(launches)}")
+        self.launcher_cls = lambda src, metadata: lambda *args: launches.append((src.fn.__name__, args[0], args[9:]))
+        self.utils = self
+
+    def get_device_properties(self, device):
+        return {"max_shared_mem": 227 * 1024}
+
+    def load_binary(self, name, binary, shared, device):
+        return object(), name, 1, 0, 1024
+
+
+@contextmanager
+def recording():
+    """Compile kernels and launch them nowhere; yields the list of launches: name, programs, arguments."""
+    launches = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(triton.runtime.driver, "_active", _Recorder(launches))
+        patch.setattr(sys.modules["sdfast.kernels.plan"], "_plans", {})
+        yield launches

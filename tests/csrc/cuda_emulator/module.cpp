@@ -18,13 +18,6 @@ int tensor_from_object(void* object, dlpack::Tensor* out) {
     return 0;
 }
 
-int allocate(dlpack::Tensor* prototype, dlpack::ManagedTensor** out, void* context,
-             void (*set_error)(void* context, const char* kind, const char* message)) {
-    if (prototype->device.index != cuda::current_gpu) throw std::runtime_error("emulator: memory of another GPU");
-    prototype->device = {dlpack::kCPU, 0};
-    return torch_api->allocate(prototype, out, context, set_error);
-}
-
 int current_stream(std::int32_t, std::int32_t index, void** stream) {
     *stream = cuda::stream_of(index);
     return 0;
@@ -37,7 +30,6 @@ void find_emulated_torch() {
     const py::object theirs = type.attr(name);
     torch_api = static_cast<const dlpack::ExchangeApi*>(PyCapsule_GetPointer(theirs.ptr(), "dlpack_exchange_api"));
     static dlpack::ExchangeApi ours = *torch_api;
-    ours.allocate = allocate;
     ours.tensor_from_object = tensor_from_object;
     ours.current_stream = current_stream;
     type.attr(name) = py::capsule(&ours, "dlpack_exchange_api");
