@@ -21,8 +21,8 @@ _MODULES = {
 _RUNS_ON = {"cpu": "cpu", "triton": "cuda", "cuda": "cuda"}  # torch calls AMD's GPUs cuda, too
 # Which backend serves an operation on a device; where it has no such kernel, the operation
 # is composed of others: the pairwise correlation on the CPU, the update of co-moments by CUDA kernels, on GPUs the
-# correlations without a group and of resamples. There it is Triton, whose kernels serve those of AMD, too; what has none
-# is plain torch.
+# correlations without a group and of resamples. There it is Triton, whose kernels serve those of AMD, too; what has
+# none is plain torch.
 TABLE = {
     # By counts, as no GPU has been measured on: no kernel of Triton's is bound by instructions, whatever the labels and
     # the dtype, and its channels-last and (N, C) kernels have at least twice as much under way as those of CUDA.

@@ -43,4 +43,7 @@ def progress_bar(total: int | None, unit: str, progress: bool | str = True, init
     settings = {"total": total, "unit": f" {unit}", "desc": title, "initial": initial, "disable": not progress}
     if sys.stderr.isatty():
         return tqdm(dynamic_ncols=True, **settings)
-    return Lines(mininterval=_SECONDS, maxinterval=2 * _SECONDS, bar_format=_LINE, delay=1e-9, **settings)
+    lines = Lines(mininterval=_SECONDS, maxinterval=2 * _SECONDS, bar_format=_LINE, delay=1e-9, **settings)
+    if progress and initial:
+        lines.display()  # where a resumed job goes on
+    return lines

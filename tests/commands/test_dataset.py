@@ -70,10 +70,10 @@ def test_a_run_that_was_stopped_goes_on(sets, main, monkeypatch):
     assert code == 0, err
     assert json.loads(out) == whole
     assert not any(name.startswith("states") for name in os.listdir("sdfast-dataset"))
-    assert "one: pairs: 100%" in err and "8/8 [00:00<?" in err, "the first data set was not measured again"
+    assert "one: pairs: 100%" in err and "8/8 pairs [00:00<?" in err, "the first data set was not measured again"
 
 
-def test_without_resume_a_run_starts_afresh(sets, main, monkeypatch):
+def test_a_run_that_overwrites_starts_afresh(sets, main, monkeypatch):
     options = (*JOB, "--videos", "one", "--layers", "head")
     with monkeypatch.context() as patch, pytest.raises(pytest.fail.Exception):
         patch.setattr(dataset_room, "measure", lambda *_, **__: pytest.fail("stopped"))
@@ -81,6 +81,8 @@ def test_without_resume_a_run_starts_afresh(sets, main, monkeypatch):
     code, _, err = main(*options, "--layers", "haed")
     assert code == 2 and os.listdir("sdfast-dataset") == ["states.0.clips"], "bad input forgets nothing"
     code, _, err = main(*options, "--seed", 1)
+    assert code == 2 and "--resume goes on with it" in err
+    code, _, err = main(*options, "--seed", 1, "--overwrite")
     assert code == 0, err
 
 
