@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> None:
         reports = _chosen(args, model, reports)
         clips = ChangedClips(args.videos or demo_videos(), **pair_settings(args, model))
         classes = None if args.labels is None else class_names(args.labels, args.videos or [])
-        labels = None if classes is None else video_labels(model.module, clips, classes, device)
+        labels = None if classes is None else video_labels(model.module, clips, classes, device, model.forward)
         check_new(args, out, [_JSON])
         try_writing(out, megabytes=1)
         found = ablation_losses(
@@ -77,6 +77,7 @@ def run(args: argparse.Namespace) -> None:
             seed=args.seed,
             device=device,
             channel_dim=model.channel_dim,
+            forward=model.forward,
             progress=not args.quiet,
             **loading(args),
         )

@@ -80,6 +80,8 @@ def run(args: argparse.Namespace) -> None:
                     classes=classes,
                     device=device,
                     channel_dim=models[0].channel_dim,
+                    batch_dim=models[0].batch_dim,
+                    forward=models[0].forward,
                     resume=args.out,
                     progress=not args.quiet,
                     **running(args),

@@ -1,5 +1,6 @@
 """The job: hooks, batches, processes and state files."""
 
+from sdfast.measurement.accumulation import Forward
 from sdfast.measurement.capture import untouched
 from sdfast.measurement.checkpoint import CheckpointError
 from sdfast.measurement.dataset import DATASET_STATES, dataset_bias, forget_dataset_states, video_labels
@@ -13,6 +14,7 @@ __all__ = [
     "DATASET_STATES",
     "STATES",
     "CheckpointError",
+    "Forward",
     "LayerOutput",
     "PeerError",
     "check_estimator",

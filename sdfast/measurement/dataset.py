@@ -10,14 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sdfast.measurement.accumulation import accumulate
+from sdfast.measurement.accumulation import Forward, accumulate
 from sdfast.measurement.capture import untouched
 from sdfast.measurement.clip_changes import ClipChanges
 from sdfast.measurement.job import check_settings, measure
 from sdfast.measurement.journal import forget_states
 from sdfast.measurement.processes import Processes
 from sdfast.measurement.stopping import LEVEL
-from sdfast.models import first_tensor
+from sdfast.models import call_model, first_tensor, match_dims
 from sdfast.pairs import SHUFFLED, STILL, ChangedClips, VideoPairs
 from sdfast.report import ACCURACIES, BiasReport, DatasetBias, Estimate, LayerBias
 
@@ -40,6 +40,8 @@ def dataset_bias(
     progress: bool = True,
     channel_dim: int | Mapping[str, int] | None = None,
     resume: str | os.PathLike | None = None,
+    batch_dim: int | Mapping[str, int] | None = None,
+    forward: Forward | None = None,
 ) -> DatasetBias:
     """Measure a model on several data sets, or several models, trained on different data, on one.
 
@@ -54,7 +56,7 @@ def dataset_bias(
         layers: names or glob patterns, as in `measure`.
         classes: the names of the classes in the order of the logits (N, classes) that the model returns; a video is of
             the class that a folder above it is named after. None leaves the accuracies out.
-        kind, threshold, device, batch_size, num_workers, progress, channel_dim: as in `measure`.
+        kind, threshold, device, batch_size, num_workers, progress, channel_dim, batch_dim, forward: as in `measure`.
         resume: a folder for the states of all measurements, each as `measure` keeps it. A run that finds its own there
             goes on from them; what was measured is not measured again. The files stay; `forget_dataset_states` deletes
             them.
@@ -79,18 +81,20 @@ def dataset_bias(
     several = [x for x in (model, pairs) if isinstance(x, Mapping)]
     if len(several) != 1 or not several[0]:
         raise ValueError("pairs: expected several data sets by name and one model, or one and several models by name")
-    running = {"device": device, "batch_size": batch_size, "num_workers": num_workers}
+    running = {"device": device, "batch_size": batch_size, "num_workers": num_workers, "forward": forward}
     reading = {"kind": kind, "threshold": threshold, "channel_dim": channel_dim}
     runs = {}
     for name in several[0]:  # what is wrong with the last shall not show after the others have run
         one_model, one_pairs = (x[name] if isinstance(x, Mapping) else x for x in (model, pairs))
         clips = ChangedClips.of(one_pairs)
         matches = check_settings(one_model, layers, **reading)
-        labels = None if classes is None else video_labels(one_model, clips, classes, device)
+        labels = None if classes is None else video_labels(one_model, clips, classes, device, forward)
         runs[name] = one_model, one_pairs, clips, matches, labels
     found, accuracy = {}, {}
     for number, (name, (one_model, one_pairs, clips, matches, labels)) in enumerate(runs.items()):
         of_clips, of_pairs = (running | {"resume": path} for path in _state_folders(resume, number))
+        of_clips["batch_dims"] = match_dims("batch_dim", one_model, batch_dim, matches[0])
+        of_pairs["batch_dim"] = batch_dim
         states = _clip_changes(one_model, clips, *matches, labels, progress and f"{name}: changed clips", of_clips)
         reports = measure(one_model, one_pairs, layers, progress=progress and f"{name}: pairs", **reading, **of_pairs)
         found[name] = {layer: _layer_bias(report, states[layer]) for layer, report in reports.items()}
@@ -119,14 +123,16 @@ def _state_folders(resume: str | os.PathLike | None, number: int) -> list[Path |
     return [None if resume is None else Path(resume) / _STATES.format(number=number, part=part) for part in _PARTS]
 
 
-def video_labels(model: nn.Module, clips: ChangedClips, classes: Sequence[str], device: Any) -> Tensor:
+def video_labels(
+    model: nn.Module, clips: ChangedClips, classes: Sequence[str], device: Any, forward: Forward | None = None
+) -> Tensor:
     """Return the class of each video by its number, (videos,) int64, for a model that has these classes.
 
     Raises:
         ValueError: the model returns no logits of these classes, or a video lies in no folder of a class.
     """
     with untouched(model, device) as device:
-        logits = first_tensor(model(torch.as_tensor(clips[0][0]).unsqueeze(0).to(device)))
+        logits = first_tensor((forward or call_model)(model, torch.as_tensor(clips[0][0]).unsqueeze(0).to(device)))
     if logits is None or logits.shape != (1, len(classes)):
         got = "none" if logits is None else f"{tuple(logits.shape)}"
         raise ValueError(f"classes: expected as many as the model has logits, of shape (1, {len(classes)}), got {got}")

@@ -1,6 +1,7 @@
 """The causal check of the classes: what a model loses without their channels, beside as many at random."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -8,8 +9,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from sdfast.foundation import check_integer, progress_bar
-from sdfast.measurement import untouched
-from sdfast.models import first_tensor
+from sdfast.measurement import Forward, untouched
+from sdfast.models import call_model, first_tensor
 from sdfast.report import LABELS, AblationReport, BiasReport, Estimate, Loss
 from sdfast.statistics import GROUPS, Spread
 from sdfast.training.ablation import ablate
@@ -33,6 +34,7 @@ def ablation_losses(
     num_workers: int = 0,
     progress: bool | str = True,
     channel_dim: int | Mapping[str, int] | None = None,
+    forward: Forward | None = None,
 ) -> AblationReport:
     """Measure what a model loses when the channels of a class are switched off, layer by layer.
 
@@ -40,7 +42,7 @@ def ablation_losses(
     gradients, in this process alone. The control is as many channels drawn from those of the layer that vary.
 
     Args:
-        model: any module that is called with one tensor.
+        model: any module that is called with one tensor, or by `forward`.
         clips: a map-style dataset of (clip, source): source is the number of the video that the clip was cut from.
         reports: those of `sdfast.measure`, by layer.
         classes: whose channels; of those whose interval is beyond the threshold.
@@ -49,7 +51,7 @@ def ablation_losses(
             (N, classes). Without labels the loss is |output - output without| / |output| of each clip.
         draws: how many times as many channels are drawn at random.
         seed: of the draws.
-        device, batch_size, num_workers, progress, channel_dim: as for `sdfast.measure`.
+        device, batch_size, num_workers, progress, channel_dim, forward: as for `sdfast.measure`.
 
     Raises:
         ValueError: an argument does not fit, or there is no clip.
@@ -75,19 +77,20 @@ def ablation_losses(
     jobs = _jobs(reports, classes, draws, seed)
     found: dict[tuple[str, str], list[Tensor]] = {key: [] for key in jobs}
     right, sources = [], []
+    run = partial(forward or call_model, model)
     with undisturbed(model), untouched(model, device) as device:
         for batch, source in _loaded(clips, batch_size, num_workers, progress):
             batch = batch.to(device)
             sources.append(source)
             known = None if labels is None else labels[source].to(device)
-            whole = _output(model(batch), known)
+            whole = _output(run(batch), known)
             if known is not None:
                 right.append(_right(whole, known))
             for key, chosen in jobs.items():
                 lost = []
                 for off in chosen:
                     with ablate(model, key[0], off, how, reports, channel_dim=channel_dim):
-                        lost.append(_lost(whole, _output(model(batch), known), known))
+                        lost.append(_lost(whole, _output(run(batch), known), known, len(source)))
                 found[key].append(torch.stack(lost, 1))
     groups = torch.cat(sources) % GROUPS
     losses: dict[str, dict[str, Loss]] = {}
@@ -141,11 +144,11 @@ def _right(logits: Tensor, labels: Tensor) -> Tensor:
     return (logits.argmax(1) == labels).double().cpu()
 
 
-def _lost(whole: Tensor, without: Tensor, labels: Tensor | None) -> Tensor:
-    """Return what each clip has lost, (N,) float64 on the CPU."""
+def _lost(whole: Tensor, without: Tensor, labels: Tensor | None, number: int) -> Tensor:
+    """Return what each of so many clips has lost, (N,) float64 on the CPU; frames lie clip by clip."""
     if labels is not None:
         return _right(whole, labels) - _right(without, labels)
-    apart, size = ((x.flatten(1).double()).norm(dim=1) for x in (whole - without, whole))
+    apart, size = (x.reshape(number, -1).double().norm(dim=1) for x in (whole - without, whole))
     return torch.where(apart == 0, 0.0, apart / size).cpu()
 
 

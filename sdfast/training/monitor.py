@@ -8,12 +8,12 @@ from torch import nn
 
 from sdfast.dropout import StaticDropout
 from sdfast.foundation import check_integer
-from sdfast.measurement import check_settings, measure
-from sdfast.models import check_model
+from sdfast.measurement import Forward, check_settings, measure
+from sdfast.models import check_model, unwrapped
 from sdfast.report import BiasReport
 from sdfast.training.curve import BiasCurve
 from sdfast.training.kept_pairs import KeptPairs
-from sdfast.training.undisturbed import bare_model, undisturbed
+from sdfast.training.undisturbed import undisturbed
 
 if TYPE_CHECKING:
     import matplotlib.figure
@@ -28,8 +28,8 @@ class BiasMonitor:
     call it: they share the pairs, and all keep the same curve.
 
     Args:
-        model: any module that is called with one tensor, or such a one inside DistributedDataParallel, DataParallel or
-            torch.compile. Names of layers are those of the module inside, and the measurement runs uncompiled.
+        model: what `sdfast.measure` takes, also inside DistributedDataParallel, DataParallel or torch.compile. Names
+            of layers are those of the module inside, and the measurement runs uncompiled.
         pairs: what `sdfast.measure` takes, but for iterators that can be read once only. The pairs of a dataset are
             loaded again for every measurement, videos decoded and restyled again, unless they are kept; those of a
             list are in memory.
@@ -38,7 +38,8 @@ class BiasMonitor:
         guide: give every new report to the StaticDropout that `sdfast.insert_static_dropout` has put after the
             layer, or that is the layer; those must be there already. This does change the training.
         keep: leave the pairs of a dataset in memory as the first measurement loads them; each process keeps its own.
-        kind: as for `sdfast.measure`; so are threshold, batch_size, num_workers and channel_dim.
+        kind: as for `sdfast.measure`; so are threshold, batch_size, num_workers, channel_dim, batch_dim, forward and
+            heads.
 
     Attributes:
         curve: a `BiasCurve` of all measurements.
@@ -76,6 +77,9 @@ class BiasMonitor:
         batch_size: int = 8,
         num_workers: int = 0,
         channel_dim: int | Mapping[str, int] | None = None,
+        batch_dim: int | Mapping[str, int] | None = None,
+        forward: Forward | None = None,
+        heads: int | Mapping[str, int] | None = None,
     ) -> None:
         check_model(model)
         check_integer("every", every, 1)
@@ -89,10 +93,11 @@ class BiasMonitor:
         if keep:
             pairs = KeptPairs(pairs, batch_size, num_workers)
             num_workers = 0  # which would have copies of what is kept
-        self.model, self.pairs, self.layers, self.every = bare_model(model), pairs, layers, int(every)
+        self.model, self.pairs, self.layers, self.every = unwrapped(model), pairs, layers, int(every)
         matches, _ = check_settings(self.model, layers, kind, threshold, channel_dim)
         self._reading = {"kind": kind, "threshold": threshold}
-        self._running = {"batch_size": batch_size, "num_workers": num_workers, "channel_dim": channel_dim}
+        self._running = {"batch_size": batch_size, "num_workers": num_workers, "forward": forward, "heads": heads}
+        self._running |= {"channel_dim": channel_dim, "batch_dim": batch_dim}
         self._guided: dict[str, StaticDropout] = {}
         if guide:
             self._guided = {name: self._dropout_after(name) for group in matches.values() for name in group}

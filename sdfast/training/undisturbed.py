@@ -1,9 +1,8 @@
 """A pause in training that training does not notice."""
 
 import random
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -11,34 +10,17 @@ import torch.distributed as dist
 from torch import nn
 
 
-def bare_model(model: nn.Module) -> nn.Module:
-    """Return the model inside DistributedDataParallel, DataParallel and torch.compile: the same weights, plain names.
-
-    >>> bare_model(nn.DataParallel(nn.ReLU()))
-    ReLU()
-    """
-    while True:
-        if isinstance(model, nn.parallel.DistributedDataParallel | nn.DataParallel):
-            model = model.module
-        elif isinstance(inner := getattr(model, "_orig_mod", None), nn.Module):
-            model = inner
-        else:
-            return model
-
-
 @contextmanager
 def undisturbed(model: nn.Module) -> Iterator[None]:
-    """Run a block after which random states and buffers are as before; compiled code does not run in it.
+    """Run a block after which random states and buffers are as before.
 
     The random states are those of Python, NumPy, and torch on the CPU and the model's devices. Training flags and
-    gradients are the business of `sdfast.measure`, which runs in eval mode and builds no graph.
+    gradients are the business of `sdfast.measure`, which runs in eval mode, uncompiled, and builds no graph.
     """
     drawn = random.getstate(), np.random.get_state()
     devices = {tensor.device for tensor in (*model.parameters(), *model.buffers()) if tensor.is_cuda}
-    # Hooks do not run in compiled code. Where nothing has been compiled, there is no need to import the compiler.
-    eager = torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
     try:
-        with eager, torch.random.fork_rng(devices=list(devices)), _lent_buffers(model):
+        with torch.random.fork_rng(devices=list(devices)), _lent_buffers(model):
             yield
     finally:
         random.setstate(drawn[0])

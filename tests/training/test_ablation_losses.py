@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 import sdfast
+from sdfast.models import frames_as_batch
 from sdfast.statistics import student_quantile
 from sdfast.training import ablate, ablation_losses
 
@@ -151,3 +152,19 @@ def test_what_does_not_fit_is_said(measured, settings, error, message):
     arguments = {"model": Reader(), "clips": clips, "reports": reports, "progress": False, **settings}
     with pytest.raises(error, match=message):
         ablation_losses(**arguments)
+
+
+def test_frames_of_a_clip_are_lost_together():
+    torch.manual_seed(0)
+    net, clips = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Tanh()), torch.rand(12, 2, 5, 3, 6, 6)
+    pairs = [(a, a + 0.1 * b, i % 2, i) for i, (a, b) in enumerate(clips)]
+    reports = sdfast.measure(net, pairs, "1", forward=frames_as_batch, batch_dim=0, progress=False)
+    label = reports["1"].labels[0]
+    settings = {"classes": [label], "draws": 1, "progress": False, "batch_size": 5}
+    found = ablation_losses(
+        net, list(zip(clips[:, 0], range(12), strict=True)), reports, forward=frames_as_batch, **settings
+    )
+    off = [i for i, other in enumerate(reports["1"].labels) if other == label]
+    whole = net(clips[:, 0].flatten(0, 1)).detach().view(12, -1, 4, 36)
+    expected = (whole[:, :, off].flatten(1).norm(dim=1) / whole.flatten(1).norm(dim=1)).mean()
+    assert found.losses["1"][label].lost.value == pytest.approx(expected.item(), rel=1e-6)

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 import sdfast
+from sdfast.models import frames_as_batch
 from sdfast.training import BiasCurve, BiasMonitor
 from tests.support.measuring import make_pairs
 from tests.support.processes import on_two
@@ -330,3 +331,15 @@ def test_what_cannot_settle_is_said():
 def test_what_does_not_fit_is_said_before_training(settings, message):
     with pytest.raises(ValueError, match=message):
         BiasMonitor(make_model(), **{"pairs": make_pairs(), "layers": "0", **settings})
+
+
+def test_models_of_frames_are_watched_as_they_are_measured():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU())
+    pairs = [(a, b, i % 2, i) for i, (a, b) in enumerate(torch.rand(8, 2, 4, 3, 6, 6))]
+    settings = {"forward": frames_as_batch, "batch_dim": 0, "heads": 2}
+    monitor = BiasMonitor(net, pairs, "1", **settings)
+    reports = sdfast.measure(net, pairs, "1", progress=False, **settings)
+    assert list(reports) == ["1", "1.head0", "1.head1"]
+    assert monitor.measure().keys() == reports.keys()
+    assert torch.equal(monitor.reports["1"].corr, reports["1"].corr)
