@@ -25,11 +25,14 @@ debias-real: $(VENV)/.stamp-demo
 fusion: $(VENV)/.stamp-demo
 	$(BIN)/python -m experiments.fusion
 
+# A process a core, of one thread each: twice as fast on two cores as one process of two threads.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
+
 test: $(VENV)/.stamp-test
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-quick: $(VENV)/.stamp-test
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 bench: $(VENV)/.stamp-bench
 	$(BIN)/python -m benchmarks

@@ -60,7 +60,7 @@ def run(tmp_path):
 
 def hold(run, key="co-moments, pooled float32", **settings):
     """Hold a contest of a call of 2 ms beside a copy of 1.8 ms, and return its rows by candidate."""
-    limits = {COPY: run.device.taking(0.0018).calls}
+    limits = {COPY: run.device.taking(0.00184).calls}
     how = {"moved": 2 * 10**9, "ours": run.device.taking(0.002), "limits": limits, **settings}
     contend(Case(key, "channel_bias", "(2,3)", "float32", **how), run)
     return {row["candidate"]: row for row in run.log.of("row")}
@@ -101,7 +101,7 @@ def test_all_that_is_right_is_timed_beside_what_the_device_can_do(run):
     run.log.events.clear()
     rows = hold(run, rivals={**rivals, "broken": Candidate([lambda: 1 / 0], lambda found: 0.0, 0.0)})
     assert rows["cpu"]["seconds"]["median"] == pytest.approx(0.002)
-    assert rows[COPY]["over"]["cpu"]["median"] == pytest.approx(0.9)
+    assert rows[COPY]["over"]["cpu"]["median"] == pytest.approx(0.92)
     assert rows[ONE_PASS]["over"]["reference"]["median"] == pytest.approx(3)
     assert all(rows[name]["seconds"] is None for name in ("wrong", "nan", "broken", "triton"))
     assert {rows[name]["status"] for name in ("wrong", "nan")} == {"WRONG"} and rows["triton"]["status"] == "absent"
@@ -167,7 +167,8 @@ def test_on_the_cpu_our_time_is_over_theirs_where_less_is_wanted(tmp_path):
 def test_every_target_is_judged_in_a_quick_run_and_on_what_no_cache_holds(place, large):
     quick = {stage.name: stage for stage in stages_on(place) if stage.quick}
     modest = "small", "each call", "in a graph", "far from zero", "forward and backward", "measure", "kept", "pairwise"
-    modest += "Kraskov", "copula", "update", "jackknife", "bootstrap", "sign flips", "max-T", "probe set", "restyling"
+    modest += "Kraskov", "copula", "update", "jackknife", "bootstrap", "sign flips", "max-T"
+    modest += "probe set", "restyling", "monitor"
     for key in AIMS[place.kind]:
         held = [stage for name, stage in quick.items() if key.replace("co-moments, far", "far") in name]
         assert held, key
