@@ -88,13 +88,13 @@ def dataset_bias(
         one_model, one_pairs = (x[name] if isinstance(x, Mapping) else x for x in (model, pairs))
         clips = ChangedClips.of(one_pairs)
         matches = check_settings(one_model, layers, **reading)
+        batch_dims = match_dims("batch_dim", one_model, batch_dim, matches[0])
         labels = None if classes is None else video_labels(one_model, clips, classes, device, forward)
-        runs[name] = one_model, one_pairs, clips, matches, labels
+        runs[name] = one_model, one_pairs, clips, matches, batch_dims, labels
     found, accuracy = {}, {}
-    for number, (name, (one_model, one_pairs, clips, matches, labels)) in enumerate(runs.items()):
+    for number, (name, (one_model, one_pairs, clips, matches, batch_dims, labels)) in enumerate(runs.items()):
         of_clips, of_pairs = (running | {"resume": path} for path in _state_folders(resume, number))
-        of_clips["batch_dims"] = match_dims("batch_dim", one_model, batch_dim, matches[0])
-        of_pairs["batch_dim"] = batch_dim
+        of_clips["batch_dims"], of_pairs["batch_dim"] = batch_dims, batch_dim
         states = _clip_changes(one_model, clips, *matches, labels, progress and f"{name}: changed clips", of_clips)
         reports = measure(one_model, one_pairs, layers, progress=progress and f"{name}: pairs", **reading, **of_pairs)
         found[name] = {layer: _layer_bias(report, states[layer]) for layer, report in reports.items()}

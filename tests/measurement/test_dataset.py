@@ -205,3 +205,12 @@ def test_the_model_is_left_as_it_was(folders):
     model = Toy().train()
     measured(model, {"one": pairs_of(folders / "one", num_pairs=2)}, classes=CLASSES)
     assert model.training and not any(module._forward_hooks for module in model.modules())
+
+
+def test_dims_that_do_not_fit_the_last_model_are_said_before_the_first_runs(folders):
+    ran, first, last = [], Toy(), Toy()
+    first.register_forward_hook(lambda *_: ran.append(True))
+    del last.motion
+    with pytest.raises(ValueError, match=r"batch_dim: .*motion"):
+        measured({"first": first, "last": last}, pairs_of(folders / "one"), "*", batch_dim={"motion": 0})
+    assert not ran
