@@ -1,25 +1,40 @@
 """What tests of several rooms are handed: videos, the command line on a toy model, and instruction sets."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 pytest.register_assert_rewrite("tests.support")  # so that what they find says what it was
 
-from sdfast.backends import load  # noqa: E402
+from sdfast.backends import load, use_backend  # noqa: E402
 from tests.support.command import TOY_MODEL, Command  # noqa: E402
 from tests.support.videos import numbered_frames, write_video  # noqa: E402
 
 _C = load("cpu")
 
 
-@pytest.fixture(params=_C.available_isas())
-def isa(request) -> str:
-    """An instruction set that this machine runs, and that the kernels of the CPU use during the test."""
+@contextlib.contextmanager
+def _using(isa: str) -> Iterator[None]:
     before = _C.isa()
-    _C.set_isa(request.param)
-    yield request.param
+    _C.set_isa(isa)
+    yield
     _C.set_isa(before)
+
+
+@pytest.fixture(params=_C.available_isas())
+def isa(request) -> Iterator[str]:
+    """An instruction set that this machine runs, and that the kernels of the CPU use during the test."""
+    with _using(request.param):
+        yield request.param
+
+
+@pytest.fixture(params=[*_C.available_isas(), "reference"])
+def runs_on(request) -> Iterator[None]:
+    """An instruction set of this machine, or the reference backend."""
+    with use_backend("reference") if request.param == "reference" else _using(request.param):
+        yield
 
 
 @pytest.fixture

@@ -5,11 +5,11 @@ from dataclasses import replace
 
 from experiments.debias.experiment import Job
 from experiments.debias.model import BLOCKS
-from experiments.debias.results import lines
 from experiments.debias.rows import Row
 from experiments.debias.settings import STARTS, Settings
-from experiments.debias.summary import estimate
 from experiments.debias.training import Run
+from experiments.estimates import estimate
+from experiments.tables import markdown
 from sdfast.dropout import StaticDropout
 
 P = 0.5
@@ -64,4 +64,4 @@ def channel_table(runs: Sequence[Run]) -> str:
         cells.append([network, block, WAYS[how], *(gain(name, row, random) for name in settings)])
         cells[-1] += [gain(name, random, none) for name in settings]
     about = f"Gains in accuracy out of distribution, means over {len(seeds)} seeds with 95 % intervals, paired by seed."
-    return "\n".join([f"{about} p = {P:g}, not tuned.", "", *lines(cells)])
+    return "\n".join([f"{about} p = {P:g}, not tuned.", "", *markdown(cells)])

@@ -10,8 +10,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from experiments.debias.model import BLOCKS
-from experiments.debias.summary import Summary, estimate
+from experiments.debias.summary import Summary
 from experiments.debias.training import Run
+from experiments.estimates import estimate
 from sdfast.report.plots import COLORS, DASHES, FAINT, INK, PALE
 from sdfast.statistics import FACTORS
 

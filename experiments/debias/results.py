@@ -8,6 +8,7 @@ from typing import Any
 from experiments.debias.model import BLOCKS
 from experiments.debias.summary import SETTLED, TESTS, Summary
 from experiments.debias.training import Run
+from experiments.tables import markdown
 from sdfast.foundation import require, write_atomically
 from sdfast.report import plain
 
@@ -53,11 +54,11 @@ def save(
 def tables(summaries: Mapping[str, Sequence[Summary]], costs: Mapping[str, float]) -> str:
     """Return the tables of all settings as Markdown, and what ablation found."""
     parts = ["### In short", "", "Accuracy out of distribution; mean ± half of the 95 % interval.", ""]
-    parts += [*lines(_short(summaries, costs)), ""]
+    parts += [*markdown(_short(summaries, costs)), ""]
     for name, of in summaries.items():
         seeds = len(of[0].per_seed)
         parts += [f"### {name.capitalize()}", "", f"Means over {seeds} seeds with 95 % intervals.", ""]
-        parts += [*lines(_accuracies(of, costs)), "", *lines(_scores(of)), ""]
+        parts += [*markdown(_accuracies(of, costs)), "", *markdown(_scores(of)), ""]
         parts += [line for found in of if found.ablation for line in _ablated(found)]
     return "\n".join(parts).rstrip()
 
@@ -104,12 +105,3 @@ def _ablated(found: Summary) -> list[str]:
         f"second, paired by seed: {lost['gap']}. On moving clips {lost['moving']} is lost without the static ones.",
         "",
     ]
-
-
-def lines(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return rows of cells, the first of them titles, as lines of a Markdown table."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    padded = ([cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in rows)
-    written = [f"| {' | '.join(cells)} |" for cells in padded]
-    written.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
-    return written

@@ -1,7 +1,6 @@
 """One run: train a small 3-D CNN in one way, watch its bias meanwhile, test it at the end."""
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
 from typing import Any
@@ -20,6 +19,7 @@ from experiments.debias.model import BLOCKS, SmallNet
 from experiments.debias.rows import Row
 from experiments.debias.settings import Settings
 from experiments.debias.world import Clips, Pairs, World, make_world
+from experiments.reproducible import reproducible
 from sdfast import masks, measure
 from sdfast.report import BiasReport
 from sdfast.statistics import FACTORS
@@ -67,7 +67,7 @@ def train(row: Row, seed: int, settings: Settings, on_step: Callable[[], object]
         on_step: called after each step.
     """
     world = make_world(settings.world, settings.camera)
-    with _reproducible(seed):
+    with reproducible(seed):
         clips, pairs = (Generator().manual_seed(3 * seed + part) for part in (0, 2))
         model = SmallNet(world.size[0], world.classes, **row.network)
         if settings.start == "fine-tuned":
@@ -131,7 +131,7 @@ def _batches(world: World, settings: Settings, generator: Generator) -> Callable
 def _trunk(settings: Settings, seed: int, network: tuple) -> dict[str, Tensor]:
     """Return the blocks of a model that has learnt the labels of clips whose shortcut knows nothing of them."""
     world = make_world(settings.world, settings.camera)
-    with _reproducible(seed):
+    with reproducible(seed):
         clips = Generator().manual_seed(2**40 + seed)
         model = SmallNet(world.size[0], world.classes, **dict(network))
         optimizer, schedule = _optimizer(model, settings.learning_rate, settings.trunk_steps)
@@ -169,16 +169,3 @@ def _curve(monitor: BiasMonitor) -> tuple[list[int], dict[str, dict[str, list[fl
     curve = monitor.curve
     scores = {block: curve.scores(block).T[: len(FACTORS)].tolist() for block in curve.layers}
     return curve.steps, {block: dict(zip(FACTORS, found, strict=True)) for block, found in scores.items()}
-
-
-@contextlib.contextmanager
-def _reproducible(seed: int) -> Iterator[None]:
-    """Seed torch's generator, and compute in one thread: several round differently. Restores both."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            yield
-    finally:
-        torch.set_num_threads(threads)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.debias.summary import Estimate
+from experiments.estimates import Estimate
 from experiments.fusion.model import CHANNELS
 from experiments.fusion.rows import LEVELS
 from experiments.fusion.summary import BASELINE, Summaries

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.debias.summary import Estimate, estimate
+from experiments.estimates import Estimate, estimate
 from experiments.fusion.model import CROSSINGS, FUSIONS
 from experiments.fusion.rows import COMBINATIONS, CONTROLS, LEVELS, Row
 from experiments.fusion.training import KINDS, Run

@@ -8,10 +8,10 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from experiments.debias.training import _reproducible
 from experiments.fusion.data import Scenes, draw_pairs, draw_scenes
 from experiments.fusion.rows import Row
 from experiments.fusion.textures import Textures, load
+from experiments.reproducible import reproducible
 from sdfast import measure
 
 CHUNK = 64  # clips in one forward pass of a test
@@ -67,7 +67,7 @@ def train(row: Row, seed: int, settings: Settings, textures: Textures | None = N
         settings: of the training.
         textures: what scenes are made of; None for those of the demo's clips.
     """
-    with _reproducible(seed):
+    with reproducible(seed):
         seen = _seen(seed, settings, textures or _textures())
         model = row.model().to(memory_format=torch.channels_last)  # a quarter faster
         optimizer = torch.optim.Adam(model.parameters(), settings.learning_rate, fused=True)

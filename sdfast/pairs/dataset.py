@@ -8,16 +8,15 @@ import copy
 import hashlib
 import json
 import multiprocessing
-import operator
 import os
 import warnings
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
 
 from sdfast.foundation import check_integer, check_lengths
+from sdfast.pairs.indexed import IndexedPairs
 from sdfast.pairs.probe import ProbeSet
 from sdfast.pairs.probe_writing import write_probe
 from sdfast.pairs.video import VideoError
@@ -41,7 +40,7 @@ def permute_frames(clip: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return clip[order]
 
 
-class PairDataset(Dataset):
+class PairDataset(IndexedPairs):
     """What all datasets of pairs have in common; a subclass says how one source gives a pair.
 
     Item i is `(clip_a, clip_b, factor, source)` with factor i % 2; items 2k and 2k + 1 come from the same source. A
@@ -84,20 +83,8 @@ class PairDataset(Dataset):
         self._warning = multiprocessing.Lock()
         self._reset()
 
-    def __len__(self) -> int:
-        return self.num_pairs
-
-    def __getitem__(self, index: int) -> tuple:
-        index = operator.index(index)
-        if not 0 <= index < self.num_pairs:
-            raise IndexError(f"index: expected a pair in [0, {self.num_pairs}), got {index}")
-        (clip_a, clip_b), number = self._first_usable(index)
-        if self.transform is not None:
-            clip_a, clip_b = self.transform(clip_a), self.transform(clip_b)
-        return clip_a, clip_b, index % 2, number
-
-    def _first_usable(self, index: int) -> tuple[tuple[np.ndarray, np.ndarray], int]:
-        """Return both clips, and the number of their source."""
+    def _clips_and_source(self, index: int) -> tuple[tuple[np.ndarray, np.ndarray], int]:
+        """Return those of the first source from the pair's own on that can be used."""
         for attempt in range(len(self.sources)):
             place = (index // 2 + attempt) % len(self.sources)
             source = int(self._order[place])

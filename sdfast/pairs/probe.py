@@ -6,15 +6,14 @@ complete and nobody reads it.
 
 import json
 import math
-import operator
 import os
 import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from torch.utils.data import Dataset
 
+from sdfast.pairs.indexed import IndexedPairs
 from sdfast.pairs.video import VideoError
 
 VERSION = 1
@@ -22,7 +21,7 @@ CLIPS, ABOUT = "clips.npy", "probe.json"
 KEPT = ("num_pairs", "clip_frames", "seed", "frame_size")
 
 
-class ProbeSet(Dataset):
+class ProbeSet(IndexedPairs):
     """Read pairs that `materialise` has kept in a folder.
 
     Items, fingerprint and settings are those of the pairs it was made of, whose videos need not be there any more.
@@ -69,18 +68,6 @@ class ProbeSet(Dataset):
             raise VideoError(f"{self.folder / CLIPS}: expected uint8 {expected}, got {clips.dtype} {clips.shape}")
         self._offset = clips.offset
 
-    def __len__(self) -> int:
-        return self.num_pairs
-
-    def __getitem__(self, index: int) -> tuple:
-        index = operator.index(index)
-        if not 0 <= index < self.num_pairs:
-            raise IndexError(f"index: expected a pair in [0, {self.num_pairs}), got {index}")
-        clip_a, clip_b = self._clips_of(index)
-        if self.transform is not None:
-            clip_a, clip_b = self.transform(clip_a), self.transform(clip_b)
-        return clip_a, clip_b, index % 2, self._numbers[index]
-
     def fingerprint(self) -> str:
         """Return that of the pairs the set was made of."""
         return self._fingerprint
@@ -94,6 +81,9 @@ class ProbeSet(Dataset):
         for index in range(self.num_pairs):
             if zlib.crc32(self._clips_of(index)) != self._sums[index]:
                 raise VideoError(f"{self.folder / CLIPS}: damaged: pair {index} has another checksum")
+
+    def _clips_and_source(self, index: int) -> tuple[np.ndarray, int]:
+        return self._clips_of(index), self._numbers[index]
 
     def _clips_of(self, index: int) -> np.ndarray:
         """Map both clips of a pair. Whoever writes to them writes to pages of his own, not to the file."""

@@ -13,26 +13,10 @@ from tests import truth
 from tests.support.features import LAYOUTS, channels_last, contiguous, feature_pair, large_mean, transposed
 from tests.support.moments import assert_moments, true_moments
 from tests.support.tolerances import CORRELATION, MOMENTS
-from tests.support.triton_modes import interpreted, launching, specialising
+from tests.support.triton_modes import launching, specialising
 
 SHAPES = [(1, 1), (2, 1), (7, 10), (100, 2), (5, 3, 1), (9, 2, 17), (3, 1, 150), (2, 2, 2, 3, 5)]
 _C = backends.load("cpu")
-
-
-@pytest.fixture
-def kernels():
-    """The interpreted kernels, with tiles so small that small features make many chunks."""
-    with interpreted() as modules, pytest.MonkeyPatch.context() as patch:
-        for name, value in (("TILE", 256), ("PROGRAMS", 1), ("SMALL", 1000), ("FEW_BYTES", 512), ("LONG", 16)):
-            patch.setattr(modules["comoments"], name, value)
-        for name, value in (("CHANNELS", 8), ("NEAR", 16), ("THREADS", 8), ("RUN", 8), ("LINES", 4)):
-            patch.setattr(modules["samples"], name, value)
-        for name, value in (("AT_ONCE", 4), ("IN_TURN", 8), ("MERGED", 64)):
-            patch.setattr(modules["sample_comoments"], name, value)
-        patch.setattr(modules["partial_comoments"], "MERGED", 6)
-        patch.setattr(modules["moments"], "MERGED", 64)
-        patch.setattr(modules["pooling"], "STRETCH", 2)
-        yield modules["comoments"]
 
 
 def run(kernels, a, b, factor=None, num_factors=2, channel_dim=1, pool=True):

@@ -9,22 +9,10 @@ from tests.support.features import LAYOUTS, contiguous, feature_pair
 from tests.support.gpu_modes import at
 from tests.support.moments import assert_moments, true_moments
 from tests.support.tolerances import MOMENTS
-from tests.support.triton_modes import interpreted, launching
+from tests.support.triton_modes import launching
 
 GROUPS = 3
 SHAPES = [(20, 5), (14, 3, 7), (11, 2, 40)]
-
-
-@pytest.fixture
-def kernels():
-    """The interpreted kernels, with tiles so small that small features make many chunks."""
-    with interpreted() as modules, pytest.MonkeyPatch.context() as patch:
-        for name, value in (("TILE", 256), ("PROGRAMS", 1), ("SMALL", 1000), ("FEW_BYTES", 512), ("LONG", 16)):
-            patch.setattr(modules["comoments"], name, value)
-        for name, value in (("CHANNELS", 8), ("NEAR", 16), ("THREADS", 8), ("RUN", 8), ("LINES", 4)):
-            patch.setattr(modules["samples"], name, value)
-        patch.setattr(modules["sample_comoments"], "AT_ONCE", 4)
-        yield modules["comoments"]
 
 
 def pairs(shape, dtype=torch.float32):

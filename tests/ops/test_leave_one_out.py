@@ -15,19 +15,6 @@ _C = load("cpu")
 EXACT = 1e-12
 
 
-@pytest.fixture(params=[*_C.available_isas(), "reference"])
-def runs_on(request):
-    """An instruction set of this machine, or the reference backend."""
-    if request.param == "reference":
-        with sdfast.use_backend("reference"):
-            yield
-        return
-    before = _C.isa()
-    _C.set_isa(request.param)
-    yield
-    _C.set_isa(before)
-
-
 def without_each(arrays, number):
     a, b, factor, source = arrays
     return [truth.comoments(*(x[source != g] for x in (a, b, factor))) for g in range(number)]

@@ -72,19 +72,6 @@ LAWS = [
 ]
 
 
-@pytest.fixture(params=[*_C.available_isas(), "reference"])
-def runs_on(request):
-    """An instruction set of this machine, or the reference backend."""
-    if request.param == "reference":
-        with sdfast.use_backend("reference"):
-            yield
-        return
-    before = _C.isa()
-    _C.set_isa(request.param)
-    yield
-    _C.set_isa(before)
-
-
 @pytest.mark.parametrize("law", LAWS)
 @pytest.mark.parametrize("shape", [(1, 1), (2, 3), (7, 63), (9, 2), (100, 9), (1000, 5)], ids=str)
 def test_scores_equal_ranks_counted_one_by_one(runs_on, shape, law):

@@ -1,0 +1,35 @@
+"""Pairs by their numbers: of dynamic and static ones in turn, each clip as the model takes it."""
+
+import operator
+from collections.abc import Callable
+
+import numpy as np
+from torch.utils.data import Dataset
+
+
+class IndexedPairs(Dataset):
+    """Give the items (clip_a, clip_b, factor, source) of numbered pairs: even ones are dynamic, odd ones static.
+
+    Attributes:
+        num_pairs: how many there are.
+        transform: from uint8 (T, H, W, C) to what the model takes, for each clip; None leaves the array.
+    """
+
+    num_pairs: int
+    transform: Callable | None
+
+    def __len__(self) -> int:
+        return self.num_pairs
+
+    def __getitem__(self, index: int) -> tuple:
+        index = operator.index(index)
+        if not 0 <= index < self.num_pairs:
+            raise IndexError(f"index: expected a pair in [0, {self.num_pairs}), got {index}")
+        (clip_a, clip_b), number = self._clips_and_source(index)
+        if self.transform is not None:
+            clip_a, clip_b = self.transform(clip_a), self.transform(clip_b)
+        return clip_a, clip_b, index % 2, number
+
+    def _clips_and_source(self, index: int) -> tuple[tuple[np.ndarray, np.ndarray], int]:
+        """Return both clips, uint8 (T, H, W, C), and the number of their source."""
+        raise NotImplementedError
