@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 from torch.nn import functional
-from tqdm import tqdm
 
 from sdfast.commands.arguments import not_negative, positive
 from sdfast.commands.clips import enlarge, evenly, keep_apart, read_frames, unlike_names, write_video
@@ -18,7 +17,7 @@ from sdfast.commands.errors import RunError
 from sdfast.commands.machine import try_writing
 from sdfast.commands.masks import show_masks
 from sdfast.dropout import CAMERAS, from_motion, from_video
-from sdfast.foundation import opencv, require, write_atomically
+from sdfast.foundation import opencv, progress_bar, require, write_atomically
 from sdfast.pairs import VideoError, demo_videos, find_videos, index_frames, ood
 
 _COLUMNS = 4  # frames of each set in the picture of a video
@@ -116,15 +115,17 @@ def _write_all(videos: dict[str, Path], args: argparse.Namespace) -> Iterator[st
 def _usable(videos: dict[str, Path], args: argparse.Namespace) -> Iterator[tuple[int, str, Clip]]:
     """Yield numbers, names and clips of the videos that can be used, with a warning for each that cannot."""
     used = False
-    for number, (name, video) in enumerate(tqdm(videos.items(), unit=" videos", dynamic_ncols=True)):
-        try:
-            clip = _read(name, video, args)
-        except VideoError as error:
-            warnings.warn(f"skipped a video: {error}", stacklevel=2)
-            last = error
-            continue
-        used = True
-        yield number, name, clip
+    with progress_bar(len(videos), "videos") as bar:
+        for number, (name, video) in enumerate(videos.items()):
+            try:
+                clip = _read(name, video, args)
+            except VideoError as error:
+                warnings.warn(f"skipped a video: {error}", stacklevel=2)
+                last = error
+            else:
+                used = True
+                yield number, name, clip
+            bar.update()
     if not used:
         raise VideoError(f"videos: none of {len(videos)} can be used; the last: {last}")
 

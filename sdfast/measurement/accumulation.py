@@ -109,8 +109,6 @@ def _run(
     stopping: Stopping,
     told: Callable[[Sequence[int], int | None], str] | None,
 ) -> None:
-    from tqdm import tqdm
-
     total = share.num_pairs
     seen = 0 if total is None else min(total, share.done * share.batch_size * processes.world)
     silent = not progress or processes.rank > 0
@@ -129,7 +127,7 @@ def _run(
                 first = False
                 if told is not None and not silent:
                     channels = [state.num_channels for state in capture.states.values()]
-                    tqdm.write(told(channels, total), file=sys.stderr)
+                    bar.write(told(channels, total), file=sys.stderr)
             share.done += 1
             if journal is not None:
                 journal.write(capture, share.done)

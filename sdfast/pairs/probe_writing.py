@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from sdfast.foundation import write_atomically
+from sdfast.foundation import progress_bar, write_atomically
 from sdfast.pairs.probe import ABOUT, CLIPS, KEPT, VERSION, ProbeSet
 from sdfast.pairs.video import VideoError
 
@@ -86,11 +86,7 @@ def _is_complete(folder: Path, fingerprint: str) -> bool:
 
 
 def _fill(writer: "_Writer", loader: DataLoader, total: int, missing: int, progress: bool) -> None:
-    from tqdm import tqdm  # only here: who keeps no probe set needs none
-
-    with tqdm(
-        total=total, initial=total - missing, unit=" pairs", desc="probe set", disable=not progress, dynamic_ncols=True
-    ) as bar:
+    with progress_bar(total, "pairs", progress and "probe set", total - missing) as bar:
         for couple in loader:
             for index, item in couple:
                 if isinstance(item, Exception):

@@ -3,15 +3,17 @@
 from collections.abc import Mapping
 
 import numpy as np
+import torch
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from sdfast.report.certainty import Certainty
 from sdfast.report.plots import FAINT, INK, MARKERS, heading, legend, plain_frame, short_names, stroke
 from sdfast.report.reading import SHARES
+from sdfast.statistics import shares
 
-# What a layer without any information reads: the softmax of 0, 0 and 1.
-_FLOORS = dict(zip(SHARES, (21.2, 21.2, 57.6), strict=True))
+# What a layer without any information reads, by scores of 0, 0 and 1.
+_FLOORS = dict(zip(SHARES, (100 * shares(torch.tensor([0.0, 0.0, 1.0]))).tolist(), strict=True))
 _APART = 0.12  # whiskers of one layer beside each other
 
 
