@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from sdfast.commands.arguments import positive
 from sdfast.commands.errors import RunError
-from sdfast.commands.machine import find_device, joined_processes, try_writing, writing_to
+from sdfast.commands.machine import find_device, joined_processes, locked, restarted, try_writing, writing_to
 from sdfast.commands.output import add_output, check_new, told
 from sdfast.commands.settings import MODEL_HELP, add_settings, chosen_model, describe, pair_settings, running
 from sdfast.foundation import require, write_atomically
@@ -60,7 +60,8 @@ def run(args: argparse.Namespace) -> None:
         raise ValueError("--weights: expected one with several --videos, or several with one")
     names = _names([[path] for path in weights] if len(weights) > 1 else args.videos)
     device = find_device(args.device)
-    with joined_processes(device) as (rank, world):
+    args.resume = args.resume or restarted()
+    with joined_processes(device) as (rank, world), contextlib.ExitStack() as until_done:
         with contextlib.redirect_stdout(sys.stderr) if args.json else contextlib.nullcontext():
             models = [chosen_model(args, path) for path in weights]
             pairs = _pairs(args, models[0])
@@ -68,9 +69,10 @@ def run(args: argparse.Namespace) -> None:
             # What would be said only after the states of an earlier run are gone.
             for model in models:
                 check_settings(model.module, model.layers, args.kind, args.threshold, model.channel_dim)
+            until_done.enter_context(locked(args.out))
             if rank == 0:
                 check_new(args, args.out, [REPORT_JSON, _CSV, _PNG, DATASET_STATES])
-            _prepare(args, len(models[0].layers) * len(names), pairs, rank, world)
+            _prepare(args, len(models[0].layers) * len(names), pairs)
             modules = [model.module for model in models]
             try:
                 bias = dataset_bias(
@@ -110,14 +112,14 @@ def _pairs(args: argparse.Namespace, model: VideoModel) -> list[Dataset]:
     return [VideoPairs(paths, **settings) for paths in args.videos]
 
 
-def _prepare(args: argparse.Namespace, layers: int, pairs: list[Dataset], rank: int, world: int) -> None:
+def _prepare(args: argparse.Namespace, layers: int, pairs: list[Dataset]) -> None:
     """Fail now if the results will not fit; without --resume, forget earlier runs."""
     if not args.resume:
         with writing_to(args.out):
-            forget_dataset_states(args.out, rank, world)
+            forget_dataset_states(args.out)
     # Tables, a picture, and two states of each layer, which may be written anew: for some 2,000 channels.
     groups = min(GROUPS, max(len(one.sources) for one in pairs))
-    try_writing(args.out, megabytes=4 + layers * groups // 2, rank=rank)
+    try_writing(args.out, megabytes=4 + layers * groups // 2)
 
 
 def _names(several: list[list[str]]) -> list[str]:

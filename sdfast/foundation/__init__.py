@@ -2,11 +2,16 @@
 
 from sdfast.foundation.arguments import check_integer, check_lengths
 from sdfast.foundation.extras import OPTIONAL, how_to_get, opencv, require
-from sdfast.foundation.files import write_atomically
+from sdfast.foundation.files import PART, write_atomically, write_together
+from sdfast.foundation.lock import LOCK, FolderLock, LockedError
 from sdfast.foundation.progress import progress_bar
 
 __all__ = [
+    "LOCK",
     "OPTIONAL",
+    "PART",
+    "FolderLock",
+    "LockedError",
     "check_integer",
     "check_lengths",
     "how_to_get",
@@ -14,4 +19,5 @@ __all__ = [
     "progress_bar",
     "require",
     "write_atomically",
+    "write_together",
 ]

@@ -11,7 +11,6 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from sdfast.foundation import write_atomically
 from sdfast.report.notes import counted
 from sdfast.report.reading import Reading
 
@@ -19,8 +18,8 @@ Made = TypeVar("Made", bound=Reading)
 REPORT_JSON, REPORT_NPZ = "report.json", "report.npz"
 
 
-def write_sums(folder: Path, reports: Iterable[Reading]) -> dict[str, str]:
-    """Write the co-moments of reports, in their order, and return what report.json is to say of the file.
+def write_sums(path: Path, reports: Iterable[Reading]) -> None:
+    """Write the co-moments of reports, in their order.
 
     Empty groups are left out: of few sources most are.
     """
@@ -33,9 +32,7 @@ def write_sums(folder: Path, reports: Iterable[Reading]) -> dict[str, str]:
             arrays |= {f"{i}": report.groups[:, filled].numpy(), f"{i}.filled": filled.numpy()}
         if report.information is not None:
             arrays[f"{i}.information"] = report.information.numpy()
-    path = folder / REPORT_NPZ
-    write_atomically(path, lambda part: np.savez(part, **arrays))
-    return {"file": REPORT_NPZ, "sha256": _digest(path)}
+    np.savez(path, **arrays)
 
 
 def report_json(path: str | os.PathLike) -> Path:
@@ -71,7 +68,7 @@ def read_reports(path: str | os.PathLike, make: Callable[..., Made]) -> dict[str
         raise ValueError(f"{path}: expected a report.json that says where its sums are ({error!r})") from error
     if not kept.is_file():
         raise ValueError(f"{kept}: expected the sums of {path.name} beside it, got no such file")
-    if _digest(kept) != digest:
+    if digest(kept) != digest:
         raise ValueError(f"{kept}: expected the sums of {path.name}, got those of another run, or a damaged file")
     try:
         with np.load(kept, allow_pickle=False) as arrays:
@@ -103,5 +100,6 @@ def _optional(arrays: Mapping[str, np.ndarray], key: str) -> torch.Tensor | None
     return torch.from_numpy(arrays[key]) if key in arrays else None
 
 
-def _digest(path: Path) -> str:
+def digest(path: Path) -> str:
+    """Return the SHA-256 of a file, by which report.json knows its sums."""
     return hashlib.sha256(path.read_bytes()).hexdigest()

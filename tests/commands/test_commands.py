@@ -34,7 +34,7 @@ def test_measure_ends_with_the_table_and_the_files(toy, video_folder, capsys):
     assert settings["videos"] == ["a.mp4", "b.mkv", "c.avi"] and settings["seed"] == 0 and settings["pairs"] == 6
 
 
-@pytest.mark.parametrize("left", ["report.json", "depth.svg", "state.rank1of2.sdfast"])
+@pytest.mark.parametrize("left", ["report.json", "depth.svg", "state.8.sdfast"])
 def test_results_are_not_overwritten_silently(toy, video_folder, capsys, left):
     (toy / "sdfast-report").mkdir()
     (toy / "sdfast-report" / left).write_text("hours of work")
@@ -167,7 +167,7 @@ def test_bad_input_is_one_line_and_exit_code_2(toy, video_folder, capsys, option
 )
 def test_bad_input_costs_no_earlier_state(toy, video_folder, capsys, options):
     (toy / "sdfast-report").mkdir()
-    state = toy / "sdfast-report" / "state.rank0of1.sdfast"
+    state = toy / "sdfast-report" / "state.0.sdfast"
     state.write_text("hours of work")
     code, _, _ = run(capsys, *small(video_folder), *options)
     assert code == 2 and state.read_text() == "hours of work"
