@@ -177,7 +177,10 @@ def check(kills: int, seed: int) -> int:
                 torch.testing.assert_close(report.moments, alone[name].moments, rtol=1e-12, atol=1e-12)
                 torch.testing.assert_close(report.groups, alone[name].groups, rtol=1e-12, atol=1e-12)
         runs += 1
-        print(f"{kills - left}/{kills} kills: run {runs} with {used} processes is whole, {twice} batches measured twice", flush=True)
+        print(
+            f"{kills - left}/{kills} kills: run {runs} with {used} processes is whole, {twice} batches measured twice",
+            flush=True,
+        )
     return runs
 
 

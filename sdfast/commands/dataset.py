@@ -5,7 +5,7 @@ import contextlib
 import itertools
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from sdfast.commands.errors import RunError
 from sdfast.commands.machine import find_device, joined_processes, locked, restarted, try_writing, writing_to
 from sdfast.commands.output import add_output, check_new, told
 from sdfast.commands.settings import MODEL_HELP, add_settings, chosen_model, describe, pair_settings, running
-from sdfast.foundation import require, write_atomically
+from sdfast.foundation import require, write_together
 from sdfast.measurement import DATASET_STATES, check_settings, dataset_bias, forget_dataset_states
 from sdfast.models import VideoModel
 from sdfast.report import REPORT_JSON, DatasetBias, plain
@@ -160,13 +160,13 @@ def _save(bias: DatasetBias, settings: list[dict[str, Any]], folder: Path, file)
     found = zip(bias.to_dict().items(), settings, strict=True)
     data_sets = {name: {"settings": of_it, **values} for (name, values), of_it in found}
     text = json.dumps(plain({"sdfast": __version__, "data_sets": data_sets}), indent=1, allow_nan=False) + "\n"
-    write_atomically(folder / REPORT_JSON, lambda part: part.write_text(text, encoding="utf-8"))
-    bias.to_csv(folder / _CSV)
-    written = [folder / REPORT_JSON, folder / _CSV]
+    writers: dict[str, Callable[[Path], Any]] = {_CSV: bias.to_csv}
     try:
         require("matplotlib")
+        writers[_PNG] = bias.plot
     except ImportError as error:
         print(f"no picture: {error}", file=file)
-        return written
-    bias.plot(folder / _PNG)
-    return [*written, folder / _PNG]
+        (folder / _PNG).unlink(missing_ok=True)  # that of an earlier run shows other numbers
+    writers[REPORT_JSON] = lambda part: part.write_text(text, encoding="utf-8")
+    write_together(folder, writers)
+    return [folder / name for name in (REPORT_JSON, _CSV, _PNG) if name in writers]

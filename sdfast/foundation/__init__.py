@@ -2,14 +2,12 @@
 
 from sdfast.foundation.arguments import check_integer, check_lengths
 from sdfast.foundation.extras import OPTIONAL, how_to_get, opencv, require
-from sdfast.foundation.files import PART, write_atomically, write_together
-from sdfast.foundation.lock import LOCK, FolderLock, LockedError
+from sdfast.foundation.files import remove_parts, write_atomically, write_together
+from sdfast.foundation.lock import FolderLock, LockedError
 from sdfast.foundation.progress import progress_bar
 
 __all__ = [
-    "LOCK",
     "OPTIONAL",
-    "PART",
     "FolderLock",
     "LockedError",
     "check_integer",
@@ -17,6 +15,7 @@ __all__ = [
     "how_to_get",
     "opencv",
     "progress_bar",
+    "remove_parts",
     "require",
     "write_atomically",
     "write_together",

@@ -56,3 +56,9 @@ def write_together(folder: str | os.PathLike, writers: Mapping[str, Callable[[Pa
             os.replace(parts / name, folder / name)
     finally:
         shutil.rmtree(parts, ignore_errors=True)
+
+
+def remove_parts(folder: str | os.PathLike) -> None:
+    """Remove what processes that were killed have left half-written; no other one may be writing to the folder."""
+    for part in Path(folder).glob(f"{PART}*"):
+        shutil.rmtree(part, ignore_errors=True)

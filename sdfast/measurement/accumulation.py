@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from sdfast.foundation import FolderLock
+from sdfast.foundation import FolderLock, remove_parts
 from sdfast.measurement.batches import Batch, Batches
 from sdfast.measurement.capture import Capture, MakeState, untouched
 from sdfast.measurement.checks import Checks, by_report
@@ -69,7 +69,7 @@ def accumulate(
 
     The other arguments, and what they raise, are those of `measure`.
     """
-    with untouched(model, device) as device, _locked(resume, processes):
+    with untouched(model, device) as device, _locked(resume, processes) as lock:
         batches = Batches(pairs, batch_size, num_workers, pin_memory=device.type == "cuda")
         sharded = check_sharded(model, batches.number, processes.world, resume is not None)
         # Batches are dealt out as they are asked for where they are known, and processes do not wait for each other
@@ -81,7 +81,7 @@ def accumulate(
             job = describe_job(model, batches, matches, channel_dims, batch_dims, make_state, forward)
             processes.agree("job", {**job, "until": stopping.until})
             if resume is not None:
-                journal = Journal(Path(resume), job, make_state)
+                journal = Journal(Path(resume), job, make_state, lock)
                 found, held, started = journal.restore(plan, processes)
         pieces = Pieces(plan, found, held)
         dealing = Dealing(pieces, started, processes, as_asked=not plan.strided)
@@ -158,7 +158,11 @@ def _run(
 
 
 @contextmanager
-def _locked(folder: str | os.PathLike | None, processes: Processes) -> Iterator[None]:
+def _locked(folder: str | os.PathLike | None, processes: Processes) -> Iterator[FolderLock | None]:
     """Keep other runs out of a folder of state files; process 0 does it for all."""
-    with nullcontext() if folder is None or processes.rank > 0 else FolderLock(folder):
-        yield
+    if folder is None or processes.rank > 0:
+        yield None
+        return
+    with FolderLock(folder) as lock:
+        remove_parts(folder)  # the others write when they have agreed with this one
+        yield lock

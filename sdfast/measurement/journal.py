@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from sdfast.foundation import FolderLock
 from sdfast.measurement import checkpoint
 from sdfast.measurement.batches import Batches
 from sdfast.measurement.capture import MakeState
@@ -72,11 +73,14 @@ class Journal:
         folder: where the state files of all processes lie; made if it is missing.
         job: what is measured.
         make_state: makes the states that are read back.
+        lock: of the folder, where it is this process that has it.
     """
 
-    def __init__(self, folder: Path, job: Mapping[str, Any], make_state: MakeState) -> None:
+    def __init__(
+        self, folder: Path, job: Mapping[str, Any], make_state: MakeState, lock: FolderLock | None = None
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._folder, self._job, self._make_state = folder, job, make_state
+        self._folder, self._job, self._make_state, self._lock = folder, job, make_state, lock
         self._began, self._spent, self._last = time.perf_counter(), 0.0, 0.0  # seconds
 
     def restore(self, plan: Plan, processes: Processes) -> tuple[list[Piece], Numbers, set[int]]:
@@ -116,6 +120,8 @@ class Journal:
         start = time.perf_counter()
         if piece.saved or not (last or self._spent + self._last <= PART * (start - self._began)):
             return
+        if self._lock is not None:
+            self._lock.check()
         node = None if piece.plan is None else [piece.plan, piece.place]
         size = checkpoint.save(
             self._path(piece.held.first), self._job, [piece.held.to_json(), node], by_text(piece.states)

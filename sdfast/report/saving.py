@@ -10,7 +10,7 @@ from typing import Any
 from sdfast.foundation import FolderLock, require, write_together
 from sdfast.report import values
 from sdfast.report.bias_report import BiasReport
-from sdfast.report.sums import REPORT_JSON, REPORT_NPZ, digest, read_reports, report_json, write_sums
+from sdfast.report.sums import REPORT_JSON, REPORT_NPZ, read_reports, report_json, sha256_of, write_sums
 
 CHANNELS_CSV = "channels.csv"
 PICTURES = "layers", "channels", "depth"
@@ -51,7 +51,7 @@ def save_reports(
     layers = {name: report.to_dict() for name, report in named.items()}
 
     def write_json(part: Path) -> None:
-        sums = {"file": REPORT_NPZ, "sha256": digest(part.with_name(REPORT_NPZ))}
+        sums = {"file": REPORT_NPZ, "sha256": sha256_of(part.with_name(REPORT_NPZ))}
         content = values.plain({"sdfast": __version__, "settings": settings, "sums": sums, "layers": layers})
         part.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 

@@ -68,7 +68,7 @@ def read_reports(path: str | os.PathLike, make: Callable[..., Made]) -> dict[str
         raise ValueError(f"{path}: expected a report.json that says where its sums are ({error!r})") from error
     if not kept.is_file():
         raise ValueError(f"{kept}: expected the sums of {path.name} beside it, got no such file")
-    if digest(kept) != digest:
+    if sha256_of(kept) != digest:
         raise ValueError(f"{kept}: expected the sums of {path.name}, got those of another run, or a damaged file")
     try:
         with np.load(kept, allow_pickle=False) as arrays:
@@ -100,6 +100,6 @@ def _optional(arrays: Mapping[str, np.ndarray], key: str) -> torch.Tensor | None
     return torch.from_numpy(arrays[key]) if key in arrays else None
 
 
-def digest(path: Path) -> str:
+def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file, by which report.json knows its sums."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
