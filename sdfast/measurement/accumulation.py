@@ -26,7 +26,7 @@ from sdfast.measurement.progress import Progress, Told
 from sdfast.measurement.sharded import check_sharded
 from sdfast.measurement.stopping import NEVER, Stopping
 from sdfast.measurement.time_first import refuse_time_first
-from sdfast.measurement.watch import LOADING
+from sdfast.measurement.watch import LOADING, WRITING
 from sdfast.models import Clips, call_model, join_clips
 from sdfast.statistics import PairState
 
@@ -148,6 +148,7 @@ def _run(
         if last:
             piece = pieces.done(part)
         if journal is not None:
+            processes.watch.doing = f"{WRITING} the state after batch {number}"
             journal.write(piece)
         bar.measured(len(factor))
         bar.show(processes.progress())

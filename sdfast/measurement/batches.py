@@ -132,6 +132,10 @@ def _as_raised(loader: DataLoader) -> Iterator[tuple]:
     """Iterate over a loader; what one of its processes raised says here what it said there, without the traceback."""
     try:
         yield from loader
+    except (EOFError, ConnectionError) as error:
+        if loader.num_workers == 0:
+            raise
+        raise RuntimeError("pairs: a DataLoader worker is gone; killed, perhaps, as memory ran out") from error
     except Exception as error:
         if not (caught := re.match(r"Caught (\w+) in DataLoader worker", str(error))):
             raise

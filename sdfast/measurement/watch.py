@@ -2,6 +2,7 @@
 
 import _thread
 import json
+import signal
 import sys
 import threading
 import time
@@ -9,7 +10,7 @@ from typing import Any
 
 SLOW = 10  # times the longest that a batch has taken: what is slow is not stuck
 FAILED = "failed"
-LOADING = "loading"
+LOADING, WRITING = "loading", "writing"  # what a stalled file system stops
 ENDED = "ended"
 
 
@@ -81,7 +82,7 @@ class Watch(threading.Thread):
     def _look(self) -> None:
         if (
             not self.trouble
-            and self.doing.startswith(LOADING)
+            and self.doing.startswith((LOADING, WRITING))
             and self._clock - self._since > self._limit(self.batches, self._longest)
         ):
             self.stuck = True
@@ -89,7 +90,9 @@ class Watch(threading.Thread):
             if self._store is not None:
                 self._store.set(FAILED, self.trouble)
             print(f"sdfast: {self.trouble}", file=sys.stderr)  # it may be stuck where nothing wakes it
-            if self._main:
+            if self._main and hasattr(signal, "pthread_kill"):
+                signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)  # wakes a system call, too
+            elif self._main:
                 _thread.interrupt_main()
         if self._store is None or self.trouble:
             return
