@@ -216,6 +216,18 @@ def test_torchrun_after_kill_9_resumes_to_the_identical_report(command, video_fo
     assert command.report("cut") == command.report("whole")
 
 
+@pytest.mark.slow
+def test_torchrun_starts_a_run_anew_and_it_goes_on(command, video_folder):
+    """A process is killed at its third batch: after a restart too few are left for that."""
+    job = ["measure", "--model", "toy:make", "--videos", video_folder, "--pairs", 22, "--batch-size", 4, "--workers", 0]
+    assert command(*job, "--out", "whole", launch=TORCHRUN).returncode == 0
+    restarted = command(*job, "--out", "cut", launch=[*TORCHRUN, "--max-restarts", "3"], TOY_KILL="3")
+    assert restarted.returncode == 0, restarted.stderr
+    assert "taken over from a run that is gone" in restarted.stderr or "SIGKILL" in restarted.stderr
+    assert command.report("cut") == command.report("whole")
+    assert not list((command.folder / "cut").glob("state*"))
+
+
 def test_torchrun_ends_when_one_process_fails(command, video_folder):
     job = ["measure", "--model", "toy:make", "--videos", video_folder, "--pairs", 40, "--batch-size", 4, "--workers", 0]
     failed = command(*job, launch=TORCHRUN, TOY_RAISE="1:2")
