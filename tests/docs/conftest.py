@@ -1,5 +1,6 @@
 """The built pages."""
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -11,11 +12,19 @@ from tests.support.paths import ROOT
 
 
 @pytest.fixture(scope="session")
-def pages(tmp_path_factory) -> Path:
-    """The pages as `make docs` builds them: a warning is an error."""
-    pytest.importorskip("sphinx", reason="needs pip install 'sdfast[docs]'")
-    out = tmp_path_factory.mktemp("pages")
-    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", "docs", out]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
-    assert done.returncode == 0, done.stdout + done.stderr
+def site(tmp_path_factory) -> Path:
+    """The pages as `make docs` builds them, a warning being an error; built once for all processes of a run."""
+    for package in ("sphinx", "furo", "myst_parser", "sphinx_copybutton"):
+        pytest.importorskip(package, reason="needs pip install 'sdfast[docs]'")
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    out = folder / "site"
+    with open(folder / "site.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not out.exists():
+            command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", "docs", out]
+            environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+            done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
+            assert done.returncode == 0, done.stdout + done.stderr
     return out
