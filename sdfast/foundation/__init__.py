@@ -1,4 +1,4 @@
-"""What every room stands on: checks of arguments, optional packages, files whole and untrusted, and how far a job is."""
+"""What every room stands on: checks of arguments, optional packages, files, and how far a job is."""
 
 from sdfast.foundation.arguments import check_integer, check_lengths
 from sdfast.foundation.extras import OPTIONAL, how_to_get, opencv, require
