@@ -59,11 +59,14 @@ def read_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:
 def map_npy(path: str | os.PathLike) -> np.memmap:
     """Map the array of numbers that `np.save` has written; what is not looked at is not read."""
     try:
-        return np.lib.format.open_memmap(path, "r")
+        array = np.lib.format.open_memmap(path, "r")
     except OSError:
         raise
     except Exception as error:  # of damaged bytes the parser says it in many ways
         raise ValueError(f"no array of np.save: {_short(error)}") from error
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"no array of numbers, but of {array.dtype}")
+    return array
 
 
 def read_torch(path: str | os.PathLike) -> Any:
