@@ -1,12 +1,11 @@
 """Models of Hugging Face: of videos, of images on frames, and the vision towers of video-language models."""
 
 import contextlib
-import json
 from collections.abc import Iterator
 
 from torch import nn
 
-from sdfast.foundation import require
+from sdfast.foundation import read_json, require
 from sdfast.models.clips import frames_as_batch
 from sdfast.models.inputs import PackedPatches
 from sdfast.models.stages import spread
@@ -99,8 +98,8 @@ def _normalisation(transformers, config, source: str) -> tuple[tuple, tuple]:
     path = next((path for path in found if path is not None), None)
     if path is None:
         return mean, std
-    with open(path, encoding="utf-8") as file:
-        stated = json.load(file)
+    with _errors_in_one_line(source):
+        stated = read_json(path)
     if not stated.get("do_normalize", True):
         mean, std = (0.0,) * 3, (1.0,) * 3
     else:
