@@ -30,20 +30,21 @@ _OF_FRAMES = ("xclip_vision_model",)
 _PROCESSORS = ("video_preprocessor_config.json", "preprocessor_config.json")
 
 
-def load(source: str, weights: str | None, seed: int) -> VideoModel:
+def load(source: str, weights: str | None, seed: int, trust_remote_code: bool) -> VideoModel:
     """Load a model, or the vision tower of one, by its name on the hub or from a folder with a config.json."""
     transformers = require("transformers")
+    trust = {"trust_remote_code": trust_remote_code}  # where it is not given, transformers asks on stdin
     with _errors_in_one_line(source):
-        config = transformers.AutoConfig.from_pretrained(source)
+        config = transformers.AutoConfig.from_pretrained(source, **trust)
     vision = getattr(config, "vision_config", config)
     clip_frames, frame_size, of_frames = _input_shape(transformers, vision, source)
     with _errors_in_one_line(source), seeded(seed):
         if weights is None:
-            module = transformers.AutoModel.from_pretrained(source, config=config)
+            module = transformers.AutoModel.from_pretrained(source, config=config, **trust)
         elif type(vision) in transformers.MODEL_MAPPING:
-            module = transformers.AutoModel.from_config(vision)
+            module = transformers.AutoModel.from_config(vision, **trust)
         else:
-            module = transformers.AutoModel.from_config(config)
+            module = transformers.AutoModel.from_config(config, **trust)
         mean, std = _normalisation(transformers, vision, source)
     module = next(part for part in module.modules() if type(getattr(part, "config", None)) is type(vision))
     if weights not in (None, RANDOM):
@@ -60,6 +61,11 @@ def _errors_in_one_line(source: str) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, KeyError) as error:
+        if "trust_remote_code=True" in str(error):
+            raise ValueError(
+                f"model: hf:{source} brings code of its own; --trust-remote-code, load_model(..., "
+                "trust_remote_code=True), lets it run"
+            ) from error
         raise OSError(f"model: cannot load hf:{source}: {str(error).strip().splitlines()[0]}") from error
 
 
