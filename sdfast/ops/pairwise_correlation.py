@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sdfast.backends import is_direct, load, run
-from sdfast.ops.arrays import over_array
+from sdfast.backends import compose, is_direct, run, run_or_compose
+from sdfast.ops.arrays import over_arrays
 from sdfast.ops.checks import check_features, check_same_kind
 from sdfast.ops.comoments import comoments
 
@@ -36,7 +36,7 @@ def pairwise_correlation(feats_a: Tensor, feats_b: Tensor, *, channel_dim: int =
     tensor([[ 1., -1.]])
     """
     if isinstance(feats_a, np.ndarray):
-        feats_a, feats_b = over_array("feats_a", feats_a), over_array("feats_b", feats_b)
+        feats_a, feats_b = over_arrays(feats_a, feats_b)
         return pairwise_correlation(feats_a, feats_b, channel_dim=channel_dim, pool=pool).numpy()
     check_features("feats_a", feats_a, channel_dim)
     check_features("feats_b", feats_b, channel_dim)
@@ -90,5 +90,5 @@ def _scores_of_pair(a: Tensor, b: Tensor, of_a: tuple[Tensor, ...], of_b: tuple[
 def _scores(samples: Tensor, centre: Tensor, scale: Tensor, rest: Tensor) -> Tensor:
     args = samples, centre, scale, rest
     if samples.is_cpu and samples.stride(1) == 1 and is_direct(samples, centre, scale) and not rest.requires_grad:
-        return run("standard_scores", lambda *_: None, args)
-    return load("reference").standard_scores(*args)
+        return run_or_compose("standard_scores", lambda *_: None, args)
+    return compose("standard_scores", *args)
