@@ -1,6 +1,7 @@
 # `make demo` measures a trained model on real clips, `make debias` trains with and without StaticDropout, `make fusion`
 # compares ways to join frames and flow, `make test` runs every test and `make test-quick` all but the slow ones, `make
-# bench` measures everything beside its peers and ends with whether every reach is met. All set up .venv first.
+# bench` measures everything beside its peers and ends with whether every reach is met, and `make docs` builds the pages
+# into build/docs. All set up .venv first.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -11,7 +12,7 @@ INSTALL := $(PIP) --no-build-isolation --config-settings=cmake.define.SDFAST_WER
 COMPILED := pyproject.toml CMakeLists.txt requirements-dev.txt $(shell find csrc cmake -type f)
 CPP := $(shell find csrc tests -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh')
 
-.PHONY: demo debias debias-real fusion test test-quick bench bench-quick lint format clean
+.PHONY: demo debias debias-real fusion test test-quick docs bench bench-quick lint format clean
 
 demo: $(VENV)/.stamp-demo
 	$(BIN)/sdfast measure --overwrite
@@ -34,6 +35,9 @@ test: $(VENV)/.stamp-test
 test-quick: $(VENV)/.stamp-test
 	$(PYTEST) -m "not slow"
 
+docs: $(VENV)/.stamp-docs
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/docs
+
 bench: $(VENV)/.stamp-bench
 	$(BIN)/python -m benchmarks
 
@@ -51,7 +55,7 @@ format: $(VENV)/.stamp-lint
 	$(BIN)/clang-format -i $(CPP)
 
 clean:
-	rm -rf $(VENV) build dist
+	rm -rf $(VENV) build dist docs/_made
 
 # A stamp a step, so that a second run does only what has changed.
 $(VENV)/.stamp-venv:
@@ -74,8 +78,12 @@ $(VENV)/.stamp-demo: $(COMPILED) $(VENV)/.stamp-build
 
 $(VENV)/.stamp-test: $(COMPILED) $(VENV)/.stamp-build
 	$(INSTALL) -e '.[test]'
-	touch $@ $(VENV)/.stamp-demo
+	touch $@ $(VENV)/.stamp-demo $(VENV)/.stamp-docs
+
+$(VENV)/.stamp-docs: $(COMPILED) $(VENV)/.stamp-build
+	$(INSTALL) -e '.[docs]'
+	touch $@
 
 $(VENV)/.stamp-bench: $(COMPILED) $(VENV)/.stamp-build
 	$(INSTALL) -e '.[bench]'
-	touch $@ $(VENV)/.stamp-test $(VENV)/.stamp-demo
+	touch $@ $(VENV)/.stamp-test $(VENV)/.stamp-docs $(VENV)/.stamp-demo
