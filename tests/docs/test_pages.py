@@ -53,7 +53,7 @@ def browser():
 
 
 def test_every_page_opens_without_an_error(site, address, browser):
-    """No message in the console, each link and picture there, nothing from elsewhere, nothing wider than a telephone."""
+    """No message in the console, links and pictures there, nothing from elsewhere, nothing wider than a telephone."""
     page, complaints, outside = browser.new_page(viewport=PHONE), [], set()
     page.on("console", lambda said: complaints.append(said.text) if said.type in ("error", "warning") else None)
     page.on("pageerror", lambda error: complaints.append(str(error)))
