@@ -13,7 +13,7 @@ from sdfast.commands.machine import cores
 from sdfast.models import FORMS, VideoModel, load_model, named_layers
 from sdfast.statistics import KINDS
 
-MODEL_HELP = f"{', '.join(FORMS[:-1])}, or your own {FORMS[-1]}, whose code is run"
+MODEL_HELP = f"{', '.join(FORMS[:-1])}, or your own {FORMS[-1]}, whose code runs"
 WEIGHTS_HELP = 'a state_dict (.safetensors, or of torch.save), or "random" (default: the trained ones of the model)'
 
 
