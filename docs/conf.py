@@ -29,7 +29,7 @@ myst_heading_anchors = 3
 nitpicky = True
 nitpick_ignore_regex = [
     ("py:.*", r"(?!sdfast\b).*"),  # types of other packages
-    ("py:class", r"sdfast\..*\.(Certainty|FrameIndex|Frames|InMemory|Insertion)"),  # what nobody makes by its name
+    ("py:class", r"sdfast\..*\.(Certainty|FrameIndex|Frames|InMemory)"),  # what nobody makes by its name
 ]
 lexers["rooms"] = TextLexer()  # the plan of the rooms in CONTRIBUTING
 default_role = "code"  # docstrings quote code in single backticks
