@@ -128,8 +128,8 @@ class BiasCurve:
         # Where there is no interval, the estimate is all that is known.
         allowed = torch.where(low.isnan(), near, (low <= last + within) & (high >= last - within))
         sure = (low >= last - within) & (high <= last + within)
-        early, late = (_holds_from(self.steps, holds) for holds in (allowed, sure))
-        return Settled(_holds_from(self.steps, near), early, late if sure[-1] else None)
+        first, early = (_holds_from(self.steps, holds) for holds in (near, allowed))
+        return Settled(first, early, _holds_from(self.steps, sure) if sure[-1] else None)
 
     def plot(self, path: str | os.PathLike | None = None) -> "matplotlib.figure.Figure":
         """Draw the shares over the steps, a panel a layer, with their intervals as bands.
