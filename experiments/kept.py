@@ -109,10 +109,12 @@ class Kept(Generic[SomeRun]):
         run, by = self._found.get(_key(job.to_dict()), (None, self._by))
         if by != self._by:
             if not self._any_code:
-                what = "does not say by what code its runs were made" if by is None else "has runs of other code"
-                raise ValueError(
-                    f"--resume: {self.path} {what} or versions; leave --resume out, or take them by --any-code"
+                what = (
+                    "does not say by what code and versions its runs were made"
+                    if by is None
+                    else "has runs of other code or versions"
                 )
+                raise ValueError(f"--resume: {self.path} {what}; leave --resume out, or take them by --any-code")
             self.others += 1
         return run
 

@@ -300,7 +300,7 @@ def test_the_command_writes_its_tables(tmp_path, capsys, tiny):
     runs = out / "runs.jsonl"
     runs.write_text("".join(line.replace('"made_by"', '"was_made_by"') for line in runs.open()))
     assert main([*arguments, "--resume"]) == 2
-    assert "runs.jsonl does not say by what code its runs were made" in capsys.readouterr().err
+    assert "runs.jsonl does not say by what code and versions its runs were made" in capsys.readouterr().err
     assert main([*arguments, "--resume", "--any-code"]) == 0
     assert capsys.readouterr().err.strip().endswith("0 steps [00:00, ? steps/s]")
     assert json.loads((out / "debias.json").read_text())["about"]["runs_of_other_code"] == 2 * len(ROWS)

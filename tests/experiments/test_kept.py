@@ -63,7 +63,7 @@ def test_runs_of_other_code_are_taken_only_if_asked_for(path, change):
 
 def test_runs_that_do_not_say_what_made_them_are_taken_only_if_asked_for(path):
     path.write_text(json.dumps({"job": JOB.to_dict(), "run": RUN.to_dict()}) + "\n")
-    with pytest.raises(ValueError, match=r"does not say by what code its runs were made or versions; leave"):
+    with pytest.raises(ValueError, match=r"does not say by what code and versions its runs were made; leave"):
         Kept(Run, path, resume=True, by=BY).find(JOB)
     kept = Kept(Run, path, resume=True, by=BY, any_code=True)
     assert kept.find(JOB) == RUN and kept.others == 1
