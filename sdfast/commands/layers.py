@@ -19,7 +19,7 @@ def register(subparsers) -> None:
     command.set_defaults(run=run)
     add = command.add_argument
     add("model", metavar="MODEL", help=MODEL_HELP)
-    add("--weights", default="random", metavar="FILE", help="a state_dict (default: random)")
+    add("--weights", default="random", metavar="FILE", help="a state_dict, as for measure (default: random)")
     add_input(add)
     add("--seed", type=int, default=0, help=argparse.SUPPRESS)
     add("--json", action="store_true", help="print the layers as JSON")

@@ -28,7 +28,7 @@ from sdfast.commands.machine import try_writing
 from sdfast.commands.masks import show_masks
 from sdfast.commands.output import add_output, check_new, told
 from sdfast.dropout import CAMERAS, from_motion, from_video
-from sdfast.foundation import opencv, require, write_atomically
+from sdfast.foundation import map_npy, opencv, require, write_atomically
 from sdfast.pairs import Video, VideoError, demo_videos, list_videos, ood
 
 _COLUMNS = 4  # frames of each set in the picture of a video
@@ -149,7 +149,7 @@ def _stored_mask(folder: Path, name: str, numbers: np.ndarray, count: int) -> np
     array, pictures = folder / f"{name}.npy", folder / name
     if array.is_file():
         try:
-            mask = np.load(array, mmap_mode="r")
+            mask = map_npy(array)
         except (OSError, ValueError) as error:
             raise VideoError(f"{array}: cannot be read: {error}") from error
         if mask.ndim != 3 or len(mask) != count:

@@ -42,7 +42,7 @@ def as_numbers(name: str, numbers: Tensor | np.ndarray) -> Tensor:
     return numbers
 
 
-def over_array(name: str, feats) -> Tensor:
+def over_array(name: str, feats: object) -> Tensor:
     """Return a tensor over the memory of an array; over a copy only where torch has no such strides or byte order."""
     if not isinstance(feats, np.ndarray):
         raise TypeError(f"{name}: expected a numpy.ndarray like feats_a, got {type(feats).__name__}")

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sdfast.backends import is_direct, load, run
+from sdfast.backends import compose, is_direct, run, run_or_compose
 from sdfast.ops.arrays import over_arrays
 from sdfast.ops.checks import check_features, check_same_kind
 from sdfast.ops.comoments import comoments
@@ -90,5 +90,5 @@ def _scores_of_pair(a: Tensor, b: Tensor, of_a: tuple[Tensor, ...], of_b: tuple[
 def _scores(samples: Tensor, centre: Tensor, scale: Tensor, rest: Tensor) -> Tensor:
     args = samples, centre, scale, rest
     if samples.is_cpu and samples.stride(1) == 1 and is_direct(samples, centre, scale) and not rest.requires_grad:
-        return run("standard_scores", lambda *_: None, args)
-    return load("reference").standard_scores(*args)
+        return run_or_compose("standard_scores", lambda *_: None, args)
+    return compose("standard_scores", *args)

@@ -163,6 +163,8 @@ def test_one_video_has_the_sets_that_need_no_other(folder, capsys):
             ["--videos", "videos", "--masks", "short"],
             "short/b.npy: expected (12, H, W), a mask for each frame, got (5, 4,",
         ),
+        (["--videos", "videos", "--masks", "named"], "named/b.npy: cannot be read: no array of numbers, but of <U1"),
+        (["--videos", "videos", "--masks", "packed"], "packed/b.npy: cannot be read: no array of np.save"),
         (["--videos", "videos", "--close", 4], "close: expected an odd number of pixels, got 4"),
         (
             ["--videos", "sets/scuba", "--out", "sets"],
@@ -177,7 +179,11 @@ def test_one_video_has_the_sets_that_need_no_other(folder, capsys):
 )
 def test_bad_input_is_one_line_and_exit_code_2(folder, capsys, args, message):
     (folder / "broken.mp4").write_bytes(b"no video at all")
-    (folder / "short").mkdir()
+    for name in ("short", "named", "packed"):
+        (folder / name).mkdir()
+    np.save(folder / "named" / "b.npy", np.full((12, 4, 4), "0"))
+    with open(folder / "packed" / "b.npy", "wb") as file:
+        np.savez(file, np.zeros((12, 4, 4)))
     np.save(folder / "short" / "b.npy", np.zeros((5, 4, 4)))
     write_frames(folder / "frames", np.zeros((3, 32, 48, 3), np.uint8))
     (folder / "sets" / "scuba").mkdir(parents=True)
