@@ -101,6 +101,7 @@ def test_weights_and_biases_takes_the_scalars(tmp_path, monkeypatch):
     monitor.measure()
     with wandb.init(mode="offline", dir=tmp_path) as run:
         run.log(monitor.scalars("bias/"), step=1)
+    wandb.teardown()  # what writes the file is another process
     (file,) = tmp_path.rglob("*.wandb")
     assert b"bias/2/percent/static" in file.read_bytes()
 
