@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
+#include <cstring>
 
 #include "cpu/parallel.h"
 
@@ -21,7 +22,7 @@ struct Samples {
     void gather(std::int64_t first, std::int64_t last, double* rows) const {
         for (std::int64_t n = 0; n < count; ++n)
             for (std::int64_t c = first; c < last; ++c)
-                rows[(c - first) * count + n] = data[n * stride + c * channel_stride];
+                std::memcpy(rows + (c - first) * count + n, data + n * stride + c * channel_stride, sizeof(double));
     }
 
     // Threads that are worth waking.

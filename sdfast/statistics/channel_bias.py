@@ -123,7 +123,7 @@ def _from_numpy(feats_a, feats_b, factor, num_factors, channel_dim, pool, kind, 
         factor = np.asarray(factor)
         if factor.dtype.kind not in "iu":
             raise TypeError(f"factor: expected integer labels, got {factor.dtype}")
-        factor = torch.from_numpy(np.ascontiguousarray(factor, dtype=np.int64))
+        factor = torch.from_numpy(np.array(factor, dtype=np.int64))  # a copy: torch has no strides below 0
     feats_a, feats_b = ops.over_array("feats_a", feats_a), ops.over_array("feats_b", feats_b)
     given = {"num_factors": num_factors, "channel_dim": channel_dim, "pool": pool, "kind": kind, **of_samples}
     bias = channel_bias(feats_a, feats_b, factor, **given)
