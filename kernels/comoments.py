@@ -38,7 +38,17 @@ def layout_of(feats_a: Tensor, feats_b: Tensor, channel_dim: int) -> Layout:
     return Layout(batch, channels, feats_a.numel() // (batch * channels), sizes, strides)
 
 
-def _launch(plan, feats_a, feats_b, layout: Layout, labels: Labels, rows: int, pool, outputs: Outputs, kind) -> None:
+def _launch(
+    plan: Plan,
+    feats_a: Tensor,
+    feats_b: Tensor,
+    layout: Layout,
+    labels: Labels,
+    rows: int,
+    pool: bool,
+    outputs: Outputs,
+    kind: int,
+) -> None:
     """Run the kernels that write `outputs`; pairs of one label are of one row."""
     pool = pool and layout.size > 1
     if pool:
@@ -83,7 +93,16 @@ def tile_for(layout: Layout, width: int, vectors: tuple[int, int], whole: bool) 
 
 
 def _sum_up(
-    plan: Plan, feats_a, feats_b, layout: Layout, labels: Labels, rows: int, pool, few, outputs: Outputs, kind
+    plan: Plan,
+    feats_a: Tensor,
+    feats_b: Tensor,
+    layout: Layout,
+    labels: Labels,
+    rows: int,
+    pool: bool,
+    few: int,
+    outputs: Outputs,
+    kind: int,
 ) -> None:
     """Run the kernels of co-moments and of their merge; a program takes at least `few` bytes of one tensor."""
     width = feats_a.element_size()
@@ -119,7 +138,18 @@ def _sum_up(
         merge(plan, parts, outputs, layout.channels, kind)
 
 
-def _run(feats_a, feats_b, factor, source, factors, groups, channel_dim, pool, kind, outputs: Outputs) -> None:
+def _run(
+    feats_a: Tensor,
+    feats_b: Tensor,
+    factor: Tensor | None,
+    source: Tensor | None,
+    factors: int,
+    groups: int,
+    channel_dim: int,
+    pool: bool,
+    kind: int,
+    outputs: Outputs,
+) -> None:
     """Launch what the call needs, planned when there was one of its form, or for the first time."""
     tensors = feats_a, feats_b, factor, source, *outputs
     form = (factors, groups, channel_dim, pool, kind, form_of(*tensors))

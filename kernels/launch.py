@@ -16,7 +16,8 @@ def on_nvidia(x: Tensor) -> bool:
     """Return whether kernels on x run on a GPU of NVIDIA, to which the interpreter pretends."""
     if triton.knobs.runtime.interpret or x.is_cuda:
         return not torch.version.hip
-    return triton.runtime.driver.active.get_current_target().backend == "cuda"
+    backend: str = triton.runtime.driver.active.get_current_target().backend
+    return backend == "cuda"
 
 
 def options(x: Tensor, threads: int = THREADS, fused: bool = True) -> dict[str, int]:

@@ -72,7 +72,7 @@ def overlaps_itself(x: Tensor) -> bool:
 
 def is_view_of_trained_leaf(x: Tensor) -> bool:
     """Tell whether x is a view of a leaf that requires grad, which autograd lets no one write to."""
-    return x._is_view() and x._base.requires_grad and x._base.is_leaf
+    return x._base is not None and x._base.requires_grad and x._base.is_leaf
 
 
 def forget_compiled() -> None:

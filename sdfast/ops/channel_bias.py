@@ -1,5 +1,7 @@
 """Mutual information, correlation and number of samples from the kernel that sums them up."""
 
+from typing import Any
+
 from torch import Tensor
 
 from sdfast.backends import is_direct, run
@@ -21,5 +23,5 @@ def channel_bias(
     return None
 
 
-def _check(*args) -> None:
+def _check(*args: Any) -> None:
     check_arguments(*args[:-1])

@@ -4,13 +4,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sdfast.backends import is_direct, is_transformed, load, run
-from sdfast.ops.arrays import over_array
+from sdfast.backends import compose, is_direct, is_transformed, run, run_or_compose
+from sdfast.ops.arrays import over_arrays
 from sdfast.ops.checks import check_features, check_same_kind
 from sdfast.ops.comoments import comoments
 from sdfast.ops.pair_means import pair_means
 
 BLOCK_BYTES, BLOCK_ROWS = 8 << 20, 512  # of samples multiplied at a time
+_Scaling = tuple[Tensor, Tensor, Tensor]
 SPREADS = 1e-60, 1e60  # sums of squares whose roots, and those inverted, float32 holds
 
 
@@ -38,7 +39,7 @@ def pairwise_correlation(feats_a: Tensor, feats_b: Tensor, *, channel_dim: int =
     tensor([[ 1., -1.]])
     """
     if isinstance(feats_a, np.ndarray):
-        feats_a, feats_b = over_array("feats_a", feats_a), over_array("feats_b", feats_b)
+        feats_a, feats_b = over_arrays(feats_a, feats_b)
         return pairwise_correlation(feats_a, feats_b, channel_dim=channel_dim, pool=pool).numpy()
     check_features("feats_a", feats_a, channel_dim)
     check_features("feats_b", feats_b, channel_dim)
@@ -99,19 +100,19 @@ def _is_held(m2: Tensor) -> bool:
     return SPREADS[0] <= low.item() and high.item() <= SPREADS[1]
 
 
-def _scaling(samples: Tensor, mean: Tensor, m2: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _scaling(samples: Tensor, mean: Tensor, m2: Tensor) -> _Scaling:
     """Return what makes scores (x - mean) / sqrt(m2) of samples: centre, scale and what rounding the mean leaves."""
     scale = torch.where(m2 == 0, 0.0, m2.rsqrt())
     centre = mean.to(samples.dtype)
     return centre, scale.to(samples.dtype), ((centre - mean) * scale).to(samples.dtype)
 
 
-def _scores_of_pair(a: Tensor, b: Tensor, of_a: tuple, of_b: tuple, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+def _scores_of_pair(a: Tensor, b: Tensor, of_a: _Scaling, of_b: _Scaling, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     return _scores(a, *of_a).to(dtype).T, _scores(b, *of_b).to(dtype)
 
 
 def _scores(samples: Tensor, centre: Tensor, scale: Tensor, rest: Tensor) -> Tensor:
     args = samples, centre, scale, rest
     if samples.is_cpu and samples.stride(1) == 1 and is_direct(samples, centre, scale) and not rest.requires_grad:
-        return run("standard_scores", lambda *_: None, args)
-    return load("reference").standard_scores(*args)
+        return run_or_compose("standard_scores", lambda *_: None, args)
+    return compose("standard_scores", *args)

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from sdfast.ops import over_array
 from sdfast.report.bias_report import BiasReport
 from sdfast.report.reading import check_reading
 from sdfast.statistics import FACTORS, GROUPS, GroupedCoMoments, merge
@@ -100,11 +99,6 @@ class BiasMetric(Metric):
             source: the number of the video, or other source, that each pair was cut from, (N,) integers from 0 on.
                 Default: every pair is a source of its own.
         """
-        if isinstance(feats_a, np.ndarray):
-            feats_a, feats_b = over_array("feats_a", feats_a), over_array("feats_b", feats_b)
-        factor, source = (torch.from_numpy(x.copy()) if isinstance(x, np.ndarray) else x for x in (factor, source))
-        if isinstance(factor, Tensor) and not factor.is_floating_point():
-            factor = factor.long()
         state = self._state
         state.update(feats_a, feats_b, factor, source, channel_dim=self.channel_dim, pool=self.pool)
         self.moments, self.numbered, self.unnumbered = state.moments, state.numbered, state.unnumbered

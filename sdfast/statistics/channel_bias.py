@@ -24,9 +24,9 @@ _new = ChannelBias._make
 
 
 def channel_bias(
-    feats_a: Tensor,
-    feats_b: Tensor,
-    factor: Tensor | None = None,
+    feats_a: Tensor | np.ndarray,
+    feats_b: Tensor | np.ndarray,
+    factor: Tensor | np.ndarray | None = None,
     *,
     num_factors: int = 2,
     channel_dim: int = 1,
@@ -41,8 +41,9 @@ def channel_bias(
         feats_a: features of the first clips, (N, C) or (N, C, ...); float64, float32, float16 or bfloat16,
             torch on any device or NumPy, any strides.
         feats_b: features of the second clips; like feats_a.
-        factor: which factor each pair shares, (N,) int64 in [0, num_factors), or None for one group of pairs. Other
-            labels are an error on the CPU; on a GPU, where looking for them would wait for it, such pairs are left out.
+        factor: which factor each pair shares, (N,) integers or bool in [0, num_factors), torch on the device of the
+            features or NumPy, or None for one group of pairs. Other labels are an error on the CPU; on a GPU, where
+            looking for them would wait for it, such pairs are left out.
         num_factors: how many factors there are. Used only with `factor`.
         channel_dim: the dimension of the channels; the others but 0 are positions.
         pool: average over positions first, so that a pair is one sample (the paper's measure);
@@ -82,6 +83,8 @@ def channel_bias(
     correlation = ESTIMATORS.get(kind) or estimator_of(kind)
     if factor is None:
         num_factors = 1
+    else:
+        factor = ops.as_labels("factor", factor)
     if estimator != "gaussian":
         return _from_samples(feats_a, feats_b, factor, num_factors, channel_dim, pool, kind, estimator, neighbors)
     found = _at_once(feats_a, feats_b, factor, num_factors, channel_dim, pool, correlation.is_pearson)
@@ -120,11 +123,8 @@ def _from_samples(feats_a, feats_b, factor, num_factors, channel_dim, pool, kind
 
 def _from_numpy(feats_a, feats_b, factor, num_factors, channel_dim, pool, kind, **of_samples) -> ChannelBias:
     if factor is not None:
-        factor = np.asarray(factor)
-        if factor.dtype.kind not in "iu":
-            raise TypeError(f"factor: expected integer labels, got {factor.dtype}")
-        factor = torch.from_numpy(np.array(factor, dtype=np.int64))  # a copy: torch has no strides below 0
-    feats_a, feats_b = ops.over_array("feats_a", feats_a), ops.over_array("feats_b", feats_b)
+        factor = ops.as_labels("factor", np.asarray(factor))
+    feats_a, feats_b = ops.over_arrays(feats_a, feats_b)
     given = {"num_factors": num_factors, "channel_dim": channel_dim, "pool": pool, "kind": kind, **of_samples}
     bias = channel_bias(feats_a, feats_b, factor, **given)
     return ChannelBias(*(x.numpy() for x in bias))

@@ -3,11 +3,12 @@
 import os
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from sdfast.foundation import check_integer
-from sdfast.ops import check_factor_values, check_features, check_update
+from sdfast.ops import as_labels, as_numbers, check_factor_values, check_features, check_update, over_arrays
 from sdfast.statistics.growing_rows import CHUNK, GrowingRows
 from sdfast.statistics.sample_estimators import paired_samples, sample_information
 
@@ -84,10 +85,10 @@ class KeptSamples:
 
     def update(
         self,
-        feats_a: Tensor,
-        feats_b: Tensor,
-        factor: Tensor | None = None,
-        source: Tensor | None = None,
+        feats_a: Tensor | np.ndarray,
+        feats_b: Tensor | np.ndarray,
+        factor: Tensor | np.ndarray | None = None,
+        source: Tensor | np.ndarray | None = None,
         *,
         channel_dim: int = 1,
         pool: bool = True,
@@ -100,6 +101,9 @@ class KeptSamples:
             TypeError: a dtype does not fit.
             OSError: the disk has no room for the file.
         """
+        feats_a, feats_b = over_arrays(feats_a, feats_b)
+        factor = None if factor is None else as_labels("factor", factor)
+        source = None if source is None else as_numbers("source", source)
         check_features("feats_a", feats_a, channel_dim)
         sums = feats_a.new_empty(()).expand(self.num_factors, self.num_channels)  # what the pairs have to fit
         check_update(sums, feats_a, feats_b, factor, source, channel_dim, pool)

@@ -2,11 +2,12 @@
 
 from typing import Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from sdfast.foundation import check_integer
-from sdfast.ops import check_update, comoments, update_comoments
+from sdfast.ops import as_labels, check_update, comoments, over_arrays, update_comoments
 
 
 def merge(stacked: Tensor) -> Tensor:
@@ -60,17 +61,17 @@ class PairState(Protocol):
 
     def update(
         self,
-        feats_a: Tensor,
-        feats_b: Tensor,
-        factor: Tensor | None = None,
-        source: Tensor | None = None,
+        feats_a: Tensor | np.ndarray,
+        feats_b: Tensor | np.ndarray,
+        factor: Tensor | np.ndarray | None = None,
+        source: Tensor | np.ndarray | None = None,
         *,
         channel_dim: int = 1,
         pool: bool = True,
     ) -> None:
         """Add a batch of pairs. Most arguments are those of `sdfast.channel_bias`.
 
-        `source` is the number of the source that each pair was cut from, (N,) int64 from 0 on; without it every pair
+        `source` is the number of the source that each pair was cut from, (N,) integers from 0 on; without it every pair
         is a source of its own.
         """
 
@@ -123,10 +124,10 @@ class CoMoments:
 
     def update(
         self,
-        feats_a: Tensor,
-        feats_b: Tensor,
-        factor: Tensor | None = None,
-        source: Tensor | None = None,
+        feats_a: Tensor | np.ndarray,
+        feats_b: Tensor | np.ndarray,
+        factor: Tensor | np.ndarray | None = None,
+        source: Tensor | np.ndarray | None = None,
         *,
         channel_dim: int = 1,
         pool: bool = True,
@@ -138,6 +139,8 @@ class CoMoments:
         Raises:
             ValueError: the features have not `num_channels` channels, or several factors have no labels.
         """
+        feats_a, feats_b = over_arrays(feats_a, feats_b)
+        factor = None if factor is None else as_labels("factor", factor)
         add_batch(self.moments, feats_a, feats_b, factor, channel_dim, pool)
 
     def merge(self, other: "CoMoments") -> None:

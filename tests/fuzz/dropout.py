@@ -35,7 +35,7 @@ def dropped(draw: Draw, isas) -> str | None:
     settings = {"mask": mask, "channel_weight": weight, "rescale": rescale, "channel_dim": channel_dim}
     expected = true_dropout(x, seed, p, mask, weight, GRANULARITIES[granularity], rescale, channel_dim)
     before = memory.clone()
-    for isa in isas:
+    for _ in isas:
         said = ""
         memory.copy_(before)
         if route == "output":

@@ -47,7 +47,7 @@ class Features:
         return Judge(truth, self.dtype, self.pool)
 
     def __str__(self) -> str:
-        a, b, labels = self.batches[0]
+        a, b, _ = self.batches[0]
         return (
             f"{self.dtype} {tuple(a.shape)}, strides {a.stride()} and {b.stride()}, channel_dim {self.channel_dim}, "
             f"{self.factors} factors, pool={self.pool}, {len(self.batches)} batches"
@@ -66,7 +66,7 @@ def at_once(draw: Draw, isas) -> str | None:
     kind = draw.one("pearson", "intraclass")
     settings = {"num_factors": feats.factors, "channel_dim": feats.channel_dim, "pool": feats.pool}
     torch.set_num_threads(draw.one(2, 3) if large else 1)
-    for isa in isas:
+    for _ in isas:
         moments = comoments(a, b, labels, **settings).numpy()
         wrong = judge.moments(moments)
         bias = sdfast.channel_bias(a, b, labels, kind=kind, **settings)
@@ -97,7 +97,7 @@ def in_batches(draw: Draw, isas) -> str | None:
         batch = Truth.of((a, b), rows, count, feats.channel_dim, feats.pool)
         truth = batch if truth is None else truth + batch
     judge = feats.judge(truth)
-    for isa in isas:
+    for _ in isas:
         state = torch.zeros(6, *([groups] if groups else []), factors, channels, dtype=torch.float64)
         for i, (a, b, labels) in enumerate(feats.batches):
             source = sources[i] if groups else None
@@ -120,7 +120,7 @@ def from_numpy(draw: Draw, isas) -> str | None:
     labels = None if labels is None else labels.numpy()[:: draw.one(1, -1)]
     natives = (torch.from_numpy(np.array(x, dtype=x.dtype.newbyteorder("="))) for x in arrays)
     judge = feats.judge(Truth.of(tuple(natives), labels, feats.factors, 1, feats.pool))
-    for isa in isas:
+    for _ in isas:
         bias = sdfast.channel_bias(*arrays, labels, num_factors=feats.factors, pool=feats.pool)
         corr = bias.corr.reshape(feats.factors, -1)
         if wrong := judge.correlation(corr, "pearson"):

@@ -26,7 +26,7 @@ def refused(draw: Draw, isas) -> str | None:
         ("channel_dim", (x, x), {"channel_dim": draw.one(0, x.ndim, -x.ndim, -x.ndim - 1, 99)}),
         ("channel_dim", (x, x), {"channel_dim": draw.one(1.5, "1")}),
         ("factor", (x, x, factor[1:]), {}),
-        ("factor", (x, x, factor.int()), {}),
+        ("factor", (x, x, factor.double()), {}),
         ("factor", (x, x, factor + draw.one(2, -2, 2**40, 2**62)), {}),
         ("factor", (x, x, factor[None]), {}),
         ("num_factors", (x, x, factor), {"num_factors": draw.one(0, -1, 2**31, 2**62)}),
@@ -56,7 +56,7 @@ def refused(draw: Draw, isas) -> str | None:
     operation, cases = draw.one((sdfast.channel_bias, pairs), (sdfast.static_dropout, drops))
     name, args, settings = draw.one(*cases)
     before = x.clone()
-    for isa in isas:
+    for _ in isas:
         try:
             operation(*args, **settings)
         except GOOD as error:

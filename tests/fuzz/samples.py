@@ -22,7 +22,7 @@ def pairwise(draw: Draw, isas) -> str | None:
         draw.fill(view, draw.numbers(tuple(view.shape)) * magnitude, bad=False)
         feats.append(view)
     a, b = feats
-    matrix = [sdfast.pairwise_correlation(a, b, pool=pool).numpy() for isa in isas]
+    matrix = [sdfast.pairwise_correlation(a, b, pool=pool).numpy() for _ in isas]
     # Column j of b, repeated: the oracle knows pairs.
     for j in range(min(others, 2)):
         pair = (a, b[:, j : j + 1].expand_as(a))
@@ -42,7 +42,7 @@ def ranks(draw: Draw, isas) -> str | None:
     draw.fill(view, draw.numbers(shape) * draw.magnitude(torch.float64))
     with np.errstate(invalid="ignore"):
         expected = truth.normal_scores(view.numpy())
-    for isa in isas:
+    for _ in isas:
         if not np.allclose(normal_scores(view).numpy(), expected, rtol=0, atol=1e-9, equal_nan=True):
             return f"normal scores: {shape}, strides {view.stride()}"
     return None
@@ -57,7 +57,7 @@ def neighbours(draw: Draw, isas) -> str | None:
         view.copy_(torch.from_numpy(values * 10.0 ** draw.choices.randint(-100, 100)))
     near = draw.one(1, 2, 3)
     expected = truth.kraskov(*(view.numpy() for view in views), near, seed)
-    for isa in isas:
+    for _ in isas:
         if not np.allclose(kraskov(*views, near, seed).numpy(), expected, rtol=0, atol=1e-9):
             return f"kraskov: {shape}, {near} neighbours"
     return None
@@ -71,7 +71,7 @@ def without_groups(draw: Draw, isas) -> str | None:
     group[group == draw.below(groups * 3)] = 0  # at times one group is empty
     of_groups = [Truth.of((a, b), (group != g).numpy().astype(int), 2, 1, True) for g in range(groups)]
     moments = sdfast.ops.comoments(a, b, group, groups) if groups > 1 else sdfast.ops.comoments(a, b)
-    for isa in isas:
+    for _ in isas:
         rest, corr = leave_one_out(moments).numpy(), correlations_without(moments, True)[1].numpy()
         for g, whole in enumerate(of_groups):
             one = Truth(*(x[..., 1:, :] for x in vars(whole).values()))
