@@ -9,7 +9,7 @@
 
 namespace sdfast::cpu {
 
-constexpr std::int64_t kSamplesPerThread = 1024;  // below this, waking a thread costs more than it saves
+constexpr std::int64_t kSamplesPerThread = kBytesPerThread / 128;  // each is ranked, or looks for neighbours
 constexpr std::int64_t kMostSamples = 1 << 29;    // of a channel: ranks are counted in 32 bits
 constexpr std::int64_t kChannelsTogether = 8;     // of a cache line
 

@@ -17,6 +17,7 @@ def parsed(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--first", type=int, default=0, metavar="N", help="the number of the first case (0)")
     parser.add_argument("--isa", action="append", help="an instruction set to try them on (all that run here)")
     parser.add_argument("--wrong", type=int, default=5, metavar="N", help="stop after so many wrong ones (5)")
+    parser.add_argument("--threads", action="store_true", help="use several threads in all cases, not in a few")
     parser.add_argument("--extension", metavar="FILE", help="a build of sdfast._C to try instead of the installed one")
     return parser.parse_args(argv)
 
@@ -31,8 +32,9 @@ def use_extension(path: str) -> None:
 def again(args: argparse.Namespace, number: int) -> str:
     """Return the command that runs one case once more."""
     isas = "".join(f" --isa {isa}" for isa in args.isa or ())
+    threads = " --threads" if args.threads else ""
     extension = f" --extension {args.extension}" if args.extension else ""
-    return f"python -m tests.fuzz --seed {args.seed} --first {number} --cases 1{isas}{extension}"
+    return f"python -m tests.fuzz --seed {args.seed} --first {number} --cases 1{isas}{threads}{extension}"
 
 
 def work(args: argparse.Namespace, progress: mmap.mmap) -> int:
@@ -40,7 +42,9 @@ def work(args: argparse.Namespace, progress: mmap.mmap) -> int:
     if args.extension:
         use_extension(args.extension)
     from tests.fuzz.cases import _C, run
+    from tests.fuzz.drawing import Draw
 
+    Draw.always_threads = args.threads
     isas, wrong = args.isa or _C.available_isas(), 0
     for number in range(progress_of(progress), args.first + args.cases):
         progress[:8] = struct.pack("q", number)

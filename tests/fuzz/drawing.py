@@ -18,9 +18,15 @@ SPREADS = ("even", "even", "relu", "few", "outlier", "mixed", "constant", "offse
 class Draw:
     """The random choices of one case."""
 
+    always_threads = False
+
     def __init__(self, seed: int, number: int) -> None:
         self.choices = random.Random(f"{seed}.{number}")
         self.rng = np.random.Generator(np.random.PCG64(self.choices.getrandbits(64)))
+
+    def threads(self, large: bool) -> int:
+        """Return how many threads torch is to use: several where there is work for them, or where all should."""
+        return self.one(2, 3) if large or self.always_threads else 1
 
     def one(self, *values):
         return values[int(self.choices.random() * len(values))]

@@ -20,7 +20,7 @@ def dropped(draw: Draw, isas) -> str | None:
     dtype, shape = draw.one(*DTYPES), draw.shape()
     large = draw.chance(0.01)
     shape = draw.one((4, 70, 300), (2, 600, 64), (300, 260)) if large else shape
-    torch.set_num_threads(draw.one(2, 3) if large else 1)
+    torch.set_num_threads(draw.threads(large))
     channel_dim = draw.below(len(shape) - 1) + 1
     route = draw.one("function", "in place", "output")
     memory, x = draw.memory(shape, dtype, own=route == "in place")

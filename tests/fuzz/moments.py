@@ -65,7 +65,7 @@ def at_once(draw: Draw, isas) -> str | None:
     judge = feats.judge(Truth.of((a, b), rows, feats.factors, feats.channel_dim, feats.pool))
     kind = draw.one("pearson", "intraclass")
     settings = {"num_factors": feats.factors, "channel_dim": feats.channel_dim, "pool": feats.pool}
-    torch.set_num_threads(draw.one(2, 3) if large else 1)
+    torch.set_num_threads(draw.threads(large))
     for _ in isas:
         moments = comoments(a, b, labels, **settings).numpy()
         wrong = judge.moments(moments)
