@@ -11,7 +11,7 @@ INSTALL := $(PIP) --no-build-isolation --config-settings=cmake.define.SDFAST_WER
 COMPILED := pyproject.toml CMakeLists.txt requirements-dev.txt $(shell find csrc cmake -type f)
 CPP := $(shell find csrc tests -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh')
 
-.PHONY: demo debias debias-real fusion test test-quick bench bench-quick lint format clean
+.PHONY: demo debias debias-real fusion test test-quick sanitize tsan bench bench-quick lint format clean
 
 demo: $(VENV)/.stamp-demo
 	$(BIN)/sdfast measure --overwrite
@@ -33,6 +33,22 @@ test: $(VENV)/.stamp-test
 
 test-quick: $(VENV)/.stamp-test
 	$(PYTEST) -m "not slow"
+
+# Random calls of builds that watch memory and arithmetic, or threads.
+CASES ?= 5000
+sanitize: SANITIZERS := address,undefined
+sanitize: PRELOADED := libasan.so
+tsan: SANITIZERS := thread
+tsan: PRELOADED := libtsan.so
+tsan: FUZZ := --threads
+sanitize tsan: $(VENV)/.stamp-test
+	$(BIN)/cmake -S . -B build/$@ -G Ninja -DCMAKE_BUILD_TYPE=Debug -DSDFAST_CUDA=OFF -DSDFAST_SANITIZE=$(SANITIZERS) \
+		-DCMAKE_MAKE_PROGRAM=$(abspath $(BIN)/ninja) -Dpybind11_DIR="$$($(BIN)/python -m pybind11 --cmakedir)" \
+		-DPython_EXECUTABLE=$(abspath $(BIN)/python) -DPYTHON_EXECUTABLE=$(abspath $(BIN)/python)
+	nice $(BIN)/cmake --build build/$@ --target _C
+	ASAN_OPTIONS=detect_leaks=0 OMP_NUM_THREADS=1 \
+		LD_PRELOAD="$$($(CXX) -print-file-name=$(PRELOADED)) $$($(CXX) -print-file-name=libstdc++.so)" \
+		$(BIN)/python -m tests.fuzz --cases $(CASES) $(FUZZ) --extension $$(ls build/$@/_C*.so)
 
 bench: $(VENV)/.stamp-bench
 	$(BIN)/python -m benchmarks
