@@ -10,9 +10,15 @@ from urllib.parse import urldefrag
 
 import pytest
 
-pytestmark = pytest.mark.slow
 PHONE = {"width": 400, "height": 800}
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")  # of the system, since packages bring none along
+BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        BROWSER is None, reason=f"needs a browser, one of {', '.join(BROWSERS)}: apt-get install chromium"
+    ),
+]
 
 # What a page has that a test looks at, in one journey to the browser and back.
 LOOK = """() => ({
@@ -41,13 +47,10 @@ def address(site) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def browser():
-    """A headless browser; the one of the system, since packages bring none along."""
+    """A headless browser."""
     playwright = pytest.importorskip("playwright.sync_api", reason="needs pip install 'sdfast[docs]'")
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if found is None:
-        pytest.skip(f"needs a browser, one of {', '.join(BROWSERS)}: apt-get install chromium")
     with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        browser = driver.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
         yield browser
         browser.close()
 
