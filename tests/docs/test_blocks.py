@@ -91,7 +91,7 @@ def run_command(command: str, where: str) -> None:
         run = {"torchrun": ["-m", "torch.distributed.run"], "python": []}
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
         line = [sys.executable, *run[program], *arguments]
-        done = subprocess.run(line, capture_output=True, text=True, env=environment, timeout=120)
+        done = subprocess.run(line, capture_output=True, text=True, env=environment, timeout=300)
         assert done.returncode == 0 and "Traceback" not in done.stderr, f"{where}: {command}\n{done.stderr}"
     if "measure" in arguments and "--out" in arguments:
         folder = Path(arguments[arguments.index("--out") + 1])

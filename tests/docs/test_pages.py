@@ -11,6 +11,7 @@ from urllib.parse import urldefrag
 import pytest
 
 PHONE = {"width": 400, "height": 800}
+PATIENCE = 300_000  # ms, of a machine that does other things, too
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")  # of the system, since packages bring none along
 BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
 pytestmark = [
@@ -50,7 +51,7 @@ def browser():
     """A headless browser."""
     playwright = pytest.importorskip("playwright.sync_api", reason="needs pip install 'sdfast[docs]'")
     with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+        browser = driver.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"], timeout=PATIENCE)
         yield browser
         browser.close()
 
@@ -65,7 +66,7 @@ def test_every_page_opens_without_an_error(site, address, browser):
     found, waiting = {}, {address + "index.html"}
     while waiting:
         at = waiting.pop()
-        page.goto(at)
+        page.goto(at, timeout=PATIENCE)
         found[at] = page.evaluate(LOOK)
         assert not complaints, (at, complaints)
         assert not found[at]["images"] and not found[at]["unnamed"], (at, found[at])
