@@ -1,6 +1,7 @@
 """Static and dynamic information of video networks, per channel and layer, at memory speed."""
 
 from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
 
 import torch as _torch  # first: the extension shares the OpenMP runtime that torch has loaded  # noqa: F401
 
@@ -46,7 +47,7 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> _Any:
     # torchmetrics takes longer to import than all the rest; who needs no metric does not wait for it.
     if name == "BiasMetric":
         from sdfast.report import BiasMetric

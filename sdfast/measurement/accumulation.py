@@ -1,6 +1,5 @@
 """All pairs through a model once, and a state for each layer at the end, whatever statistic keeps it."""
 
-import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -12,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from sdfast.foundation import progress_bar
+from sdfast.foundation import StrPath, progress_bar
 from sdfast.measurement.batches import Batch, Share
 from sdfast.measurement.capture import Capture, Key, MakeState, untouched
 from sdfast.measurement.journal import Journal, describe_job
@@ -39,7 +38,7 @@ def accumulate(
     batch_size: int = 8,
     num_workers: int = 0,
     progress: bool | str = True,
-    resume: str | os.PathLike | None = None,
+    resume: StrPath | None = None,
     stopping: Stopping = NEVER,
     told: Callable[[Sequence[int], int | None], str] | None = None,
     batch_dims: Mapping[str, int] = MappingProxyType({}),

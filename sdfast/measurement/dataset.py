@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sdfast.foundation import StrPath
 from sdfast.measurement.accumulation import Forward, accumulate
 from sdfast.measurement.capture import untouched
 from sdfast.measurement.clip_changes import ClipChanges
@@ -39,7 +39,7 @@ def dataset_bias(
     num_workers: int = 0,
     progress: bool = True,
     channel_dim: int | Mapping[str, int] | None = None,
-    resume: str | os.PathLike | None = None,
+    resume: StrPath | None = None,
     batch_dim: int | Mapping[str, int] | None = None,
     forward: Forward | None = None,
 ) -> DatasetBias:
@@ -103,7 +103,7 @@ def dataset_bias(
     return DatasetBias(found, accuracy)
 
 
-def forget_dataset_states(folder: str | os.PathLike, rank: int = 0, world: int = 1) -> None:
+def forget_dataset_states(folder: StrPath, rank: int = 0, world: int = 1) -> None:
     """Delete the states that `dataset_bias` keeps in a folder, by all processes as `forget_states` says.
 
     Raises:
@@ -118,7 +118,7 @@ def forget_dataset_states(folder: str | os.PathLike, rank: int = 0, world: int =
                 path.rmdir()
 
 
-def _state_folders(resume: str | os.PathLike | None, number: int) -> list[Path | None]:
+def _state_folders(resume: StrPath | None, number: int) -> list[Path | None]:
     """Return where the states of a data set's changed clips and of its pairs lie."""
     return [None if resume is None else Path(resume) / _STATES.format(number=number, part=part) for part in _PARTS]
 

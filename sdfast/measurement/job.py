@@ -1,6 +1,5 @@
 """The main job: what each layer of a model encodes, from pairs of clips."""
 
-import os
 import warnings
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -9,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from sdfast.foundation import check_integer
+from sdfast.foundation import StrPath, check_integer
 from sdfast.measurement.accumulation import Forward, accumulate
 from sdfast.measurement.heads import by_head, check_heads
 from sdfast.measurement.processes import Processes
@@ -32,11 +31,11 @@ def measure(
     num_workers: int = 0,
     progress: bool | str = True,
     channel_dim: int | Mapping[str, int] | None = None,
-    resume: str | os.PathLike | None = None,
+    resume: StrPath | None = None,
     until: float | None = None,
     estimator: str = "gaussian",
     neighbors: int = 3,
-    keep_in: str | os.PathLike | None = None,
+    keep_in: StrPath | None = None,
     batch_dim: int | Mapping[str, int] | None = None,
     forward: Forward | None = None,
     heads: int | Mapping[str, int] | None = None,
@@ -162,9 +161,7 @@ def measure(
     return reports
 
 
-def _memory(
-    estimator: str, keep_in: str | os.PathLike | None, at_most: bool, channels: Sequence[int], pairs: int | None
-) -> str:
+def _memory(estimator: str, keep_in: StrPath | None, at_most: bool, channels: Sequence[int], pairs: int | None) -> str:
     """Return how much room the samples of layers with so many channels take, in words."""
     size = sum(KeptSamples.num_bytes(1000 if pairs is None else pairs, number) for number in channels)
     where = "in memory" if keep_in is None else f"in a file in {keep_in}"

@@ -1,6 +1,5 @@
 """What a measurement keeps in its state files, what makes a state file its own, and who deletes it."""
 
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from sdfast.foundation import StrPath
 from sdfast.measurement import checkpoint
 from sdfast.measurement.batches import Share
 from sdfast.measurement.capture import Capture, MakeState
@@ -114,7 +114,7 @@ class Journal:
                 )
 
 
-def forget_states(folder: str | os.PathLike, rank: int = 0, world: int = 1) -> None:
+def forget_states(folder: StrPath, rank: int = 0, world: int = 1) -> None:
     """Delete the state files in a folder, so that the next measurement there starts from its first pair.
 
     Process 0 deletes those of all processes of all runs, every other one its own: then none reads what another one

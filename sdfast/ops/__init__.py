@@ -1,6 +1,6 @@
 """The operations, a file each: checks, schema, fake kernel, autograd and the direct way to a kernel."""
 
-from sdfast.ops.arrays import over_array
+from sdfast.ops.arrays import Features, over_array
 from sdfast.ops.channel_bias import channel_bias
 from sdfast.ops.checks import (
     FLOAT_DTYPES,
@@ -29,6 +29,7 @@ __all__ = [
     "FLOAT_DTYPES",
     "GRANULARITIES",
     "Dropping",
+    "Features",
     "channel_bias",
     "check_factor",
     "check_factor_values",

@@ -1,10 +1,13 @@
-"""NumPy arrays as tensors over the same memory."""
+"""Features as tensors or NumPy arrays, and these as tensors over the same memory."""
 
 import warnings
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
+
+Features = TypeVar("Features", Tensor, np.ndarray)  # all of a call are of one kind
 
 
 def over_array(name: str, feats: object) -> Tensor:

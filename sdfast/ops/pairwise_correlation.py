@@ -5,14 +5,14 @@ import torch
 from torch import Tensor
 
 from sdfast.backends import compose, is_direct, run, run_or_compose
-from sdfast.ops.arrays import over_array
+from sdfast.ops.arrays import Features, over_array
 from sdfast.ops.checks import check_features, check_same_kind
 from sdfast.ops.comoments import comoments
 
 BLOCK_BYTES, BLOCK_ROWS = 8 << 20, 512  # of samples multiplied at a time
 
 
-def pairwise_correlation(feats_a: Tensor, feats_b: Tensor, *, channel_dim: int = 1, pool: bool = True) -> Tensor:
+def pairwise_correlation(feats_a: Features, feats_b: Features, *, channel_dim: int = 1, pool: bool = True) -> Features:
     """Correlate every channel of one feature tensor with every channel of another.
 
     Args:
@@ -36,8 +36,8 @@ def pairwise_correlation(feats_a: Tensor, feats_b: Tensor, *, channel_dim: int =
     tensor([[ 1., -1.]])
     """
     if isinstance(feats_a, np.ndarray):
-        feats_a, feats_b = over_array("feats_a", feats_a), over_array("feats_b", feats_b)
-        return pairwise_correlation(feats_a, feats_b, channel_dim=channel_dim, pool=pool).numpy()
+        over_a, over_b = over_array("feats_a", feats_a), over_array("feats_b", feats_b)
+        return pairwise_correlation(over_a, over_b, channel_dim=channel_dim, pool=pool).numpy()
     check_features("feats_a", feats_a, channel_dim)
     check_features("feats_b", feats_b, channel_dim)
     check_same_kind(feats_a, feats_b)

@@ -8,14 +8,13 @@ import copy
 import hashlib
 import json
 import multiprocessing
-import os
 import warnings
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 
-from sdfast.foundation import check_integer, check_lengths
+from sdfast.foundation import StrPath, check_integer, check_lengths
 from sdfast.pairs.indexed import IndexedPairs
 from sdfast.pairs.probe import ProbeSet
 from sdfast.pairs.probe_writing import write_probe
@@ -133,7 +132,7 @@ class PairDataset(IndexedPairs):
         content = json.dumps([self._settings(), numbered], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()
 
-    def materialise(self, folder: str | os.PathLike, *, num_workers: int = 0, progress: bool = True) -> ProbeSet:
+    def materialise(self, folder: StrPath, *, num_workers: int = 0, progress: bool = True) -> ProbeSet:
         """Decode and restyle all pairs once, keep them in a folder, and return them as they are read from there.
 
         A folder that holds these pairs already is read as it is; where an earlier call was interrupted, this one goes

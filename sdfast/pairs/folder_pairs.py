@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sdfast.foundation import StrPath
 from sdfast.pairs.dataset import PairDataset, permute_frames
 from sdfast.pairs.finding import walk
 from sdfast.pairs.frames import images_in, is_image, natural, read_images
@@ -47,7 +48,7 @@ class StylisedFolderPairs(PairDataset):
 
     def __init__(
         self,
-        folder: str | os.PathLike,
+        folder: StrPath,
         num_pairs: int = 200,
         clip_frames: int = 16,
         frame_size: tuple[int, int] = (112, 112),

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sdfast.foundation import StrPath
 from sdfast.pairs.finding import SUFFIXES, is_video, walk
 from sdfast.pairs.frames import is_image, natural
 from sdfast.pairs.sources import COLUMNS, FrameFolder, Part, Row, Video, at_path
@@ -79,7 +80,7 @@ def _rows(rows: Any) -> list[Video]:
     return [Row(rows, number) for number in range(len(rows))]
 
 
-def _at(path: str | os.PathLike) -> list[Video]:
+def _at(path: StrPath) -> list[Video]:
     """Return what is at a path or matches a pattern."""
     text = os.fspath(path)
     if os.path.isdir(text):

@@ -6,13 +6,13 @@ complete and nobody reads it.
 
 import json
 import math
-import os
 import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
+from sdfast.foundation import StrPath
 from sdfast.pairs.indexed import IndexedPairs
 from sdfast.pairs.video import VideoError
 
@@ -42,7 +42,7 @@ class ProbeSet(IndexedPairs):
     (4, True, True)
     """
 
-    def __init__(self, folder: str | os.PathLike, transform: Callable | None = None):
+    def __init__(self, folder: StrPath, transform: Callable | None = None):
         self.folder, self.transform = Path(folder), transform
         try:
             about = json.loads((self.folder / ABOUT).read_text(encoding="utf-8"))

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from sdfast.foundation import progress_bar, write_atomically
+from sdfast.foundation import StrPath, progress_bar, write_atomically
 from sdfast.pairs.probe import ABOUT, CLIPS, KEPT, VERSION, ProbeSet
 from sdfast.pairs.video import VideoError
 
@@ -26,7 +26,7 @@ _PROGRESS, _LOCK = ".progress", ".lock"
 _RECORD = np.dtype([("crc", "<u4"), ("source", "<i8")])
 
 
-def write_probe(pairs: Any, folder: str | os.PathLike, num_workers: int, progress: bool) -> None:
+def write_probe(pairs: Any, folder: StrPath, num_workers: int, progress: bool) -> None:
     """Fill a folder with pairs; one that was begun is gone on with, a complete one left as it is.
 
     Only one process writes at a time; others wait for it and find the set complete.

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from sdfast.foundation import StrPath
 from sdfast.pairs.frames import frames_in
 from sdfast.pairs.opened import Array, Cut, Decoded, Decoder, Frames, Images
 from sdfast.pairs.video import InMemory, VideoError, index_frames
@@ -49,7 +50,7 @@ class VideoFile(Video):
     sdfast.pairs.video.VideoError: no/such/file.mp4: cannot be read: No such file or directory
     """
 
-    def __init__(self, path: str | os.PathLike, label: str | None = None):
+    def __init__(self, path: StrPath, label: str | None = None):
         self.origin, self.label = os.fspath(path), label
 
     def open(self) -> Frames:
@@ -70,7 +71,7 @@ class FrameFolder(Video):
         label: the class of the video, if it is known.
     """
 
-    def __init__(self, path: str | os.PathLike, names: Sequence[str] | None = None, label: str | None = None):
+    def __init__(self, path: StrPath, names: Sequence[str] | None = None, label: str | None = None):
         self.origin, self.names, self.label = os.fspath(path), names, label
 
     def open(self) -> Frames:
@@ -169,7 +170,7 @@ def open_value(value: Any, name: str) -> Frames:
     return Array(value, name)
 
 
-def at_path(path: str | os.PathLike, label: str | None = None) -> Video:
+def at_path(path: StrPath, label: str | None = None) -> Video:
     """Return the video in a file or in a folder of frames."""
     return FrameFolder(path, label=label) if os.path.isdir(path) else VideoFile(path, label)
 

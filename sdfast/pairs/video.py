@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sdfast.foundation import require
+from sdfast.foundation import StrPath, require
 
 # The usual clip spans about 64 frames, whatever their number: 8 x 8, 16 x 4, 32 x 2 (frames x stride).
 CLIP_SPAN = 64
@@ -59,7 +59,7 @@ class FrameIndex:
         return int(self.keyframes[before]) if before > 0 else None
 
 
-def index_frames(path: str | os.PathLike | InMemory) -> FrameIndex:
+def index_frames(path: StrPath | InMemory) -> FrameIndex:
     """Index the frames of a video from its packets, without decoding any.
 
     Raises:
@@ -96,7 +96,7 @@ def index_frames(path: str | os.PathLike | InMemory) -> FrameIndex:
     return FrameIndex(len(times), np.sort(np.array(times, np.int64)), np.sort(np.array(keyframes, np.int64)))
 
 
-def frame_count(path: str | os.PathLike) -> int:
+def frame_count(path: StrPath) -> int:
     """Count the frames of a video without decoding them.
 
     Raises:
@@ -137,7 +137,7 @@ def sample_clip(num_frames: int, clip_frames: int, rng: np.random.Generator, str
 
 
 def read_clip(
-    path: str | os.PathLike | InMemory,
+    path: StrPath | InMemory,
     indices: Sequence[int] | np.ndarray,
     size: tuple[int, int] | None = None,
     index: FrameIndex | None = None,
@@ -216,7 +216,7 @@ def _frames(container, stream, wanted: frozenset[int] | None) -> Iterator:
 
 
 @contextmanager
-def _open(path: str | os.PathLike | InMemory) -> Iterator[tuple]:
+def _open(path: StrPath | InMemory) -> Iterator[tuple]:
     """Open a container and its first video stream; whatever FFmpeg says against it is a VideoError."""
     av = require("av")
     try:

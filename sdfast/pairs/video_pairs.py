@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from sdfast.foundation import StrPath
 from sdfast.pairs.dataset import PairDataset, permute_frames
 from sdfast.pairs.listing import list_videos
 from sdfast.pairs.opened import Frames
@@ -60,7 +61,7 @@ class VideoPairs(PairDataset):
 
     def __init__(
         self,
-        videos: str | os.PathLike | Video | Iterable[str | os.PathLike | Video] | Sequence[Mapping[str, Any]],
+        videos: StrPath | Video | Iterable[StrPath | Video] | Sequence[Mapping[str, Any]],
         num_pairs: int = 200,
         clip_frames: int = 16,
         frame_size: tuple[int, int] = (112, 112),

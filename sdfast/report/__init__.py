@@ -1,6 +1,6 @@
 """Reading what was found: reports, scores, tables, plots, the files that are saved, and the metric."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sdfast.report.ablation import AblationReport, Loss
 from sdfast.report.bias_report import BiasReport
@@ -50,7 +50,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     # torchmetrics takes longer to import than all the rest; who needs no metric does not wait for it.
     if name == "BiasMetric":
         from sdfast.report.metric import BiasMetric

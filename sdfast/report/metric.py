@@ -1,7 +1,6 @@
 """Static and dynamic bias as a torchmetrics metric."""
 
 import functools
-import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from sdfast.foundation import StrPath
 from sdfast.ops import over_array
 from sdfast.report.bias_report import BiasReport
 from sdfast.report.reading import check_reading
@@ -123,7 +123,7 @@ class BiasMetric(Metric):
         state.moments, state.numbered, state.unnumbered = self.moments, self.numbered, self.unnumbered
         return state
 
-    def plot(self, path: str | os.PathLike | None = None) -> "matplotlib.figure.Figure":
+    def plot(self, path: StrPath | None = None) -> "matplotlib.figure.Figure":
         """Draw the report; see `BiasReport.plot`.
 
         Raises:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from sdfast.foundation import write_atomically
+from sdfast.foundation import StrPath, write_atomically
 from sdfast.report.notes import counted
 from sdfast.report.reading import Reading
 
@@ -38,7 +37,7 @@ def write_sums(folder: Path, reports: Iterable[Reading]) -> dict[str, str]:
     return {"file": REPORT_NPZ, "sha256": _digest(path)}
 
 
-def report_json(path: str | os.PathLike) -> Path:
+def report_json(path: StrPath) -> Path:
     """Return the report.json of a folder of results, or that is given itself; FileNotFoundError where there is none."""
     path = Path(path)
     path = path / REPORT_JSON if path.is_dir() else path
@@ -49,7 +48,7 @@ def report_json(path: str | os.PathLike) -> Path:
     return path
 
 
-def read_reports(path: str | os.PathLike, make: Callable[..., Made]) -> dict[str, Made]:
+def read_reports(path: StrPath, make: Callable[..., Made]) -> dict[str, Made]:
     """Return the report of each layer from a folder of results, or its report.json.
 
     Args:

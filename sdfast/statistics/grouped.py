@@ -1,11 +1,16 @@
 """Co-moments kept apart by groups of sources, so that it can be told how sure what follows from them is."""
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
 from sdfast.foundation import check_integer
 from sdfast.ops import check_features, check_update, update_comoments
 from sdfast.statistics.state import add_batch, empty_moments, merge
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 GROUPS = 64
 
@@ -119,7 +124,7 @@ class GroupedCoMoments:
         sums.moments, sums.numbered, sums.unnumbered = self.moments.clone(), self.numbered.clone(), self.unnumbered
         return sums
 
-    def merge(self, other: "GroupedCoMoments") -> None:
+    def merge(self, other: "Self") -> None:
         """Add the pairs of another state of the same size, whose sources are numbered as these are.
 
         Raises:
@@ -149,7 +154,7 @@ class GroupedCoMoments:
         self.moments, self.numbered = merge(moments), sources[:, :-1].amax(0)
         self.unnumbered = int(sources[:, -1].sum())
 
-    def to(self, device: torch.device | str) -> "GroupedCoMoments":
+    def to(self, device: torch.device | str) -> "Self":
         """Move to a device and return self."""
         self.moments, self.numbered = self.moments.to(device), self.numbered.to(device)
         return self

@@ -1,15 +1,18 @@
 """Samples of pairs, kept for the estimators that sums over pairs are not enough for."""
 
-import os
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from sdfast.foundation import check_integer
+from sdfast.foundation import StrPath, check_integer
 from sdfast.ops import check_factor_values, check_features, check_update
 from sdfast.statistics.growing_rows import CHUNK, GrowingRows
 from sdfast.statistics.sample_estimators import paired_samples, sample_information
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 BLOCK = 64  # channels whose samples are put side by side at a time
 LABELS = 3  # of a pair's sample: its factor, its source, and a digest of its values
@@ -49,7 +52,7 @@ class KeptSamples:
         num_channels: int,
         num_factors: int = 2,
         dtype: torch.dtype = torch.float32,
-        folder: str | os.PathLike | None = None,
+        folder: StrPath | None = None,
     ) -> None:
         for name, size in (("num_channels", num_channels), ("num_factors", num_factors)):
             check_integer(name, size, 1)
@@ -144,9 +147,10 @@ class KeptSamples:
                 a, b, _ = self.samples(factor, first, first + BLOCK)
                 blocks.append(torch.stack(sample_information(estimator, a, b, neighbors)))
             rows.append(torch.cat(blocks, dim=1))
-        return torch.stack(rows, dim=1).unbind()
+        mi, corr = torch.stack(rows, dim=1).unbind()
+        return mi, corr
 
-    def merge(self, other: "KeptSamples") -> None:
+    def merge(self, other: "Self") -> None:
         """Add the pairs of another state of the same size; those without a source stay apart from those here.
 
         Raises:
@@ -183,7 +187,7 @@ class KeptSamples:
                 bits, labels = block.cpu().split([words, LABELS], dim=1)
                 self._append(bits, _renumbered(labels, shift))
 
-    def to(self, device: torch.device | str) -> "KeptSamples":
+    def to(self, device: torch.device | str) -> "Self":
         """Return the state, whose samples stay on the host; `reduce` sends them by this device."""
         self._device = torch.device(device)
         return self

@@ -1,12 +1,15 @@
 """Co-moments of any number of pairs in O(channels) memory, the one formula that merges them, and what a state is."""
 
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from sdfast.foundation import check_integer
 from sdfast.ops import check_update, comoments, update_comoments
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 def merge(stacked: Tensor) -> Tensor:
@@ -74,13 +77,13 @@ class PairState(Protocol):
         is a source of its own.
         """
 
-    def merge(self, other: "PairState") -> None:
+    def merge(self, other: "Self") -> None:
         """Add the pairs of another state of the same class and size."""
 
     def reduce(self, group: "torch.distributed.ProcessGroup | None" = None) -> None:
         """Merge the states of all processes, once, after the last update; afterwards each holds the same."""
 
-    def to(self, device: torch.device | str) -> "PairState":
+    def to(self, device: torch.device | str) -> "Self":
         """Move the state, at no cost where it is there already, and return it."""
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -140,7 +143,7 @@ class CoMoments:
         """
         add_batch(self.moments, feats_a, feats_b, factor, channel_dim, pool)
 
-    def merge(self, other: "CoMoments") -> None:
+    def merge(self, other: "Self") -> None:
         """Add the pairs of another state of the same size.
 
         Raises:
@@ -165,7 +168,7 @@ class CoMoments:
         distributed.all_gather(states, self.moments.contiguous(), group=group)
         self.moments = merge(torch.stack(states))
 
-    def to(self, device: torch.device | str) -> "CoMoments":
+    def to(self, device: torch.device | str) -> "Self":
         """Move the state and return it."""
         self.moments = self.moments.to(device)
         return self

@@ -1,12 +1,12 @@
 """What the layers of a model encode, measurement after measurement."""
 
-import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from sdfast.foundation import StrPath
 from sdfast.report import SHARES, BiasReport, draw_curves
 from sdfast.statistics import FACTORS
 
@@ -116,7 +116,7 @@ class BiasCurve:
         sure = (low >= last - within) & (high <= last + within)
         return Settled(self._from(near), self._from(allowed), self._from(sure) if sure[-1] else None)
 
-    def plot(self, path: str | os.PathLike | None = None) -> "matplotlib.figure.Figure":
+    def plot(self, path: StrPath | None = None) -> "matplotlib.figure.Figure":
         """Draw the shares over the steps, a panel a layer, with their intervals as bands.
 
         Args:

@@ -1,13 +1,12 @@
 """The static bias of a model while it trains."""
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
 from sdfast.dropout import StaticDropout
-from sdfast.foundation import check_integer
+from sdfast.foundation import StrPath, check_integer
 from sdfast.measurement import Forward, check_settings, measure
 from sdfast.models import check_model, unwrapped
 from sdfast.report import BiasReport
@@ -149,7 +148,7 @@ class BiasMonitor:
             self._scalars = {key: value for found in self.reports.values() for key, value in found.scalars().items()}
         return {prefix + key: value for key, value in self._scalars.items()}
 
-    def plot(self, path: str | os.PathLike | None = None) -> "matplotlib.figure.Figure":
+    def plot(self, path: StrPath | None = None) -> "matplotlib.figure.Figure":
         """Draw the curve; see `BiasCurve.plot`."""
         return self.curve.plot(path)
 
