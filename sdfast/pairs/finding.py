@@ -54,7 +54,7 @@ def is_video(name: str) -> bool:
 def walk(folder: StrPath) -> Iterator[tuple[str, list[str]]]:
     """Yield each folder from this one down and the names of its files; where links lead in circles, each once."""
     seen = set()
-    for path, folders, names in os.walk(folder, followlinks=True):
+    for path, folders, names in os.walk(os.fspath(folder), followlinks=True):
         folders.sort()
         if (real := os.path.realpath(path)) in seen:
             folders.clear()

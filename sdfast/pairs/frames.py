@@ -14,7 +14,7 @@ from sdfast.pairs.video import VideoError
 IMAGES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"))
 
 
-def natural(path: Path | str) -> list:
+def natural(path: Path | str) -> list[tuple[bool, int | str]]:
     """Sort numbers inside names as numbers: frame_9 before frame_10, style_2 before style_10.
 
     >>> sorted(["f10.jpg", "f9.jpg", "f1².jpg"], key=natural)

@@ -2,12 +2,16 @@
 
 import operator
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from torch.utils.data import Dataset
 
+Transform = Callable[[np.ndarray], Any]  # from uint8 (T, H, W, C) to what the model takes
+Pair = tuple[Any, Any, int, int]  # both clips, the factor that they share, and the number of their source
 
-class IndexedPairs(Dataset):
+
+class IndexedPairs(Dataset[Pair]):
     """Give the items (clip_a, clip_b, factor, source) of numbered pairs: even ones are dynamic, odd ones static.
 
     Attributes:
@@ -16,12 +20,12 @@ class IndexedPairs(Dataset):
     """
 
     num_pairs: int
-    transform: Callable | None
+    transform: Transform | None
 
     def __len__(self) -> int:
         return self.num_pairs
 
-    def __getitem__(self, index: int) -> tuple:
+    def __getitem__(self, index: int) -> Pair:
         index = operator.index(index)
         if not 0 <= index < self.num_pairs:
             raise IndexError(f"index: expected a pair in [0, {self.num_pairs}), got {index}")

@@ -50,7 +50,7 @@ def list_videos(videos: Any) -> list[Video]:
     return _several(list(videos))
 
 
-def _several(items: list) -> list[Video]:
+def _several(items: list[Any]) -> list[Video]:
     rows = [item if isinstance(item, Mapping) else {"video": item} for item in items]
     found, missing = [], []
     for number, item in enumerate(items):
@@ -129,20 +129,21 @@ def _in_list(path: Path) -> list[Video]:
         raise VideoError(f"{path}: lists no video")
     separator = next((mark for mark in "\t," if mark in lines[0]), " ")
     rows = [_split(path.parent, line, separator) for line in lines]
-    names = [name.strip().lower() for name in rows[0]]
-    if set(names) & set(_PATHS):
-        names = ["path" if name in _PATHS else name for name in names]
+    head = [name.strip().lower() for name in rows[0]]
+    names: Sequence[str]
+    if set(head) & set(_PATHS):
+        names = ["path" if name in _PATHS else name for name in head]
         unclear = [name for name in names if re.search("start|end|time|frame|sec", name) and name not in _UNNAMED[4]]
         if unclear:
             raise VideoError(f"{path}: column {unclear[0]}: expected start and end, which are frame numbers")
         rows = rows[1:]
     else:
-        names = _UNNAMED.get(len(rows[0]))
-        if names is None:
+        if len(rows[0]) not in _UNNAMED:
             raise VideoError(
                 f"{path}: expected a path a line, `path label` or `path start end label`, or names of the columns in "
                 f"the first line, got {len(rows[0])} columns"
             )
+        names = _UNNAMED[len(rows[0])]
     return [_listed(path, row, names) for row in rows]
 
 

@@ -7,13 +7,12 @@ complete and nobody reads it.
 import json
 import math
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from sdfast.foundation import StrPath
-from sdfast.pairs.indexed import IndexedPairs
+from sdfast.pairs.indexed import IndexedPairs, Transform
 from sdfast.pairs.video import VideoError
 
 VERSION = 1
@@ -42,7 +41,11 @@ class ProbeSet(IndexedPairs):
     (4, True, True)
     """
 
-    def __init__(self, folder: StrPath, transform: Callable | None = None):
+    _fingerprint: str
+    _numbers: list[int]
+    _sums: list[int]
+
+    def __init__(self, folder: StrPath, transform: Transform | None = None):
         self.folder, self.transform = Path(folder), transform
         try:
             about = json.loads((self.folder / ABOUT).read_text(encoding="utf-8"))
@@ -51,7 +54,8 @@ class ProbeSet(IndexedPairs):
             self.num_pairs, self.clip_frames, self.seed = (
                 settings[key] for key in ("num_pairs", "clip_frames", "seed")
             )
-            self.frame_size = tuple(settings["frame_size"])
+            height, width = settings["frame_size"]
+            self.frame_size = height, width
             self._fingerprint, self._numbers, self._sums = about["fingerprint"], about["numbers"], about["crc"]
         except FileNotFoundError as error:
             raise VideoError(f"{folder}: holds no complete probe set: {ABOUT} is missing") from error
@@ -79,11 +83,12 @@ class ProbeSet(IndexedPairs):
             VideoError: a pair is not what was written.
         """
         for index in range(self.num_pairs):
-            if zlib.crc32(self._clips_of(index)) != self._sums[index]:
+            if zlib.crc32(self._clips_of(index).data) != self._sums[index]:
                 raise VideoError(f"{self.folder / CLIPS}: damaged: pair {index} has another checksum")
 
-    def _clips_and_source(self, index: int) -> tuple[np.ndarray, int]:
-        return self._clips_of(index), self._numbers[index]
+    def _clips_and_source(self, index: int) -> tuple[tuple[np.ndarray, np.ndarray], int]:
+        clip_a, clip_b = self._clips_of(index)
+        return (clip_a, clip_b), self._numbers[index]
 
     def _clips_of(self, index: int) -> np.ndarray:
         """Map both clips of a pair. Whoever writes to them writes to pages of his own, not to the file."""

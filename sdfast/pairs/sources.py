@@ -32,7 +32,7 @@ class Video(ABC):
         """Return the frames; VideoError says what is wrong with the video."""
 
     @abstractmethod
-    def identity(self) -> list:
+    def identity(self) -> list[Any]:
         """Return, as JSON values, what tells it from others of its name; it need not be readable."""
 
     def __str__(self) -> str:
@@ -57,7 +57,7 @@ class VideoFile(Video):
         """Index the frames without decoding any."""
         return Decoded(self.origin, index_frames(self.origin))
 
-    def identity(self) -> list:
+    def identity(self) -> list[Any]:
         """Return the size in bytes; None for a file that is gone, to be skipped in its turn."""
         return [os.path.getsize(self.origin) if os.path.exists(self.origin) else None]
 
@@ -74,11 +74,11 @@ class FrameFolder(Video):
     def __init__(self, path: StrPath, names: Sequence[str] | None = None, label: str | None = None):
         self.origin, self.names, self.label = os.fspath(path), names, label
 
-    def open(self) -> Frames:
+    def open(self) -> Images:
         """List the frames."""
         return Images(self.origin, frames_in(self.origin) if self.names is None else self.names)
 
-    def identity(self) -> list:
+    def identity(self) -> list[Any]:
         """Return the number of frames, and a digest of their names and sizes."""
         try:
             names = self.open().names
@@ -99,7 +99,7 @@ class Part(Video):
         """Open the whole, and check that the part lies in it."""
         return _part(self.origin, self.video.open(), self.start, self.end)
 
-    def identity(self) -> list:
+    def identity(self) -> list[Any]:
         """Return that of the whole, and the frame numbers."""
         return [*self.video.identity(), self.start, self.end]
 
@@ -123,7 +123,7 @@ class Row(Video):
         row = self._row()
         return _part(self.origin, open_value(self._value(row), self.origin), row.get("start"), row.get("end"))
 
-    def identity(self) -> list:
+    def identity(self) -> list[Any]:
         """Return what the data set says of itself, or what tells the video in the row."""
         if known := getattr(self.rows, "_fingerprint", None):
             return [str(known), self.number]
@@ -131,11 +131,13 @@ class Row(Video):
         return [*_identity_of(self._value(row)), row.get("start"), row.get("end")]
 
     @property
-    def label(self) -> str | None:
+    def label(self) -> str | None:  # type: ignore[override]  # other videos can be told theirs
         """Return the class, by its name where the data set knows names."""
         label = self._row().get("label")
-        names = (getattr(self.rows, "features", None) or {}).get("label")
-        return names.int2str(label) if hasattr(names, "int2str") and label is not None else label and str(label)
+        if label is None:
+            return None
+        features: Mapping[str, Any] = getattr(self.rows, "features", None) or {}
+        return str(getattr(features.get("label"), "int2str", str)(label))
 
     def _row(self) -> Mapping[str, Any]:
         return self.rows[self.number]
@@ -187,7 +189,7 @@ def _part(name: str, frames: Frames, start: int | None, end: int | None) -> Fram
     return Cut(frames, start, stop - start)
 
 
-def _identity_of(value: Any) -> list:
+def _identity_of(value: Any) -> list[Any]:
     if isinstance(value, Mapping):
         value = value["path"] if value.get("bytes") is None else value["bytes"]
     if isinstance(value, (str, os.PathLike)):
@@ -199,5 +201,5 @@ def _identity_of(value: Any) -> list:
     return [frames.count, _digest(ends.tobytes())]
 
 
-def _digest(content: bytes) -> str:
+def _digest(content: bytes | bytearray) -> str:
     return hashlib.sha256(content).hexdigest()[:16]

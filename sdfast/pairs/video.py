@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -177,7 +178,12 @@ def read_clip(
 
 
 def _decode(
-    path, index: FrameIndex, wanted: np.ndarray, size, start: int | None, sparing: bool = True
+    path: StrPath | InMemory,
+    index: FrameIndex,
+    wanted: np.ndarray,
+    size: tuple[int, int] | None,
+    start: int | None,
+    sparing: bool = True,
 ) -> dict[int, np.ndarray]:
     """Return {frame number: image} of those wanted frames that decoding from `start` gives.
 
@@ -206,7 +212,7 @@ def _decode(
     return images
 
 
-def _frames(container, stream, wanted: frozenset[int] | None) -> Iterator:
+def _frames(container: Any, stream: Any, wanted: frozenset[int] | None) -> Iterator[Any]:
     """Decode a stream; where `wanted` is given, other frames only if those of these times refer to them."""
     for packet in container.demux(stream):
         if wanted is not None:
@@ -216,14 +222,13 @@ def _frames(container, stream, wanted: frozenset[int] | None) -> Iterator:
 
 
 @contextmanager
-def _open(path: StrPath | InMemory) -> Iterator[tuple]:
+def _open(path: StrPath | InMemory) -> Iterator[tuple[Any, Any]]:
     """Open a container and its first video stream; whatever FFmpeg says against it is a VideoError."""
     av = require("av")
     try:
-        held = isinstance(path, InMemory)
-        if (len(path.content) if held else os.path.getsize(path)) == 0:
+        if (len(path.content) if isinstance(path, InMemory) else os.path.getsize(path)) == 0:
             raise VideoError(f"{path}: the file is empty")
-        file = io.BytesIO(path.content) if held else os.fspath(path)
+        file = io.BytesIO(path.content) if isinstance(path, InMemory) else os.fspath(path)
         # A title in another encoding is no reason to refuse the frames.
         with av.open(file, metadata_errors="replace") as container:
             if not container.streams.video:

@@ -10,8 +10,9 @@ from sdfast.report.dataset import DatasetBias
 from sdfast.report.difference import Difference, compare, format_differences
 from sdfast.report.layer_bias import ACCURACIES, Estimate, LayerBias
 from sdfast.report.reading import SHARES, check_reading
-from sdfast.report.saving import FORMATS, REPORT_JSON, load_reports, load_settings, results, save_reports
+from sdfast.report.saving import FORMATS, load_reports, load_settings, results, save_reports
 from sdfast.report.seeds import format_seeds, over_seeds
+from sdfast.report.sums import REPORT_JSON
 from sdfast.report.tables import aligned, format_table, to_latex, to_markdown
 from sdfast.report.values import plain
 

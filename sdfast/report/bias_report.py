@@ -139,7 +139,7 @@ class BiasReport(Certainty):
             if mine != theirs:
                 raise ValueError(f"other: expected {what} {mine!r} like this report, got {theirs!r}")
         mine, theirs = (x.moments if x.groups is None else x.groups for x in (self, other))
-        if sources is None and None not in (self.sources, other.sources):
+        if sources is None and self.sources is not None and other.sources is not None:
             sources = self.sources + other.sources
         return replace(self, moments=merge(torch.stack([mine, theirs])), groups=None, sources=sources)
 

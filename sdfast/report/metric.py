@@ -1,7 +1,7 @@
 """Static and dynamic bias as a torchmetrics metric."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,13 +10,14 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from sdfast.foundation import StrPath
-from sdfast.ops import over_array
+from sdfast.ops import Features, over_array
 from sdfast.report.bias_report import BiasReport
 from sdfast.report.reading import check_reading
 from sdfast.statistics import FACTORS, GROUPS, GroupedCoMoments, merge
 
 if TYPE_CHECKING:
     import matplotlib.figure
+    from typing_extensions import Self
 
 
 class BiasMetric(Metric):
@@ -85,8 +86,8 @@ class BiasMetric(Metric):
 
     def update(
         self,
-        feats_a: Tensor | np.ndarray,
-        feats_b: Tensor | np.ndarray,
+        feats_a: Features,
+        feats_b: Features,
         factor: Tensor | np.ndarray,
         source: Tensor | np.ndarray | None = None,
     ) -> None:
@@ -101,17 +102,20 @@ class BiasMetric(Metric):
                 Default: every pair is a source of its own.
         """
         if isinstance(feats_a, np.ndarray):
-            feats_a, feats_b = over_array("feats_a", feats_a), over_array("feats_b", feats_b)
-        factor, source = (torch.from_numpy(x.copy()) if isinstance(x, np.ndarray) else x for x in (factor, source))
-        if isinstance(factor, Tensor) and not factor.is_floating_point():
-            factor = factor.long()
+            a, b = over_array("feats_a", feats_a), over_array("feats_b", feats_b)
+        else:
+            a, b = feats_a, feats_b
+        labels, numbers = (torch.from_numpy(x.copy()) if isinstance(x, np.ndarray) else x for x in (factor, source))
+        if isinstance(labels, Tensor) and not labels.is_floating_point():
+            labels = labels.long()
         state = self._state
-        state.update(feats_a, feats_b, factor, source, channel_dim=self.channel_dim, pool=self.pool)
-        self.moments, self.numbered, self.unnumbered = state.moments, state.numbered, state.unnumbered
+        state.update(a, b, labels, numbers, channel_dim=self.channel_dim, pool=self.pool)
+        self.moments, self.numbered = state.moments, state.numbered
+        self.unnumbered = torch.as_tensor(state.unnumbered)
 
     def compute(self) -> BiasReport | Tensor:
         """Return the report over all pairs, of all processes, or the one number of it that `value` names."""
-        report = BiasReport(self.moments, self.kind, self.threshold, sources=int(self._state.num_sources))
+        report = BiasReport(self.moments, self.kind, self.threshold, sources=self._state.num_sources)
         if self.value is None:
             return report
         return torch.tensor(report.scalars()[self.value], dtype=torch.float64, device=self.moments.device)
@@ -129,20 +133,22 @@ class BiasMetric(Metric):
         Raises:
             ValueError: there is none, as `compute` returns a number.
         """
-        if self.value is not None:
+        report = self.compute()
+        if isinstance(report, Tensor):
             raise ValueError(f"value: expected None to plot the report, got {self.value!r}")
-        return self.compute().plot(path)
+        return report.plot(path)
 
     def _forward_reduce_state_update(self, *args: Any, **kwargs: Any) -> Any:
         # Twice a batch is less than merging its groups into all there are, and pairs without a source are counted on.
         return self._forward_full_state_update(*args, **kwargs)
 
-    def _wrap_compute(self, compute: Callable) -> Callable:
+    def _wrap_compute(self, compute: Callable[..., Any]) -> Callable[..., Any]:
         cached = super()._wrap_compute(lambda: _Opaque(compute()))
 
         @functools.wraps(compute)
         def report() -> BiasReport | Tensor:
-            return cached().report
+            opaque: _Opaque = cached()
+            return opaque.report
 
         return report
 
@@ -168,7 +174,7 @@ class BiasMetric(Metric):
             setattr(self, name, getattr(self, name).to(mine.device))
         self._computed = None
 
-    def _apply(self, fn: Callable, exclude_state: tuple[str, ...] = ()) -> "BiasMetric":
+    def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = ()) -> "Self":
         """Follow the module to its device, but not to its dtype: halves cannot even count to 10,000."""
 
         def keep_dtype(state: Tensor) -> Tensor:
@@ -181,12 +187,13 @@ class BiasMetric(Metric):
         self._forward_cache = report
         for name, default in self._defaults.items():
             setattr(self, name, keep_dtype(getattr(self, name)))
-            self._defaults[name] = keep_dtype(default)
+            if isinstance(default, Tensor):  # torchmetrics has lists, too
+                self._defaults[name] = keep_dtype(default)
         return self
 
 
 class _Opaque:
     """A report that torchmetrics does not look into when it caches it: it refuses to copy frozen dataclasses."""
 
-    def __init__(self, report: BiasReport) -> None:
+    def __init__(self, report: BiasReport | Tensor) -> None:
         self.report = report

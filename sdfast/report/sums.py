@@ -5,7 +5,7 @@ import json
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ def write_sums(folder: Path, reports: Iterable[Reading]) -> dict[str, str]:
 
     Empty groups are left out: of few sources most are.
     """
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for i, report in enumerate(reports):
         if report.groups is None:
             arrays[f"{i}"] = report.moments.numpy()

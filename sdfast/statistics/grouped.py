@@ -52,7 +52,7 @@ class GroupedCoMoments:
         rows = empty_moments(num_channels, groups * num_factors, device)
         self.moments = rows.view(6, groups, num_factors, num_channels)
         self.numbered = torch.zeros(groups, dtype=torch.int64, device=device)  # sources that have a number, by group
-        self.unnumbered = 0  # pairs that came without: each is a source
+        self.unnumbered: int | Tensor = 0  # pairs that came without: each is a source
 
     @property
     def num_channels(self) -> int:
@@ -72,7 +72,7 @@ class GroupedCoMoments:
     @property
     def num_sources(self) -> int:
         """How many sources there are; exact where they are numbered without gaps, else as if the gaps were filled."""
-        return int(self.numbered.sum()) + self.unnumbered
+        return int(self.numbered.sum()) + int(self.unnumbered)
 
     def update(
         self,
