@@ -94,9 +94,9 @@ class BiasMonitor:
             num_workers = 0  # which would have copies of what is kept
         self.model, self.pairs, self.layers, self.every = unwrapped(model), pairs, layers, int(every)
         matches, _ = check_settings(self.model, layers, kind, threshold, channel_dim)
-        self._reading = {"kind": kind, "threshold": threshold}
-        self._running = {"batch_size": batch_size, "num_workers": num_workers, "forward": forward, "heads": heads}
-        self._running |= {"channel_dim": channel_dim, "batch_dim": batch_dim}
+        self._reading: dict[str, Any] = {"kind": kind, "threshold": threshold}
+        self._running: dict[str, Any] = {"batch_size": batch_size, "num_workers": num_workers, "forward": forward}
+        self._running |= {"heads": heads, "channel_dim": channel_dim, "batch_dim": batch_dim}
         self._guided: dict[str, StaticDropout] = {}
         if guide:
             self._guided = {name: self._dropout_after(name) for group in matches.values() for name in group}
