@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from sdfast.foundation import opencv, require, write_atomically
+from sdfast.pairs import FrameIndex, read_clip
 
 _SIDE = 320  # pixels of the shorter side in what is written, about
 _RATE = 10  # frames a second, slow enough to follow what moves
@@ -30,10 +31,8 @@ def keep_apart(targets: Sequence[Path], videos: Sequence[Path]) -> None:
             raise ValueError(f"--out: expected a place other than that of the videos, {target} is one of them")
 
 
-def read_frames(video: Path, numbers: np.ndarray, side: int, index) -> np.ndarray:
+def read_frames(video: Path, numbers: np.ndarray, side: int, index: FrameIndex) -> np.ndarray:
     """Return frames of a video, uint8 (T, H, W, 3), their shorter side of so many pixels."""
-    from sdfast.pairs import read_clip
-
     height, width = read_clip(video, numbers[:1], index=index).shape[1:3]
     scale = side / min(height, width)
     return read_clip(video, numbers, (round(height * scale), round(width * scale)), index)

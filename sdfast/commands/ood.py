@@ -4,14 +4,14 @@ import argparse
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from sdfast.commands.arguments import not_negative, positive
+from sdfast.commands.arguments import Subparsers, not_negative, positive
 from sdfast.commands.clips import enlarge, evenly, keep_apart, read_frames, unlike_names, write_video
 from sdfast.commands.errors import RunError
 from sdfast.commands.machine import try_writing
@@ -19,6 +19,9 @@ from sdfast.commands.masks import show_masks
 from sdfast.dropout import CAMERAS, from_motion, from_video
 from sdfast.foundation import opencv, progress_bar, require, write_atomically
 from sdfast.pairs import VideoError, demo_videos, find_videos, index_frames, ood
+
+if TYPE_CHECKING:
+    import matplotlib.figure
 
 _COLUMNS = 4  # frames of each set in the picture of a video
 _GREY = torch.full((3,), 128.0)  # behind a foreground alone
@@ -42,14 +45,14 @@ SETS: dict[str, Callable[[Clip, Clip, Tensor, Generator], Tensor]] = {
     "scufo": _scufo,
     "conflicting": lambda clip, other, background, draws: ood.conflicting(*clip, background, *other, generator=draws),
     "action_swap": lambda clip, other, *_: ood.action_swap(*clip, *other),
-    "foreground_only": lambda clip, *_: ood.foreground_only(*clip, _GREY),
+    "foreground_only": lambda clip, *_: ood.foreground_only(*clip, fill=_GREY),
     "background_only": lambda clip, *_: ood.background_only(*clip),
     "appearance_free": lambda clip, _, __, draws: ood.appearance_free(clip.video, generator=draws),
 }
 WITH_ANOTHER = ("conflicting", "action_swap")
 
 
-def register(subparsers) -> None:
+def register(subparsers: Subparsers) -> None:
     """Add `ood` to the subcommands."""
     command = subparsers.add_parser(
         "ood",
@@ -101,7 +104,8 @@ def run(args: argparse.Namespace) -> None:
 
 def _write_all(videos: dict[str, Path], args: argparse.Namespace) -> Iterator[str]:
     """Write the sets of all videos, each beside the next one that can be used; say something of each."""
-    first = last = None
+    first: Clip | None = None
+    last: tuple[int, str, Clip] | None = None
     for number, name, clip in _usable(videos, args):
         if last is not None:
             _write(*last, clip, args)
@@ -109,7 +113,8 @@ def _write_all(videos: dict[str, Path], args: argparse.Namespace) -> Iterator[st
         first = first or clip
         static = f"{100 * clip.mask.float().mean().item():.0f} % static"
         yield f"{videos[name].name}: {clip.video.shape[2]} frames, {static}, shown in {args.out / name}.png"
-    _write(*last, None if last[-1] is first else first, args)
+    if last is not None:
+        _write(*last, None if last[-1] is first else first, args)
 
 
 def _usable(videos: dict[str, Path], args: argparse.Namespace) -> Iterator[tuple[int, str, Clip]]:
@@ -172,9 +177,9 @@ def _stored_mask(folder: Path, name: str, numbers: np.ndarray, count: int) -> np
 
 def _write(number: int, name: str, clip: Clip, other: Clip | None, args: argparse.Namespace) -> None:
     """Write the sets of a clip and their picture; without another clip, those that need none."""
-    size = clip.video.shape[-2:]
+    height, width = size = clip.video.shape[-2:]
     draws = Generator().manual_seed(args.seed * 2**32 + number)
-    background = ood.stripes(1, tuple(size), generator=draws)
+    background = ood.stripes(1, (height, width), generator=draws)
     shown = {"video": _frames(clip.video), "mask": _masked(clip)}
     for chosen in args.sets:
         if other is None and chosen in WITH_ANOTHER:
@@ -209,7 +214,7 @@ def _covering(clip: Clip, size: Sequence[int]) -> Clip:
     return Clip(*(part[..., top : top + size[0], left : left + size[1]] for part in (video, mask)))
 
 
-def _sheet(shown: dict[str, np.ndarray]):
+def _sheet(shown: dict[str, np.ndarray]) -> "matplotlib.figure.Figure":
     """Draw a row of frames for each set."""
     from matplotlib.figure import Figure
 

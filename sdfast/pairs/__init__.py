@@ -9,7 +9,7 @@ from sdfast.pairs.folder_pairs import StylisedFolderPairs
 from sdfast.pairs.listing import list_videos
 from sdfast.pairs.probe import ProbeSet
 from sdfast.pairs.sources import FrameFolder, Part, Row, Video, VideoFile
-from sdfast.pairs.video import VideoError, index_frames, read_clip
+from sdfast.pairs.video import FrameIndex, VideoError, index_frames, read_clip
 from sdfast.pairs.video_pairs import VideoPairs
 from sdfast.statistics import DYNAMIC, STATIC
 
@@ -21,6 +21,7 @@ __all__ = [
     "ChangedClips",
     "FlowPairs",
     "FrameFolder",
+    "FrameIndex",
     "PairDataset",
     "Part",
     "ProbeSet",

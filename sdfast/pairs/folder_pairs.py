@@ -47,6 +47,8 @@ class StylisedFolderPairs(PairDataset):
     sdfast.pairs.video.VideoError: no/such/folder: expected at least 2 folders style_*, got 0
     """
 
+    styles: list[Path]
+
     def __init__(
         self,
         folder: StrPath,

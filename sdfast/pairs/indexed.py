@@ -1,7 +1,7 @@
 """Pairs by their numbers: of dynamic and static ones in turn, each clip as the model takes it."""
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,9 +17,17 @@ class IndexedPairs(Dataset[Pair]):
     Attributes:
         num_pairs: how many there are.
         transform: from uint8 (T, H, W, C) to what the model takes, for each clip; None leaves the array.
+        sources: what they were cut from.
+        styles: what they were restyled by.
+        clip_frames: frames of a clip, T.
+        frame_size: (H, W) in pixels.
     """
 
     num_pairs: int
+    sources: Sequence[Any]
+    styles: Sequence[Any]
+    clip_frames: int
+    frame_size: tuple[int, int]
     transform: Transform | None
 
     def __len__(self) -> int:

@@ -61,6 +61,7 @@ class VideoPairs(PairDataset):
     """
 
     sources: list[Video]
+    styles: tuple[str, ...]
     _open: OrderedDict[int, Frames | VideoError]
     _last: tuple[tuple[int, int], np.ndarray] | None
 
