@@ -13,7 +13,7 @@ from sdfast.commands.dataset import class_names
 from sdfast.commands.errors import RunError
 from sdfast.commands.machine import find_device, try_writing
 from sdfast.commands.output import add_output, check_new, told
-from sdfast.commands.settings import MODEL_HELP, add_settings, chosen_model, loading, pair_settings
+from sdfast.commands.settings import MODEL_HELP, WEIGHTS_HELP, add_settings, chosen_model, loading, pair_settings
 from sdfast.foundation import write_atomically
 from sdfast.measurement import video_labels
 from sdfast.models import VideoModel, match_layers
@@ -37,7 +37,7 @@ def register(subparsers: Subparsers) -> None:
     add = command.add_argument
     add("report", type=Path, metavar="REPORT", help="a folder of results of `sdfast measure`")
     add("--model", default="transnetv2", metavar="SPEC", help=MODEL_HELP)
-    add("--weights", metavar="FILE", help='a state_dict, or "random" (default: the trained ones of the model)')
+    add("--weights", metavar="FILE", help=WEIGHTS_HELP)
     add("--videos", nargs="+", metavar="PATH", help="video files or folders of them (default: the demo's clips)")
     add("--labels", metavar="folder|FILE",
         help="classes, for accuracies: the names of the folders below --videos, sorted as the model's outputs are, or "

@@ -13,7 +13,15 @@ from sdfast.commands.arguments import Subparsers, positive
 from sdfast.commands.errors import RunError
 from sdfast.commands.machine import find_device, joined_processes, try_writing, writing_to
 from sdfast.commands.output import add_output, check_new, told
-from sdfast.commands.settings import MODEL_HELP, add_settings, chosen_model, describe, pair_settings, running
+from sdfast.commands.settings import (
+    MODEL_HELP,
+    WEIGHTS_HELP,
+    add_settings,
+    chosen_model,
+    describe,
+    pair_settings,
+    running,
+)
 from sdfast.foundation import require, write_atomically
 from sdfast.measurement import DATASET_STATES, check_settings, dataset_bias, forget_dataset_states
 from sdfast.models import VideoModel
@@ -37,8 +45,7 @@ def register(subparsers: Subparsers) -> None:
     command.set_defaults(run=run)
     add = command.add_argument
     add("--model", default="transnetv2", metavar="SPEC", help=MODEL_HELP)
-    add("--weights", nargs="+", metavar="FILE",
-        help='state_dicts, or "random" (default: the trained ones of the model)')  # fmt: skip
+    add("--weights", nargs="+", metavar="FILE", help=WEIGHTS_HELP)
     add("--videos", nargs="+", action="append", required=True, metavar="PATH",
         help="video files or folders of a data set; give it once for each")  # fmt: skip
     add("--labels", metavar="folder|FILE",

@@ -14,7 +14,15 @@ from sdfast.commands.errors import RunError
 from sdfast.commands.like import add_like
 from sdfast.commands.machine import find_device, joined_processes, try_writing, writing_to
 from sdfast.commands.output import add_output, check_new, told
-from sdfast.commands.settings import MODEL_HELP, add_settings, chosen_model, describe, pair_settings, running
+from sdfast.commands.settings import (
+    MODEL_HELP,
+    WEIGHTS_HELP,
+    add_settings,
+    chosen_model,
+    describe,
+    pair_settings,
+    running,
+)
 from sdfast.measurement import (
     STATES,
     check_estimator,
@@ -42,7 +50,7 @@ def register(subparsers: Subparsers) -> None:
     command.set_defaults(run=run, flow=False)
     add = command.add_argument
     add("--model", default="transnetv2", metavar="SPEC", help=MODEL_HELP)
-    add("--weights", metavar="FILE", help='a state_dict, or "random" (default: the trained ones of the model)')
+    add("--weights", metavar="FILE", help=WEIGHTS_HELP)
     add("--videos", nargs="+", metavar="PATH",
         help="video files, folders of videos or frames, patterns, lists (.txt, .csv), or one folder of styles, "
         "style_1/VIDEO/frame_00001.jpg (default: the demo's clips)")  # fmt: skip

@@ -27,7 +27,7 @@ def check_new(args: argparse.Namespace, out: Path, names: Iterable[str]) -> None
     resumes = getattr(args, "resume", None)
     if args.overwrite or resumes or not out.is_dir():
         return
-    found = sorted(path.name for name in names for path in out.glob(name))
+    found = sorted(str(path.relative_to(out)) for name in names for path in out.glob(name))
     if found:
         ways = "--overwrite replaces what is there" + (", --resume goes on with it" if resumes is not None else "")
         raise ValueError(f"--out: expected a folder without results, {out} has {', '.join(found[:3])}; {ways}")

@@ -11,7 +11,8 @@ from sdfast.models import FORMS, VideoModel, load_model, named_layers
 from sdfast.pairs import PairDataset, ProbeSet
 from sdfast.statistics import KINDS
 
-MODEL_HELP = f"{', '.join(FORMS[:-1])}, or your own {FORMS[-1]}"
+MODEL_HELP = f"{', '.join(FORMS[:-1])}, or your own {FORMS[-1]}, whose code runs"
+WEIGHTS_HELP = 'a state_dict (.safetensors, or of torch.save), or "random" (default: the trained ones of the model)'
 
 
 def add_settings(add: Add, of_pairs: bool = True) -> None:
@@ -40,12 +41,13 @@ def add_input(add: Add) -> None:
     add("--channel-dim", type=int, metavar="DIM", help="channels in the layers' outputs (default: that of the model)")
     add("--batch-dim", type=int, metavar="DIM", help="clips in the layers' outputs (default: that of the model)")
     add("--clip-frames", type=positive, metavar="T", help="frames of a clip (default: that of the model)")
+    add("--trust-remote-code", action="store_true", help="run the code that lies beside a model of hf:")
 
 
 def prepared_model(args: argparse.Namespace, weights: str | None) -> VideoModel:
     """Return the model that --model names with its weights, and with the layers and dimensions that were asked for."""
     asked = {"channel_dim": args.channel_dim, "batch_dim": args.batch_dim, "layers": tuple(args.layers or ()) or None}
-    model = load_model(args.model, weights, seed=args.seed)
+    model = load_model(args.model, weights, seed=args.seed, trust_remote_code=args.trust_remote_code)
     return replace(model, **{name: value for name, value in asked.items() if value is not None})
 
 

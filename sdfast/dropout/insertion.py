@@ -61,7 +61,7 @@ def insert_static_dropout(model: nn.Module, layers: str | Sequence[str], **kwarg
 
     It follows `.train()`, `.eval()` and `.to()`, and the model's state_dict holds its channel weights, if it has any:
     they load into a model with the same layers inserted, guided or not. A bare model's loads into a guided one with a
-    warning; for the other way round, insert the layers into the bare one, load, and `remove()` them. Of outputs
+    warning; for the other way round, call `sdfast.dropout.accept_guided(bare)` before. Of outputs
     that are tuples, lists or dicts it drops from the first tensor; one without any is a TypeError. What torch.compile
     has compiled so far in this process is compiled again, here and at removal: compiled code does not look for new
     layers.

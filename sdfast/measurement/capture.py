@@ -16,10 +16,9 @@ from sdfast.models import (
     first_tensor,
     known_channels,
     layers_before,
-    named_layers,
+    model_and_layers,
     pick_clips,
     tokens_first,
-    unwrapped,
 )
 from sdfast.statistics import PairState
 
@@ -57,7 +56,7 @@ class Capture:
         self._make_state = make_state
         self._matches = matches
         self._channel_dims = channel_dims
-        self._modules = {"": unwrapped(model), **named_layers(model)}
+        self._modules = model_and_layers(model)
         # A module under two names runs one hook; the first name that was asked for stands for it.
         self._names: dict[nn.Module, str] = {}
         for group in matches.values():

@@ -91,7 +91,8 @@ def measure(
         forward: runs the model on a batch of clips, if it is not simply called: `lambda model, clips: ...`.
         heads: how many heads share the channels of layers, in equal parts one after the other, for all layers or by
             name or pattern: each head has a report of its own then, `name.head0`, `name.head1`, ... After an output
-            projection, as in `nn.MultiheadAttention`, the parts are no heads any more: name what runs before it.
+            projection the parts are no heads any more: name what runs before it. `nn.MultiheadAttention` is refused;
+            of layers that names and classes tell as such projections, or as attention with one, a warning says so.
 
     Returns:
         A report for each layer, in the order they first ran. A layer called several times in one forward pass has
@@ -116,7 +117,7 @@ def measure(
     """
     with Processes(distributed) as processes:
         matches, channel_dims = check_settings(model, layers, kind, threshold, channel_dim)
-        numbers = check_heads(match_dims("heads", model, heads, matches))
+        numbers = check_heads(model, match_dims("heads", model, heads, matches))
         check_estimator(estimator, neighbors, kind)
         kept = estimator != "gaussian"
 

@@ -35,6 +35,7 @@ class LayerOutput(NamedTuple):
         channel_dim: the dimension of the channels, or None.
         channels: how many.
         refused: why it cannot be measured, or an empty string.
+        clips_inside: whether positions folded into that dimension come first ones of all clips first, then the second.
     """
 
     name: str
@@ -45,6 +46,7 @@ class LayerOutput(NamedTuple):
     channel_dim: int | None = None
     channels: int | None = None
     refused: str = ""
+    clips_inside: bool = False
 
 
 def list_layers(
@@ -125,4 +127,5 @@ class _Listing(Capture):
         if rest or not positions:
             super()._add(key, feats, channels, layout)  # it says what is wrong
         kind = type(self._modules[name]).__name__
-        self._found[key] = LayerOutput(name, kind, shape, batch_dim, positions, channel_dim, shape[channel_dim])
+        found = LayerOutput(name, kind, shape, batch_dim, positions, channel_dim, shape[channel_dim])
+        self._found[key] = found._replace(clips_inside=layout.clips_inside)

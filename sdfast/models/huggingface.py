@@ -1,7 +1,6 @@
 """Models of Hugging Face: of videos, of images on frames, and the vision towers of video-language models."""
 
 import contextlib
-import json
 from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
@@ -9,7 +8,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from sdfast.foundation import require
+from sdfast.foundation import read_json, require
 from sdfast.models.clips import frames_as_batch
 from sdfast.models.inputs import PackedPatches
 from sdfast.models.stages import spread
@@ -34,20 +33,21 @@ _OF_FRAMES = ("xclip_vision_model",)
 _PROCESSORS = ("video_preprocessor_config.json", "preprocessor_config.json")
 
 
-def load(source: str, weights: str | None, seed: int) -> VideoModel:
+def load(source: str, weights: str | None, seed: int, trust_remote_code: bool) -> VideoModel:
     """Load a model, or the vision tower of one, by its name on the hub or from a folder with a config.json."""
     transformers = require("transformers")
+    trust = {"trust_remote_code": trust_remote_code}  # where it is not given, transformers asks on stdin
     with _errors_in_one_line(source):
-        config = transformers.AutoConfig.from_pretrained(source)
+        config = transformers.AutoConfig.from_pretrained(source, **trust)
     vision = getattr(config, "vision_config", config)
     clip_frames, frame_size, of_frames = _input_shape(transformers, vision, source)
     with _errors_in_one_line(source), seeded(seed):
         if weights is None:
-            module = transformers.AutoModel.from_pretrained(source, config=config)
+            module = transformers.AutoModel.from_pretrained(source, config=config, **trust)
         elif type(vision) in transformers.MODEL_MAPPING:
-            module = transformers.AutoModel.from_config(vision)
+            module = transformers.AutoModel.from_config(vision, **trust)
         else:
-            module = transformers.AutoModel.from_config(config)
+            module = transformers.AutoModel.from_config(config, **trust)
         mean, std = _normalisation(transformers, vision, source)
     module = next(part for part in module.modules() if type(getattr(part, "config", None)) is type(vision))
     if weights not in (None, RANDOM):
@@ -64,6 +64,11 @@ def _errors_in_one_line(source: str) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, KeyError) as error:
+        if "trust_remote_code=True" in str(error):
+            raise ValueError(
+                f"model: hf:{source} brings code of its own; --trust-remote-code, load_model(..., "
+                "trust_remote_code=True), lets it run"
+            ) from error
         raise OSError(f"model: cannot load hf:{source}: {str(error).strip().splitlines()[0]}") from error
 
 
@@ -103,8 +108,8 @@ def _normalisation(transformers: ModuleType, config: Any, source: str) -> tuple[
     path = next((path for path in found if path is not None), None)
     if path is None:
         return mean, std
-    with open(path, encoding="utf-8") as file:
-        stated = json.load(file)
+    with _errors_in_one_line(source):
+        stated = read_json(path)
     if not stated.get("do_normalize", True):
         mean, std = (0.0,) * 3, (1.0,) * 3
     else:

@@ -1,6 +1,6 @@
 """The operations, a file each: checks, schema, fake kernel, autograd and the direct way to a kernel."""
 
-from sdfast.ops.arrays import Features, over_array
+from sdfast.ops.arrays import Features, Labels, as_labels, as_numbers, over_arrays
 from sdfast.ops.channel_bias import channel_bias
 from sdfast.ops.checks import (
     FLOAT_DTYPES,
@@ -30,6 +30,9 @@ __all__ = [
     "GRANULARITIES",
     "Dropping",
     "Features",
+    "Labels",
+    "as_labels",
+    "as_numbers",
     "channel_bias",
     "check_factor",
     "check_factor_values",
@@ -47,7 +50,7 @@ __all__ = [
     "kraskov",
     "leave_one_out",
     "normal_scores",
-    "over_array",
+    "over_arrays",
     "pair_means",
     "pairwise_correlation",
     "resampled_correlations",

@@ -60,9 +60,9 @@ def check_factor(factor: Tensor | None, feats_a: Tensor, num_factors: int) -> No
     if factor is None:
         return
     if not isinstance(factor, Tensor):
-        raise TypeError(f"factor: expected an int64 torch.Tensor, got {type(factor).__name__}")
-    if factor.dtype != torch.int64:
-        raise TypeError(f"factor: expected dtype torch.int64, got {factor.dtype}")
+        raise TypeError(f"factor: expected a torch.Tensor of integers or bool, got {type(factor).__name__}")
+    if factor.dtype != torch.int64:  # users' integers and bool are that by now
+        raise TypeError(f"factor: expected integers or bool, got {factor.dtype}")
     if factor.shape != feats_a.shape[:1]:
         raise ValueError(f"factor: expected shape ({feats_a.shape[0]},), one label a pair, got {tuple(factor.shape)}")
     if factor.device != feats_a.device:

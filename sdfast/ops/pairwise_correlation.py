@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from sdfast.backends import compose, is_direct, run, run_or_compose
-from sdfast.ops.arrays import Features, over_array
+from sdfast.ops.arrays import Features, over_arrays
 from sdfast.ops.checks import check_features, check_same_kind
 from sdfast.ops.comoments import comoments
 
@@ -36,7 +36,7 @@ def pairwise_correlation(feats_a: Features, feats_b: Features, *, channel_dim: i
     tensor([[ 1., -1.]])
     """
     if isinstance(feats_a, np.ndarray):
-        over_a, over_b = over_array("feats_a", feats_a), over_array("feats_b", feats_b)
+        over_a, over_b = over_arrays(feats_a, feats_b)
         return pairwise_correlation(over_a, over_b, channel_dim=channel_dim, pool=pool).numpy()
     check_features("feats_a", feats_a, channel_dim)
     check_features("feats_b", feats_b, channel_dim)

@@ -121,14 +121,18 @@ def _in_folder(folder: str, required: bool = True) -> list[Video]:
 def _in_list(path: Path) -> list[Video]:
     """Return the videos that a file lists."""
     try:
-        lines = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
+        text = path.read_text(encoding="utf-8-sig")
+        if "\0" in text:
+            raise ValueError("it has bytes of zero")
+        lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
+        if not lines:
+            raise VideoError(f"{path}: lists no video")
+        separator = next((mark for mark in "\t," if mark in lines[0]), " ")
+        rows = [_split(path.parent, line, separator) for line in lines]
+    except VideoError:
+        raise
+    except (OSError, ValueError, csv.Error) as error:
         raise VideoError(f"{path}: cannot be read as a list of videos: {error}") from error
-    lines = [line for line in lines if not line.startswith("#")]
-    if not lines:
-        raise VideoError(f"{path}: lists no video")
-    separator = next((mark for mark in "\t," if mark in lines[0]), " ")
-    rows = [_split(path.parent, line, separator) for line in lines]
     head = [name.strip().lower() for name in rows[0]]
     names: Sequence[str]
     if set(head) & set(_PATHS):
@@ -175,6 +179,6 @@ def _found(folder: Path, name: str) -> str:
 def _frame(path: Path, name: str, cell: str | None) -> int | None:
     if not cell:
         return None
-    if not cell.isdecimal():
-        raise VideoError(f"{path}: {name}: expected the number of a frame, got {cell}")
+    if not cell.isdecimal() or len(cell) > 18:
+        raise VideoError(f"{path}: {name}: expected the number of a frame, got {cell[:40]}")
     return int(cell)

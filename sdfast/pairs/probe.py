@@ -4,14 +4,14 @@ A folder holds `clips.npy`, uint8 (N, 2, T, H, W, C), and `probe.json`, which is
 complete and nobody reads it.
 """
 
-import json
 import math
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from sdfast.foundation import StrPath
+from sdfast.foundation import StrPath, check_integer, check_lengths, map_npy, read_json
 from sdfast.pairs.indexed import IndexedPairs, Transform
 from sdfast.pairs.video import VideoError
 
@@ -48,25 +48,23 @@ class ProbeSet(IndexedPairs):
     def __init__(self, folder: StrPath, transform: Transform | None = None):
         self.folder, self.transform = Path(folder), transform
         try:
-            about = json.loads((self.folder / ABOUT).read_text(encoding="utf-8"))
-            version, settings = about["version"], about["settings"]
-            self.sources, self.styles, self.class_name = about["sources"], about["styles"], about["class"]
-            self.num_pairs, self.clip_frames, self.seed = (
-                settings[key] for key in ("num_pairs", "clip_frames", "seed")
-            )
-            height, width = settings["frame_size"]
-            self.frame_size = height, width
-            self._fingerprint, self._numbers, self._sums = about["fingerprint"], about["numbers"], about["crc"]
+            about = read_json(self.folder / ABOUT)
+            if (version := about["version"]) == VERSION:
+                _check(about)
         except FileNotFoundError as error:
             raise VideoError(f"{folder}: holds no complete probe set: {ABOUT} is missing") from error
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise VideoError(f"{folder}: {ABOUT} is damaged: {error!r}") from error
         if version != VERSION:
             raise VideoError(f"{folder}: expected version {VERSION} of a probe set, got {version}")
-        self._shape = (2, *about["shape"])
+        settings = about["settings"]
+        self.sources, self.styles, self.class_name = about["sources"], about["styles"], about["class"]
+        self.num_pairs, self.clip_frames, self.seed = (settings[key] for key in ("num_pairs", "clip_frames", "seed"))
+        self.frame_size, self._shape = tuple(settings["frame_size"]), (2, *about["shape"])
+        self._fingerprint, self._numbers, self._sums = about["fingerprint"], about["numbers"], about["crc"]
         try:
-            clips = np.load(self.folder / CLIPS, mmap_mode="r")
-        except (OSError, ValueError, EOFError) as error:
+            clips = map_npy(self.folder / CLIPS)
+        except (OSError, ValueError) as error:
             raise VideoError(f"{self.folder / CLIPS}: missing or damaged: {error}") from error
         if clips.shape != (expected := (self.num_pairs, *self._shape)) or clips.dtype != np.uint8:
             raise VideoError(f"{self.folder / CLIPS}: expected uint8 {expected}, got {clips.dtype} {clips.shape}")
@@ -94,3 +92,19 @@ class ProbeSet(IndexedPairs):
         """Map both clips of a pair. Whoever writes to them writes to pages of his own, not to the file."""
         offset = self._offset + index * math.prod(self._shape)
         return np.memmap(self.folder / CLIPS, np.uint8, "c", offset, self._shape).view(np.ndarray)
+
+
+def _check(about: dict[str, Any]) -> None:
+    """Raise ValueError, KeyError or TypeError unless a probe.json says all that is looked for in it."""
+    settings, kinds = about["settings"], {"sources": list, "styles": list, "class": str, "fingerprint": str}
+    for name, kind in kinds.items():
+        if not isinstance(about[name], kind):
+            raise TypeError(f"{name}: expected {kind.__name__}, got {type(about[name]).__name__}")
+    for name in ("num_pairs", "clip_frames"):
+        check_integer(name, settings[name], 1)
+    check_lengths("frame_size", settings["frame_size"], "height, width")
+    check_lengths("shape", about["shape"], "T, H, W, C")
+    for name in ("numbers", "crc"):
+        if len(about[name]) != settings["num_pairs"] or not all(type(x) is int and x >= 0 for x in about[name]):
+            raise ValueError(f"{name}: expected {settings['num_pairs']} integers from 0 on")
+    check_integer("seed", settings["seed"], 0)

@@ -4,13 +4,12 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 
 from sdfast.foundation import StrPath
-from sdfast.ops import Features, over_array
+from sdfast.ops import Features, Labels
 from sdfast.report.bias_report import BiasReport
 from sdfast.report.reading import check_reading
 from sdfast.statistics import FACTORS, GROUPS, GroupedCoMoments, merge
@@ -88,8 +87,8 @@ class BiasMetric(Metric):
         self,
         feats_a: Features,
         feats_b: Features,
-        factor: Tensor | np.ndarray,
-        source: Tensor | np.ndarray | None = None,
+        factor: Labels,
+        source: Labels | None = None,
     ) -> None:
         """Add a batch of pairs.
 
@@ -101,15 +100,8 @@ class BiasMetric(Metric):
             source: the number of the video, or other source, that each pair was cut from, (N,) integers from 0 on.
                 Default: every pair is a source of its own.
         """
-        if isinstance(feats_a, np.ndarray):
-            a, b = over_array("feats_a", feats_a), over_array("feats_b", feats_b)
-        else:
-            a, b = feats_a, feats_b
-        labels, numbers = (torch.from_numpy(x.copy()) if isinstance(x, np.ndarray) else x for x in (factor, source))
-        if isinstance(labels, Tensor) and not labels.is_floating_point():
-            labels = labels.long()
         state = self._state
-        state.update(a, b, labels, numbers, channel_dim=self.channel_dim, pool=self.pool)
+        state.update(feats_a, feats_b, factor, source, channel_dim=self.channel_dim, pool=self.pool)
         self.moments, self.numbered = state.moments, state.numbered
         self.unnumbered = torch.as_tensor(state.unnumbered)
 

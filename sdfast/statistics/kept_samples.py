@@ -7,7 +7,16 @@ import torch
 from torch import Tensor
 
 from sdfast.foundation import StrPath, check_integer
-from sdfast.ops import check_factor_values, check_features, check_update
+from sdfast.ops import (
+    Features,
+    Labels,
+    as_labels,
+    as_numbers,
+    check_factor_values,
+    check_features,
+    check_update,
+    over_arrays,
+)
 from sdfast.statistics.growing_rows import CHUNK, GrowingRows
 from sdfast.statistics.sample_estimators import paired_samples, sample_information
 
@@ -87,10 +96,10 @@ class KeptSamples:
 
     def update(
         self,
-        feats_a: Tensor,
-        feats_b: Tensor,
-        factor: Tensor | None = None,
-        source: Tensor | None = None,
+        feats_a: Features,
+        feats_b: Features,
+        factor: Labels | None = None,
+        source: Labels | None = None,
         *,
         channel_dim: int = 1,
         pool: bool = True,
@@ -103,16 +112,19 @@ class KeptSamples:
             TypeError: a dtype does not fit.
             OSError: the disk has no room for the file.
         """
-        check_features("feats_a", feats_a, channel_dim)
-        sums = feats_a.new_empty(()).expand(self.num_factors, self.num_channels)  # what the pairs have to fit
-        check_update(sums, feats_a, feats_b, factor, source, channel_dim, pool)
-        pairs = len(feats_a)
+        a, b = over_arrays(feats_a, feats_b)
+        factor = None if factor is None else as_labels("factor", factor)
+        source = None if source is None else as_numbers("source", source)
+        check_features("feats_a", a, channel_dim)
+        sums = a.new_empty(()).expand(self.num_factors, self.num_channels)  # what the pairs have to fit
+        check_update(sums, a, b, factor, source, channel_dim, pool)
+        pairs = len(a)
         factor = torch.zeros(pairs, dtype=torch.int64) if factor is None else factor.cpu()
         check_factor_values(factor, self.num_factors)
         first = self._unnumbered + 1
         source = -torch.arange(first, first + pairs) if source is None else source.cpu()
         with torch.no_grad():
-            samples = torch.cat(paired_samples(feats_a, feats_b, channel_dim, pool), dim=1).to("cpu", self._dtype)
+            samples = torch.cat(paired_samples(a, b, channel_dim, pool), dim=1).to("cpu", self._dtype)
         bits = samples.view(torch.int64)
         labels = torch.stack([factor, source], dim=1).repeat_interleave(len(bits) // pairs, dim=0)
         self._append(bits, torch.cat([labels, (bits * self._weights).sum(1, keepdim=True)], dim=1))

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from sdfast.foundation import StrPath
+from sdfast.ops import Features, Labels
 from sdfast.statistics.grouped import GROUPS, GroupedCoMoments
 from sdfast.statistics.kept_samples import KeptSamples
 
@@ -55,10 +56,10 @@ class SampledCoMoments(GroupedCoMoments):
 
     def update(
         self,
-        feats_a: Tensor,
-        feats_b: Tensor,
-        factor: Tensor | None = None,
-        source: Tensor | None = None,
+        feats_a: Features,
+        feats_b: Features,
+        factor: Labels | None = None,
+        source: Labels | None = None,
         *,
         channel_dim: int = 1,
         pool: bool = True,

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from sdfast.foundation import check_integer
-from sdfast.ops import check_update, comoments, update_comoments
+from sdfast.ops import Features, Labels, as_labels, check_update, comoments, over_arrays, update_comoments
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -73,7 +73,7 @@ class PairState(Protocol):
     ) -> None:
         """Add a batch of pairs. Most arguments are those of `sdfast.channel_bias`.
 
-        `source` is the number of the source that each pair was cut from, (N,) int64 from 0 on; without it every pair
+        `source` is the number of the source that each pair was cut from, (N,) integers from 0 on; without it every pair
         is a source of its own.
         """
 
@@ -126,10 +126,10 @@ class CoMoments:
 
     def update(
         self,
-        feats_a: Tensor,
-        feats_b: Tensor,
-        factor: Tensor | None = None,
-        source: Tensor | None = None,
+        feats_a: Features,
+        feats_b: Features,
+        factor: Labels | None = None,
+        source: Labels | None = None,
         *,
         channel_dim: int = 1,
         pool: bool = True,
@@ -141,7 +141,9 @@ class CoMoments:
         Raises:
             ValueError: the features have not `num_channels` channels, or several factors have no labels.
         """
-        add_batch(self.moments, feats_a, feats_b, factor, channel_dim, pool)
+        a, b = over_arrays(feats_a, feats_b)
+        factor = None if factor is None else as_labels("factor", factor)
+        add_batch(self.moments, a, b, factor, channel_dim, pool)
 
     def merge(self, other: "Self") -> None:
         """Add the pairs of another state of the same size.

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from sdfast.foundation import require, write_atomically
+from sdfast.foundation import read_torch, require, write_atomically
 from sdfast.training.monitor import BiasMonitor
 
 
@@ -107,7 +107,7 @@ class _TrainerCallback(_Callback):
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Go on with the curve, if this is a checkpoint's training."""
         if state.global_step > 0 and (path := self._path(args, state)).is_file():
-            self.monitor.load_state_dict(torch.load(path, weights_only=True))
+            self.monitor.load_state_dict(read_torch(path))
 
     def _path(self, args: Any, state: Any) -> Path:
         name = self.prefix.replace("/", "_").strip("_")
