@@ -1,5 +1,6 @@
 """Static and dynamic information of video networks, per channel and layer, at memory speed."""
 
+from importlib import metadata as _metadata
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
@@ -37,7 +38,10 @@ __all__ = [
     "static_mask",
     "use_backend",
 ]
-__version__ = "0.1.0"
+try:
+    __version__ = _metadata.version("sdfast")
+except _metadata.PackageNotFoundError:  # a source tree on the path, where nothing was installed
+    __version__ = "0.0+unknown"
 
 if _TYPE_CHECKING:
     from sdfast.report import BiasMetric

@@ -202,7 +202,11 @@ void deviations(const double* values, std::int64_t rows, std::int64_t columns, s
 
 template <class T>
 void scores(const T* samples, std::int64_t channels, Scaling<T> by, T* __restrict out) {
-    for (std::int64_t c = 0; c < channels; ++c) out[c] = (samples[c] - by.centre[c]) * by.scale[c] + by.rest[c];
+    for (std::int64_t c = 0; c < channels; ++c) {
+        T sample;  // may lie at any address
+        std::memcpy(&sample, samples + c, sizeof sample);
+        out[c] = (sample - by.centre[c]) * by.scale[c] + by.rest[c];
+    }
 }
 
 inline vdouble magnitude(vdouble v) { return v < 0 ? -v : v; }

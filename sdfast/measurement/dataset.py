@@ -81,11 +81,17 @@ def dataset_bias(
     several = [x for x in (model, pairs) if isinstance(x, Mapping)]
     if len(several) != 1 or not several[0]:
         raise ValueError("pairs: expected several data sets by name and one model, or one and several models by name")
-    running = {"device": device, "batch_size": batch_size, "num_workers": num_workers, "forward": forward}
-    reading = {"kind": kind, "threshold": threshold, "channel_dim": channel_dim}
+    running: dict[str, Any] = {
+        "device": device,
+        "batch_size": batch_size,
+        "num_workers": num_workers,
+        "forward": forward,
+    }
+    reading: dict[str, Any] = {"kind": kind, "threshold": threshold, "channel_dim": channel_dim}
     runs = {}
     for name in several[0]:  # what is wrong with the last shall not show after the others have run
-        one_model, one_pairs = (x[name] if isinstance(x, Mapping) else x for x in (model, pairs))
+        one_model = model[name] if isinstance(model, Mapping) else model
+        one_pairs = pairs[name] if isinstance(pairs, Mapping) else pairs
         clips = ChangedClips.of(one_pairs)
         matches = check_settings(one_model, layers, **reading)
         batch_dims = match_dims("batch_dim", one_model, batch_dim, matches[0])
@@ -137,7 +143,8 @@ def video_labels(
         got = "none" if logits is None else f"{tuple(logits.shape)}"
         raise ValueError(f"classes: expected as many as the model has logits, of shape (1, {len(classes)}), got {got}")
     numbers = {name: number for number, name in enumerate(classes)}
-    labels, of_origin = [], {}
+    labels: list[int] = []
+    of_origin: dict[str, str | None] = {}
     for video in clips.sources:
         if of_origin.setdefault(video.origin, video.label) != video.label:
             raise ValueError(f"classes: expected one class in {video.origin}, got several in parts of it")

@@ -12,7 +12,7 @@ from sdfast.foundation import StrPath, check_integer
 from sdfast.measurement.accumulation import Forward, accumulate
 from sdfast.measurement.heads import by_head, check_heads
 from sdfast.measurement.processes import Processes
-from sdfast.measurement.stopping import NEVER, SharesKnown, ran_out
+from sdfast.measurement.stopping import NEVER, SharesKnown, Stopping, ran_out
 from sdfast.models import check_model, match_dims, match_layers
 from sdfast.report import BiasReport, check_reading
 from sdfast.statistics import SAMPLE_ESTIMATORS, GroupedCoMoments, KeptSamples, SampledCoMoments
@@ -126,7 +126,7 @@ def measure(
                 return SampledCoMoments(num_channels, device=device, folder=keep_in)
             return GroupedCoMoments(num_channels, device=device)
 
-        stopping = NEVER
+        stopping: Stopping[GroupedCoMoments] = NEVER
         if until is not None:
             stopping = SharesKnown(until, kind, least_pairs=neighbors + 1 if estimator == "kraskov" else 0)
         states = accumulate(
@@ -147,10 +147,10 @@ def measure(
             forward=forward,
             heads=numbers,
         )
-        reports = {}
+        reports: dict[str, BiasReport] = {}
         for name, state in states.items():
-            known = {"sources": state.num_sources}
-            if kept:
+            known: dict[str, Any] = {"sources": state.num_sources}
+            if isinstance(state, SampledCoMoments):
                 known |= {"estimator": estimator, "information": state.kept.information(estimator, neighbors)[0]}
             report = BiasReport(state.moments, kind, threshold, name, **known)
             found = {name: report, **by_head(report, numbers.get(name.partition("#")[0]))}

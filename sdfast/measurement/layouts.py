@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from sdfast.foundation import StrPath, write_atomically
 from sdfast.measurement.listing import LayerOutput
@@ -68,7 +69,7 @@ def dims_of(layouts: Sequence[LayerOutput]) -> dict[str, dict[str, int]]:
     return dims
 
 
-def _layer(row: dict) -> LayerOutput:
+def _layer(row: dict[str, Any]) -> LayerOutput:
     if row["shape"] is not None:
         row["shape"] = tuple(row["shape"])
     for name in _NUMBERS:

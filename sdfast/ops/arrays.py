@@ -50,6 +50,8 @@ def over_array(name: str, feats: object) -> Tensor:
     """Return a tensor over the memory of an array; over a copy only where torch has no such strides or byte order."""
     if not isinstance(feats, np.ndarray):
         raise TypeError(f"{name}: expected a numpy.ndarray like feats_a, got {type(feats).__name__}")
+    if isinstance(feats, np.ma.MaskedArray):
+        raise TypeError(f"{name}: expected an array without a mask, got numpy.ma.MaskedArray; fill what is masked")
     native = feats.dtype.newbyteorder("=")
     if native not in (np.float64, np.float32, np.float16):
         raise TypeError(f"{name}: expected float64, float32 or float16 features, got {feats.dtype}")

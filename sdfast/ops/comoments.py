@@ -8,6 +8,8 @@ from torch import Tensor
 from sdfast.backends import is_direct, run
 from sdfast.ops.checks import check_factor, check_factor_values, check_feature_pair
 
+MOST_SUMS = 2**40  # factors times channels: 48 bytes each
+
 
 def comoments(
     feats_a: Tensor,
@@ -43,6 +45,9 @@ def check_arguments(
     """Raise an error that names the first argument that does not fit; `values` reads labels on the CPU, too."""
     check_feature_pair(feats_a, feats_b, channel_dim)
     check_factor(factor, feats_a, num_factors)
+    channels = feats_a.shape[channel_dim]
+    if num_factors * channels > MOST_SUMS:
+        raise ValueError(f"num_factors: expected at most 2**40 sums of {channels} channels, got {num_factors} factors")
     if not isinstance(pool, int):
         raise TypeError(f"pool: expected True or False, got {pool!r}")
     if values and factor is not None and factor.is_cpu:

@@ -14,6 +14,9 @@ from sdfast.foundation import StrPath, require
 # The usual clip spans about 64 frames, whatever their number: 8 x 8, 16 x 4, 32 x 2 (frames x stride).
 CLIP_SPAN = 64
 
+# More pixels than any frame has (8192 x 8192): decoders make room for the frames that a file says it has.
+MAX_PIXELS = 1 << 26
+
 # Containers that keep a time of display for every frame. In others (AVI, MPEG streams) times are missing or guessed,
 # and guessed differently after a seek: their frames are counted from the start of the file.
 _TIMED = frozenset(("mov", "mp4", "matroska", "webm"))
@@ -67,7 +70,7 @@ def index_frames(path: StrPath | InMemory) -> FrameIndex:
         VideoError: the file is missing, empty, unreadable, truncated, or holds no video.
     """
     with _open(path) as (container, stream):
-        times, keyframes, present, end = [], [], 0, 0.0
+        times, keyframes, present, end, size = [], [], 0, 0.0, _size(path)
         # Without a frame count in the header, the duration of all streams is what tells of a missing rest.
         for packet in container.demux(stream) if stream.frames else container.demux():
             if not packet.size:
@@ -79,6 +82,8 @@ def index_frames(path: StrPath | InMemory) -> FrameIndex:
             if packet.stream_index != stream.index:
                 continue
             present += 1
+            if present > size:  # frames that share their bytes
+                raise VideoError(f"{path}: damaged: expected at most a frame for each of its {size} bytes")
             if packet.is_discard:  # cut away by an edit list: decoded, never shown
                 continue
             times.append(packet.pts)
@@ -174,6 +179,8 @@ def read_clip(
     if len(images) < len(wanted):
         missing = next(int(i) for i in wanted if int(i) not in images)
         raise VideoError(f"{path}: truncated or damaged: frame {missing} of {index.count} cannot be decoded")
+    if len(sizes := sorted({image.shape for image in images.values()})) > 1:
+        raise VideoError(f"{path}: expected frames of one size, got {sizes[0]} and {sizes[1]}")
     return np.stack([images[int(i)] for i in wanted])[where]
 
 
@@ -226,16 +233,24 @@ def _open(path: StrPath | InMemory) -> Iterator[tuple[Any, Any]]:
     """Open a container and its first video stream; whatever FFmpeg says against it is a VideoError."""
     av = require("av")
     try:
-        if (len(path.content) if isinstance(path, InMemory) else os.path.getsize(path)) == 0:
+        if _size(path) == 0:
             raise VideoError(f"{path}: the file is empty")
         file = io.BytesIO(path.content) if isinstance(path, InMemory) else os.fspath(path)
+        bound = {"max_pixels": str(MAX_PIXELS)}  # to decoders, those that only look at the file included
         # A title in another encoding is no reason to refuse the frames.
-        with av.open(file, metadata_errors="replace") as container:
+        with av.open(file, metadata_errors="replace", options=bound) as container:
             if not container.streams.video:
                 raise VideoError(f"{path}: holds no video stream")
             stream = container.streams.video[0]
             if stream.codec_context is None:
                 raise VideoError(f"{path}: cannot be read: there is no decoder for its video stream")
+            stream.codec_context.options = bound
             yield container, stream
+    except av.error.ArgumentError as error:
+        raise VideoError(f"{path}: cannot be read: {error.strerror}, or frames of over {MAX_PIXELS} pixels") from error
     except (av.error.FFmpegError, OSError) as error:
         raise VideoError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def _size(path: StrPath | InMemory) -> int:
+    return len(path.content) if isinstance(path, InMemory) else os.path.getsize(path)

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from sdfast.training.ablation import HOW, ablate
 from sdfast.training.ablation_losses import ablation_losses
-from sdfast.training.curve import BiasCurve, Settled
+from sdfast.training.curve import BiasCurve, Settled, settled_step
 from sdfast.training.monitor import BiasMonitor
 from sdfast.training.penalty import bias_penalty
 from sdfast.training.permuted import run_with_permuted
@@ -22,6 +22,7 @@ __all__ = [
     "ablation_losses",
     "bias_penalty",
     "run_with_permuted",
+    "settled_step",
 ]
 
 

@@ -48,7 +48,8 @@ def ablation_losses(
         classes: whose channels; of those whose interval is beyond the threshold.
         how: what the channels are set to, "zero" or "mean", as for `ablate`.
         labels: the class of each source, (sources,) int64: accuracy is lost then, by the largest of the outputs
-            (N, classes). Without labels the loss is |output - output without| / |output| of each clip.
+            (N, classes). Without labels the loss is how far the output of each clip moves: the norm of the difference
+            over that of the output.
         draws: how many times as many channels are drawn at random.
         seed: of the draws.
         device, batch_size, num_workers, progress, channel_dim, forward: as for `sdfast.measure`.
