@@ -4,6 +4,8 @@ Partial results are merged in a fixed order: a result depends on nothing but its
 run, and on what tiles, is decided here.
 """
 
+from typing import Any
+
 import torch
 import triton
 import triton.language as tl
@@ -75,7 +77,7 @@ def _launch(
     _sum_up(plan, feats_a, feats_b, layout, labels, rows, pool, few, outputs, kind)
 
 
-def lanes_for(x: Tensor, doubled: bool) -> dict:
+def lanes_for(x: Tensor, doubled: bool) -> dict[str, Any]:
     """Return the constants and options of a kernel that sums in float64, halves in float32, or in two float32."""
     lane = tl.float32 if doubled or x.element_size() == 2 else tl.float64
     return {"LANE": lane, "DOUBLED": doubled, **options(x, fused=not doubled), **registers(x)}

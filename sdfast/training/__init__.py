@@ -1,6 +1,6 @@
 """Help for training loops: the bias over training, a loss that makes features less static, channels switched off."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sdfast.training.ablation import HOW, ablate
 from sdfast.training.ablation_losses import ablation_losses
@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     # Not in __all__: they need packages that are optional.
     if name in ("LightningMonitor", "TrainerMonitor"):
         from sdfast.training import callbacks

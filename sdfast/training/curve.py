@@ -1,12 +1,12 @@
 """What the layers of a model encode, measurement after measurement."""
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from sdfast.foundation import StrPath
 from sdfast.report import SHARES, BiasReport, draw_curves
 from sdfast.statistics import FACTORS
 
@@ -131,7 +131,7 @@ class BiasCurve:
         first, early = (_holds_from(self.steps, holds) for holds in (near, allowed))
         return Settled(first, early, _holds_from(self.steps, sure) if sure[-1] else None)
 
-    def plot(self, path: str | os.PathLike | None = None) -> "matplotlib.figure.Figure":
+    def plot(self, path: StrPath | None = None) -> "matplotlib.figure.Figure":
         """Draw the shares over the steps, a panel a layer, with their intervals as bands.
 
         Args:
