@@ -1,4 +1,4 @@
-"""Arguments at the edge of what kernels take: addresses, dimensions, sizes, bytes of masks, and threads that are new."""
+"""The edge of what kernels take: odd addresses, dimensions, sizes, bytes of masks, and threads that are new."""
 
 import subprocess
 import sys
