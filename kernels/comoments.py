@@ -4,20 +4,23 @@ Partial results are merged in a fixed order: a result depends on nothing but its
 run, and on what tiles, is decided here.
 """
 
+from typing import Any
+
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
 from sdfast.kernels.labels import Labels, labels_of
-from sdfast.kernels.launch import THREADS, options, processors, registers
+from sdfast.kernels.launch import THREADS, options, processors, registers, sums_doubles
 from sdfast.kernels.layout import Layout, Strides, join, positions
 from sdfast.kernels.moments import INTRACLASS, MOMENTS, PEARSON, STATE, Outputs, merge
-from sdfast.kernels.partial_comoments import partial_comoments, share_out
+from sdfast.kernels.partial_comoments import partial_comoments
 from sdfast.kernels.plan import Plan, find, form_of, keep
 from sdfast.kernels.pooling import pool_positions, splits_of
 from sdfast.kernels.sample_comoments import of_samples
 from sdfast.kernels.samples import Tile, tile_of
+from sdfast.kernels.spans import share_out
 
 TILE = 4096  # bytes of one tensor that a program loads at once
 PROGRAMS = 16  # for each multiprocessor: several run at once, and the last to finish do not wait long
@@ -56,15 +59,13 @@ def _launch(
         tile = tile_for(layout, width, vectors, False)
         splits, stretch = splits_of(triton.cdiv(layout.size, tile.p))
         # Where samples are long, or would be read once a factor. Small features take one launch all the same.
-        large = bytes_of(layout, width) >= SMALL
-        if splits > 1 or (large and (not labels.all_alike() or layout.size >= LONG)):
-            constants = {
-                "LANE": tl.float32 if width == 2 else tl.float64,
-                "TILE": tile,
-                **options(feats_a),
-            } | registers(feats_a)
+        large, doubled = bytes_of(layout, width) >= SMALL, width < 8 and not sums_doubles(feats_a)
+        if splits > 1 or (large and (not labels.all_alike() or layout.size >= LONG or doubled)):
+            constants = lanes_for(feats_a, doubled)
             packed = layout.in_vectors(*vectors)
-            feats_a, feats_b = pool_positions(plan, feats_a, feats_b, layout, packed, splits, stretch, **constants)
+            feats_a, feats_b = pool_positions(
+                plan, feats_a, feats_b, layout, packed, splits, stretch, TILE=tile, **constants
+            )
             if splits == 1:
                 return of_samples(plan, feats_a, feats_b, labels, rows, outputs, kind)
             layout = layout_of(feats_a, feats_b, 1)
@@ -74,6 +75,12 @@ def _launch(
     if pool and splits > 1:
         few = ALONE
     _sum_up(plan, feats_a, feats_b, layout, labels, rows, pool, few, outputs, kind)
+
+
+def lanes_for(x: Tensor, doubled: bool) -> dict[str, Any]:
+    """Return the constants and options of a kernel that sums in float64, halves in float32, or in two float32."""
+    lane = tl.float32 if doubled or x.element_size() == 2 else tl.float64
+    return {"LANE": lane, "DOUBLED": doubled, **options(x, fused=not doubled), **registers(x)}
 
 
 def bytes_of(layout: Layout, width: int) -> int:
@@ -112,7 +119,9 @@ def _sum_up(
     columns = triton.cdiv(layout.channels, tile.c) * rows
     few = triton.cdiv(max(few, 1), tile.n * tile.c * width * (layout.size if pool else tile.p))
     programs = PROGRAMS * processors(feats_a) // columns
-    work = share_out(n_tiles, p_tiles, programs, few, width == 2 and not pool, not (pool or labels.all_alike()))
+    doubled = width == 4 and not pool and not sums_doubles(feats_a)
+    short = doubled or (width == 2 and not pool)
+    work = share_out(n_tiles, p_tiles, programs, few, short, not (pool or labels.all_alike()))
     parts = outputs.moments
     if work.chunks > 1:
         parts = plan.space((work.chunks, 6, rows, layout.channels), parts)
@@ -128,11 +137,9 @@ def _sum_up(
         *work,
         KIND=kind,
         POOL=pool,
-        LANE=tl.float32 if width == 2 else tl.float64,
         TILE=tile,
         SEARCH=LABELS,
-        **options(feats_a),
-        **registers(feats_a),
+        **lanes_for(feats_a, doubled),
     )
     if work.chunks > 1:
         merge(plan, parts, outputs, layout.channels, kind)

@@ -13,7 +13,7 @@ _dispatch_modes = torch._C._len_torch_dispatch_stack
 _functorch_level = torch._C._functorch.peek_interpreter_stack
 
 
-def is_direct(feats_a: Tensor, feats_b: Tensor, labels: Tensor | None) -> bool:
+def is_direct(feats_a: object, feats_b: object, labels: object) -> bool:
     """Tell whether a kernel may be called without torch's dispatcher: `is_eager`, outside of autograd, with kernels.
 
     What that leaves open (shapes, dtypes, a second device) the compiled kernels of the CPU refuse by themselves.

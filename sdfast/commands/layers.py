@@ -2,12 +2,13 @@
 
 import argparse
 
+from sdfast.commands.arguments import Subparsers
 from sdfast.commands.settings import MODEL_HELP, add_input, prepared_model
 from sdfast.measurement import LayerOutput, layouts_text, list_layers
 from sdfast.report import aligned
 
 
-def register(subparsers) -> None:
+def register(subparsers: Subparsers) -> None:
     """Add `layers` to the subcommands."""
     command = subparsers.add_parser(
         "layers",

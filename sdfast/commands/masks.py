@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from sdfast.commands.arguments import not_negative, positive
+from sdfast.commands.arguments import Subparsers, not_negative, positive
 from sdfast.commands.clips import (
     VIDEOS_HELP,
     enlarge,
@@ -34,7 +34,7 @@ _STILLS = 5  # frames in the PNG
 _NOT_WRITTEN = (".avi", ".gif", ".mkv", ".mov", ".png", ".webm")  # named as files of other kinds are
 
 
-def register(subparsers) -> None:
+def register(subparsers: Subparsers) -> None:
     """Add `masks` to the subcommands."""
     command = subparsers.add_parser(
         "masks",

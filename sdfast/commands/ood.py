@@ -5,14 +5,14 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from glob import escape
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from sdfast.commands.arguments import not_negative, positive
+from sdfast.commands.arguments import Subparsers, not_negative, positive
 from sdfast.commands.clips import (
     VIDEOS_HELP,
     enlarge,
@@ -30,6 +30,9 @@ from sdfast.commands.output import add_output, check_new, told
 from sdfast.dropout import CAMERAS, from_motion, from_video
 from sdfast.foundation import map_npy, opencv, require, write_atomically
 from sdfast.pairs import Video, VideoError, demo_videos, list_videos, ood
+
+if TYPE_CHECKING:
+    import matplotlib.figure
 
 _COLUMNS = 4  # frames of each set in the picture of a video
 _GREY = torch.full((3,), 128.0)  # behind a foreground alone
@@ -53,14 +56,14 @@ SETS: dict[str, Callable[[Clip, Clip, Tensor, Generator], Tensor]] = {
     "scufo": _scufo,
     "conflicting": lambda clip, other, background, draws: ood.conflicting(*clip, background, *other, generator=draws),
     "action_swap": lambda clip, other, *_: ood.action_swap(*clip, *other),
-    "foreground_only": lambda clip, *_: ood.foreground_only(*clip, _GREY),
+    "foreground_only": lambda clip, _, __, ___: ood.foreground_only(*clip, _GREY),
     "background_only": lambda clip, *_: ood.background_only(*clip),
     "appearance_free": lambda clip, _, __, draws: ood.appearance_free(clip.video, generator=draws),
 }
 WITH_ANOTHER = ("conflicting", "action_swap")
 
 
-def register(subparsers) -> None:
+def register(subparsers: Subparsers) -> None:
     """Add `ood` to the subcommands."""
     command = subparsers.add_parser(
         "ood",
@@ -115,7 +118,8 @@ def run(args: argparse.Namespace) -> None:
 
 def _write_all(videos: dict[str, Video], args: argparse.Namespace) -> Iterator[str]:
     """Write the sets of all videos, each beside the next one that can be used; say something of each."""
-    first = last = None
+    first: Clip | None = None
+    last: tuple[int, str, Clip] | None = None
     for number, name, clip in usable(videos, lambda name, video: _read(name, video, args), not args.quiet):
         if last is not None:
             _write(*last, clip, args)
@@ -124,7 +128,8 @@ def _write_all(videos: dict[str, Video], args: argparse.Namespace) -> Iterator[s
         static = f"{100 * clip.mask.float().mean().item():.0f} % static"
         file = Path(videos[name].origin).name
         yield f"{file}: {clip.video.shape[2]} frames, {static}, shown in {args.out / name}.png"
-    _write(*last, None if last[-1] is first else first, args)
+    if last is not None:
+        _write(*last, None if last[-1] is first else first, args)
 
 
 def _read(name: str, video: Video, args: argparse.Namespace) -> Clip:
@@ -169,9 +174,9 @@ def _stored_mask(folder: Path, name: str, numbers: np.ndarray, count: int) -> np
 
 def _write(number: int, name: str, clip: Clip, other: Clip | None, args: argparse.Namespace) -> None:
     """Write the sets of a clip and their picture; without another clip, those that need none."""
-    size = clip.video.shape[-2:]
+    height, width = size = clip.video.shape[-2:]
     draws = Generator().manual_seed(args.seed * 2**32 + number)
-    background = ood.stripes(1, tuple(size), generator=draws)
+    background = ood.stripes(1, (height, width), generator=draws)
     shown = {"video": _frames(clip.video), "mask": _masked(clip)}
     for chosen in args.sets:
         if other is None and chosen in WITH_ANOTHER:
@@ -206,7 +211,7 @@ def _covering(clip: Clip, size: Sequence[int]) -> Clip:
     return Clip(*(part[..., top : top + size[0], left : left + size[1]] for part in (video, mask)))
 
 
-def _sheet(shown: dict[str, np.ndarray]):
+def _sheet(shown: dict[str, np.ndarray]) -> "matplotlib.figure.Figure":
     """Draw a row of frames for each set."""
     from matplotlib.figure import Figure
 

@@ -3,12 +3,14 @@
 import argparse
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TextIO
 
+from sdfast.commands.arguments import Add
 
-def add_output(add: Callable) -> None:
+
+def add_output(add: Add) -> None:
     """Add to a command what it does with results that are there already, and whether it says what it found."""
     add("--overwrite", action="store_true", help="replace the results of an earlier run in --out")
     add("--quiet", action="store_true", help="print errors and warnings only (and JSON, if asked for)")

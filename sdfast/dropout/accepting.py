@@ -38,7 +38,8 @@ def accept_guided(model: nn.Module) -> RemovableHandle:
     1
     """
     check_model(model)
-    return unwrapped(model).register_load_state_dict_pre_hook(_leave_out)
+    handle: RemovableHandle = unwrapped(model).register_load_state_dict_pre_hook(_leave_out)
+    return handle
 
 
 def _leave_out(model: nn.Module, state_dict: dict[str, Tensor], prefix: str, *_: Any) -> None:

@@ -1,11 +1,11 @@
 """What was found of a model's layers, in a file: to be looked at, compared, and told to the next measurement."""
 
 import json
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
-from sdfast.foundation import write_atomically
+from sdfast.foundation import StrPath, write_atomically
 from sdfast.measurement.listing import LayerOutput
 
 _NUMBERS = ("batch_dim", "positions", "channel_dim", "channels")
@@ -16,7 +16,7 @@ def layouts_text(layouts: Iterable[LayerOutput]) -> str:
     return json.dumps([layer._asdict() for layer in layouts], indent=1)
 
 
-def save_layouts(layouts: Iterable[LayerOutput], path: str | os.PathLike) -> None:
+def save_layouts(layouts: Iterable[LayerOutput], path: StrPath) -> None:
     """Write layers, as `list_layers` returns them, to a JSON file, whole or not at all.
 
     Raises:
@@ -26,7 +26,7 @@ def save_layouts(layouts: Iterable[LayerOutput], path: str | os.PathLike) -> Non
     write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))
 
 
-def load_layouts(path: str | os.PathLike) -> list[LayerOutput]:
+def load_layouts(path: StrPath) -> list[LayerOutput]:
     """Return the layers that `save_layouts` wrote, or `sdfast layers --json` printed.
 
     Raises:
@@ -69,7 +69,7 @@ def dims_of(layouts: Sequence[LayerOutput]) -> dict[str, dict[str, int]]:
     return dims
 
 
-def _layer(row: dict) -> LayerOutput:
+def _layer(row: dict[str, Any]) -> LayerOutput:
     if row["shape"] is not None:
         row["shape"] = tuple(row["shape"])
     for name in _NUMBERS:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.modules import batchnorm, conv, instancenorm, pooling
@@ -35,7 +36,7 @@ def refuse_time_first(model: nn.Module, clips: Clips) -> Iterator[None]:
             handle.remove()
 
 
-def _check(name: str, shapes: set[tuple[int, ...]], module: nn.Module, inputs: tuple) -> None:
+def _check(name: str, shapes: set[tuple[int, ...]], module: nn.Module, inputs: tuple[Any, ...]) -> None:
     shape = tuple(inputs[0].shape) if inputs and isinstance(inputs[0], Tensor) else ()
     if shape not in shapes:
         return

@@ -1,20 +1,24 @@
-"""NumPy arrays as tensors, and labels of any integer dtype as int64."""
+"""Features of torch or NumPy as tensors, and labels of any integer dtype as int64."""
 
 import warnings
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+Features = TypeVar("Features", Tensor, np.ndarray)  # all of a call are of one kind
+Labels = Tensor | np.ndarray
 
-def over_arrays(feats_a: Tensor | np.ndarray, feats_b: Tensor | np.ndarray) -> tuple[Tensor, Tensor]:
+
+def over_arrays(feats_a: Features, feats_b: Features) -> tuple[Tensor, Tensor]:
     """Return tensors over the memory of two arrays; tensors as they are."""
     if isinstance(feats_a, np.ndarray):
         return over_array("feats_a", feats_a), over_array("feats_b", feats_b)
     return feats_a, feats_b
 
 
-def as_labels(name: str, labels: Tensor | np.ndarray) -> Tensor:
+def as_labels(name: str, labels: Labels) -> Tensor:
     """Return labels, integers or bool of torch or NumPy, as int64; what a check refuses is returned as it is.
 
     >>> as_labels("factor", np.array([True, False]))
@@ -29,7 +33,7 @@ def as_labels(name: str, labels: Tensor | np.ndarray) -> Tensor:
     return labels
 
 
-def as_numbers(name: str, numbers: Tensor | np.ndarray) -> Tensor:
+def as_numbers(name: str, numbers: Labels) -> Tensor:
     """Return integers of torch or NumPy as int64; bool counts nothing and is refused."""
     dtype = numbers.dtype if isinstance(numbers, Tensor | np.ndarray) else type(numbers).__name__
     if dtype in (torch.bool, np.bool_):

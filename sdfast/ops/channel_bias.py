@@ -5,13 +5,14 @@ from typing import Any
 from torch import Tensor
 
 from sdfast.backends import is_direct, run
+from sdfast.ops.arrays import Features, Labels
 from sdfast.ops.comoments import check_arguments
 
 
 def channel_bias(
-    feats_a: Tensor,
-    feats_b: Tensor,
-    factor: Tensor | None,
+    feats_a: Features,
+    feats_b: Features,
+    factor: Labels | None,
     num_factors: int,
     channel_dim: int,
     pool: bool,

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from sdfast.backends import compose, is_direct, is_transformed, run, run_or_compose
-from sdfast.ops.arrays import over_arrays
+from sdfast.ops.arrays import Features, over_arrays
 from sdfast.ops.checks import check_features, check_same_kind
 from sdfast.ops.comoments import comoments
 from sdfast.ops.pair_means import pair_means
@@ -15,7 +15,7 @@ _Scaling = tuple[Tensor, Tensor, Tensor]
 SPREADS = 1e-60, 1e60  # sums of squares whose roots, and those inverted, float32 holds
 
 
-def pairwise_correlation(feats_a: Tensor, feats_b: Tensor, *, channel_dim: int = 1, pool: bool = True) -> Tensor:
+def pairwise_correlation(feats_a: Features, feats_b: Features, *, channel_dim: int = 1, pool: bool = True) -> Features:
     """Correlate every channel of one feature tensor with every channel of another.
 
     Args:
@@ -39,8 +39,8 @@ def pairwise_correlation(feats_a: Tensor, feats_b: Tensor, *, channel_dim: int =
     tensor([[ 1., -1.]])
     """
     if isinstance(feats_a, np.ndarray):
-        feats_a, feats_b = over_arrays(feats_a, feats_b)
-        return pairwise_correlation(feats_a, feats_b, channel_dim=channel_dim, pool=pool).numpy()
+        over_a, over_b = over_arrays(feats_a, feats_b)
+        return pairwise_correlation(over_a, over_b, channel_dim=channel_dim, pool=pool).numpy()
     check_features("feats_a", feats_a, channel_dim)
     check_features("feats_b", feats_b, channel_dim)
     check_same_kind(feats_a, feats_b)
@@ -57,7 +57,7 @@ def pairwise_correlation(feats_a: Tensor, feats_b: Tensor, *, channel_dim: int =
 
 def _composed(a: Tensor, b: Tensor, dtype: torch.dtype, in_blocks: bool) -> Tensor:
     if a.shape == b.shape:
-        spreads = comoments(a, b, pool=False)[1:5, 0].view(2, 2, -1).unbind(1)  # one pass tells both
+        spreads = list(comoments(a, b, pool=False)[1:5, 0].view(2, 2, -1).unbind(1))  # one pass tells both
     else:
         spreads = [comoments(x, x, pool=False)[1:4:2, 0] for x in (a, b)]
     if in_blocks and a.is_cpu and a.dtype == torch.float32 and not all(_is_held(m2) for _, m2 in spreads):
@@ -76,7 +76,8 @@ def _composed(a: Tensor, b: Tensor, dtype: torch.dtype, in_blocks: bool) -> Tens
 def _sample_matrices(feats_a: Tensor, feats_b: Tensor, channel_dim: int, pool: bool) -> tuple[Tensor, Tensor]:
     """Return (samples, C_a) and (samples, C_b): of float64, or what float32 features are, unless pooled."""
     if pool and feats_a.is_cpu and feats_a.ndim > 2 and feats_a.shape == feats_b.shape and not is_transformed():
-        return pair_means(feats_a, feats_b, channel_dim).unbind()
+        a, b = pair_means(feats_a, feats_b, channel_dim)
+        return a, b
     a, b = (_sample_matrix(feats, channel_dim, pool) for feats in (feats_a, feats_b))
     return (a, b) if a.dtype == b.dtype else (a.double(), b.double())
 

@@ -1,12 +1,25 @@
 """Co-moments kept apart by groups of sources, so that it can be told how sure what follows from them is."""
 
-import numpy as np
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
 from sdfast.foundation import check_integer
-from sdfast.ops import as_labels, as_numbers, check_features, check_update, over_arrays, update_comoments
+from sdfast.ops import (
+    Features,
+    Labels,
+    as_labels,
+    as_numbers,
+    check_features,
+    check_update,
+    over_arrays,
+    update_comoments,
+)
 from sdfast.statistics.state import add_batch, empty_moments, merge
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 GROUPS = 64
 
@@ -48,7 +61,7 @@ class GroupedCoMoments:
         rows = empty_moments(num_channels, groups * num_factors, device)
         self.moments = rows.view(6, groups, num_factors, num_channels)
         self.numbered = torch.zeros(groups, dtype=torch.int64, device=device)  # sources that have a number, by group
-        self.unnumbered = 0  # pairs that came without: each is a source
+        self.unnumbered: int | Tensor = 0  # pairs that came without: each is a source
 
     @property
     def num_channels(self) -> int:
@@ -68,14 +81,14 @@ class GroupedCoMoments:
     @property
     def num_sources(self) -> int:
         """How many sources there are; exact where they are numbered without gaps, else as if the gaps were filled."""
-        return int(self.numbered.sum()) + self.unnumbered
+        return int(self.numbered.sum()) + int(self.unnumbered)
 
     def update(
         self,
-        feats_a: Tensor | np.ndarray,
-        feats_b: Tensor | np.ndarray,
-        factor: Tensor | np.ndarray | None = None,
-        source: Tensor | np.ndarray | None = None,
+        feats_a: Features,
+        feats_b: Features,
+        factor: Labels | None = None,
+        source: Labels | None = None,
         *,
         channel_dim: int = 1,
         pool: bool = True,
@@ -97,16 +110,16 @@ class GroupedCoMoments:
                 negative.
             TypeError: sources are not integers.
         """
-        feats_a, feats_b = over_arrays(feats_a, feats_b)
+        a, b = over_arrays(feats_a, feats_b)
         factor = None if factor is None else as_labels("factor", factor)
-        check_features("feats_a", feats_a, channel_dim)
-        pairs, groups = feats_a.shape[0], len(self.numbered)
+        check_features("feats_a", a, channel_dim)
+        pairs, groups = a.shape[0], len(self.numbered)
         if source is None:
             # Where the count is a tensor, as a metric keeps it, its value is not waited for.
-            numbers = torch.arange(pairs, device=feats_a.device) + self.unnumbered
+            numbers = torch.arange(pairs, device=a.device) + self.unnumbered
         else:
             numbers = as_numbers("source", source)
-        add_to_groups(self.moments, feats_a, feats_b, factor, numbers, channel_dim, pool)
+        add_to_groups(self.moments, a, b, factor, numbers, channel_dim, pool)
         if source is None:
             self.unnumbered += pairs
         else:
@@ -122,7 +135,7 @@ class GroupedCoMoments:
         sums.moments, sums.numbered, sums.unnumbered = self.moments.clone(), self.numbered.clone(), self.unnumbered
         return sums
 
-    def merge(self, other: "GroupedCoMoments") -> None:
+    def merge(self, other: "Self") -> None:
         """Add the pairs of another state of the same size, whose sources are numbered as these are.
 
         Raises:
@@ -152,7 +165,7 @@ class GroupedCoMoments:
         self.moments, self.numbered = merge(moments), sources[:, :-1].amax(0)
         self.unnumbered = int(sources[:, -1].sum())
 
-    def to(self, device: torch.device | str) -> "GroupedCoMoments":
+    def to(self, device: torch.device | str) -> "Self":
         """Move to a device and return self."""
         self.moments, self.numbered = self.moments.to(device), self.numbered.to(device)
         return self

@@ -1,13 +1,15 @@
 """Co-moments of any number of pairs in O(channels) memory, the one formula that merges them, and what a state is."""
 
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from sdfast.foundation import check_integer
-from sdfast.ops import as_labels, check_update, comoments, over_arrays, update_comoments
+from sdfast.ops import Features, Labels, as_labels, check_update, comoments, over_arrays, update_comoments
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 def merge(stacked: Tensor) -> Tensor:
@@ -61,10 +63,10 @@ class PairState(Protocol):
 
     def update(
         self,
-        feats_a: Tensor | np.ndarray,
-        feats_b: Tensor | np.ndarray,
-        factor: Tensor | np.ndarray | None = None,
-        source: Tensor | np.ndarray | None = None,
+        feats_a: Tensor,
+        feats_b: Tensor,
+        factor: Tensor | None = None,
+        source: Tensor | None = None,
         *,
         channel_dim: int = 1,
         pool: bool = True,
@@ -75,13 +77,13 @@ class PairState(Protocol):
         is a source of its own.
         """
 
-    def merge(self, other: "PairState") -> None:
+    def merge(self, other: "Self") -> None:
         """Add the pairs of another state of the same class and size."""
 
     def reduce(self, group: "torch.distributed.ProcessGroup | None" = None) -> None:
         """Merge the states of all processes, once, after the last update; afterwards each holds the same."""
 
-    def to(self, device: torch.device | str) -> "PairState":
+    def to(self, device: torch.device | str) -> "Self":
         """Move the state, at no cost where it is there already, and return it."""
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -124,10 +126,10 @@ class CoMoments:
 
     def update(
         self,
-        feats_a: Tensor | np.ndarray,
-        feats_b: Tensor | np.ndarray,
-        factor: Tensor | np.ndarray | None = None,
-        source: Tensor | np.ndarray | None = None,
+        feats_a: Features,
+        feats_b: Features,
+        factor: Labels | None = None,
+        source: Labels | None = None,
         *,
         channel_dim: int = 1,
         pool: bool = True,
@@ -139,11 +141,11 @@ class CoMoments:
         Raises:
             ValueError: the features have not `num_channels` channels, or several factors have no labels.
         """
-        feats_a, feats_b = over_arrays(feats_a, feats_b)
+        a, b = over_arrays(feats_a, feats_b)
         factor = None if factor is None else as_labels("factor", factor)
-        add_batch(self.moments, feats_a, feats_b, factor, channel_dim, pool)
+        add_batch(self.moments, a, b, factor, channel_dim, pool)
 
-    def merge(self, other: "CoMoments") -> None:
+    def merge(self, other: "Self") -> None:
         """Add the pairs of another state of the same size.
 
         Raises:
@@ -168,7 +170,7 @@ class CoMoments:
         distributed.all_gather(states, self.moments.contiguous(), group=group)
         self.moments = merge(torch.stack(states))
 
-    def to(self, device: torch.device | str) -> "CoMoments":
+    def to(self, device: torch.device | str) -> "Self":
         """Move the state and return it."""
         self.moments = self.moments.to(device)
         return self

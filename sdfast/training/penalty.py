@@ -64,5 +64,5 @@ def _correlation(means: Tensor, chosen: Tensor | None, eps: float) -> Tensor:
     else:
         weight = chosen.to(means.dtype).unsqueeze(1)
         apart = weight * (means - (weight * means).sum(1, keepdim=True) / weight.sum().clamp(min=1))
-    square_a, square_b = apart.square().sum(1) + eps
+    square_a, square_b = (apart.square().sum(1) + eps).unbind()
     return apart.prod(0).sum(0) / (square_a * square_b).sqrt()
