@@ -46,6 +46,38 @@ def test_right_at_large_means_and_dead_channels():
     assert (matrix[:, 3] == 0).all()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_rounding_leads_to_no_correlation_above_one(dtype):
+    torch.manual_seed(0)
+    features = torch.randn(100, 200, dtype=dtype)
+    matrix = sdfast.pairwise_correlation(features, torch.cat([3 * features, -features], dim=1))
+    assert matrix.abs().max() == 1
+    scores = features - features.mean(0)
+    scores /= scores.square().sum(0).sqrt()
+    assert (scores * scores).sum(0).max() > 1, "but for rounding there would be nothing to hold back"
+
+
+def test_what_rounding_leaves_of_a_mean_is_not_dropped():
+    """The mean lies between two numbers of float32, far apart at its size: a tenth of the standard deviation."""
+    torch.manual_seed(0)
+    step = 2.0**-6  # between neighbours from 2^17 on
+    a = 2.0**17 + step * torch.randint(-6, 8, (300, 3)).double()
+    b = a.flip(1) + step * torch.randint(-6, 8, (300, 3))
+    mean = a.mean(0)
+    assert ((mean.float() - mean).abs() > step / 10).any()
+    expected = truth.pairwise_correlation(a.numpy(), b.numpy())
+    np.testing.assert_allclose(sdfast.pairwise_correlation(a.float(), b.float()), expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("wanted", ["a", "b", "both"])
+@pytest.mark.parametrize("shape", [(6, 3), (6, 3, 2)], ids=str)
+def test_gradients_are_those_of_plain_torch(wanted, shape):
+    torch.manual_seed(0)
+    a = torch.randn(shape, dtype=torch.float64, requires_grad=wanted != "b")
+    b = torch.randn(6, 4, dtype=torch.float64, requires_grad=wanted != "a")
+    torch.autograd.gradcheck(sdfast.pairwise_correlation, (a, b))
+
+
 def test_what_does_not_fit_is_refused_by_name():
     with pytest.raises(ValueError, match="feats_b: expected 4 samples like feats_a, got 3"):
         sdfast.pairwise_correlation(torch.zeros(4, 2), torch.zeros(3, 2))
