@@ -4,10 +4,11 @@ import argparse
 import contextlib
 import json
 from pathlib import Path
+from typing import Any
 
 from torch.utils.data import Dataset
 
-from sdfast.commands.arguments import positive
+from sdfast.commands.arguments import Subparsers, positive
 from sdfast.commands.dataset import class_names
 from sdfast.commands.errors import RunError
 from sdfast.commands.machine import find_device, try_writing
@@ -23,7 +24,7 @@ from sdfast.training import HOW, ablation_losses
 _JSON = "ablation.json"
 
 
-def register(subparsers) -> None:
+def register(subparsers: Subparsers) -> None:
     """Add `ablate` to the subcommands."""
     command = subparsers.add_parser(
         "ablate",
@@ -92,7 +93,7 @@ def run(args: argparse.Namespace) -> None:
     print(f"{found.summary()}\nwrote {out / _JSON}", file=file)
 
 
-class _Clips(Dataset):
+class _Clips(Dataset[tuple[Any, int]]):
     """Each clip once, with the number of its video."""
 
     def __init__(self, clips: ChangedClips) -> None:
@@ -101,7 +102,7 @@ class _Clips(Dataset):
     def __len__(self) -> int:
         return len(self.clips) // 2
 
-    def __getitem__(self, index: int) -> tuple:
+    def __getitem__(self, index: int) -> tuple[Any, int]:
         clip, _, _, source = self.clips[2 * index]
         return clip, source
 

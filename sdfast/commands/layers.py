@@ -1,14 +1,14 @@
 """`sdfast layers`: the layers of a model, what they return, and where a measurement finds clips and channels."""
 
 import argparse
-import json
 
+from sdfast.commands.arguments import Subparsers
 from sdfast.commands.settings import MODEL_HELP, add_input, prepared_model
-from sdfast.measurement import LayerOutput, list_layers
+from sdfast.measurement import LayerOutput, layouts_text, list_layers
 from sdfast.report import aligned
 
 
-def register(subparsers) -> None:
+def register(subparsers: Subparsers) -> None:
     """Add `layers` to the subcommands."""
     command = subparsers.add_parser(
         "layers",
@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> None:
     dims = {"channel_dim": model.channel_dim, "batch_dim": model.batch_dim}
     found = list_layers(model.module, clip_a, clip_b, args.layers or "**", **dims, forward=model.forward)
     if args.json:
-        print(json.dumps([layer._asdict() for layer in found], indent=1))
+        print(layouts_text(found))
         return
     rows = [["layer", "type", "output", "clips", "channels", "in dimension"], *map(_cells, found)]
     print("\n".join(aligned(rows)))

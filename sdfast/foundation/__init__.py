@@ -2,12 +2,13 @@
 
 from sdfast.foundation.arguments import check_integer, check_lengths
 from sdfast.foundation.extras import OPTIONAL, how_to_get, opencv, require
-from sdfast.foundation.files import write_atomically
+from sdfast.foundation.files import StrPath, write_atomically
 from sdfast.foundation.progress import progress_bar
 from sdfast.foundation.untrusted import map_npy, read_json, read_npz, read_torch
 
 __all__ = [
     "OPTIONAL",
+    "StrPath",
     "check_integer",
     "check_lengths",
     "how_to_get",

@@ -15,11 +15,13 @@ from typing import Any
 
 import numpy as np
 
+from sdfast.foundation.files import StrPath
+
 # What torch calls with any number that a file says, and that fills so much memory at once.
 _FILLS_MEMORY = b"\nbytearray\n"
 
 
-def read_json(path: str | os.PathLike) -> dict[str, Any]:
+def read_json(path: StrPath) -> dict[str, Any]:
     """Read a JSON object.
 
     >>> import tempfile
@@ -38,7 +40,7 @@ def read_json(path: str | os.PathLike) -> dict[str, Any]:
     return content
 
 
-def read_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:
+def read_npz(path: StrPath) -> dict[str, np.ndarray]:
     """Read the arrays of numbers that `np.savez` has written.
 
     >>> import tempfile
@@ -56,7 +58,7 @@ def read_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:
             raise ValueError(f"no arrays of np.savez: {_short(error)}") from error
 
 
-def map_npy(path: str | os.PathLike) -> np.memmap:
+def map_npy(path: StrPath) -> np.memmap:
     """Map the array of numbers that `np.save` has written; what is not looked at is not read."""
     try:
         array = np.lib.format.open_memmap(path, "r")
@@ -69,7 +71,7 @@ def map_npy(path: str | os.PathLike) -> np.memmap:
     return array
 
 
-def read_torch(path: str | os.PathLike) -> Any:
+def read_torch(path: StrPath) -> Any:
     """Read the tensors, numbers and names that `torch.save` has written, onto the CPU.
 
     >>> import tempfile, torch

@@ -67,9 +67,10 @@ def _read(path: str) -> dict[str, Tensor]:
 def _read_safetensors(path: str) -> dict[str, Tensor]:
     safetensors = require("safetensors")
     try:
-        return require("safetensors.torch").load_file(path)
+        tensors: dict[str, Tensor] = require("safetensors.torch").load_file(path)
     except safetensors.SafetensorError as error:
         raise ValueError(f"no tensors of safetensors: {str(error).splitlines()[0]}") from error
+    return tensors
 
 
 def _is_plain(value: object) -> bool:

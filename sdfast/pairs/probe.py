@@ -5,16 +5,14 @@ complete and nobody reads it.
 """
 
 import math
-import os
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sdfast.foundation import check_integer, check_lengths, map_npy, read_json
-from sdfast.pairs.indexed import IndexedPairs
+from sdfast.foundation import StrPath, check_integer, check_lengths, map_npy, read_json
+from sdfast.pairs.indexed import IndexedPairs, Transform
 from sdfast.pairs.video import VideoError
 
 VERSION = 1
@@ -43,7 +41,11 @@ class ProbeSet(IndexedPairs):
     (4, True, True)
     """
 
-    def __init__(self, folder: str | os.PathLike, transform: Callable | None = None):
+    _fingerprint: str
+    _numbers: list[int]
+    _sums: list[int]
+
+    def __init__(self, folder: StrPath, transform: Transform | None = None):
         self.folder, self.transform = Path(folder), transform
         try:
             about = read_json(self.folder / ABOUT)
@@ -79,11 +81,12 @@ class ProbeSet(IndexedPairs):
             VideoError: a pair is not what was written.
         """
         for index in range(self.num_pairs):
-            if zlib.crc32(self._clips_of(index)) != self._sums[index]:
+            if zlib.crc32(self._clips_of(index).data) != self._sums[index]:
                 raise VideoError(f"{self.folder / CLIPS}: damaged: pair {index} has another checksum")
 
-    def _clips_and_source(self, index: int) -> tuple[np.ndarray, int]:
-        return self._clips_of(index), self._numbers[index]
+    def _clips_and_source(self, index: int) -> tuple[tuple[np.ndarray, np.ndarray], int]:
+        clip_a, clip_b = self._clips_of(index)
+        return (clip_a, clip_b), self._numbers[index]
 
     def _clips_of(self, index: int) -> np.ndarray:
         """Map both clips of a pair. Whoever writes to them writes to pages of his own, not to the file."""

@@ -5,10 +5,11 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from sdfast.foundation import require
+from sdfast.foundation import StrPath, require
 
 # The usual clip spans about 64 frames, whatever their number: 8 x 8, 16 x 4, 32 x 2 (frames x stride).
 CLIP_SPAN = 64
@@ -62,7 +63,7 @@ class FrameIndex:
         return int(self.keyframes[before]) if before > 0 else None
 
 
-def index_frames(path: str | os.PathLike | InMemory) -> FrameIndex:
+def index_frames(path: StrPath | InMemory) -> FrameIndex:
     """Index the frames of a video from its packets, without decoding any.
 
     Raises:
@@ -101,7 +102,7 @@ def index_frames(path: str | os.PathLike | InMemory) -> FrameIndex:
     return FrameIndex(len(times), np.sort(np.array(times, np.int64)), np.sort(np.array(keyframes, np.int64)))
 
 
-def frame_count(path: str | os.PathLike) -> int:
+def frame_count(path: StrPath) -> int:
     """Count the frames of a video without decoding them.
 
     Raises:
@@ -142,7 +143,7 @@ def sample_clip(num_frames: int, clip_frames: int, rng: np.random.Generator, str
 
 
 def read_clip(
-    path: str | os.PathLike | InMemory,
+    path: StrPath | InMemory,
     indices: Sequence[int] | np.ndarray,
     size: tuple[int, int] | None = None,
     index: FrameIndex | None = None,
@@ -184,7 +185,12 @@ def read_clip(
 
 
 def _decode(
-    path, index: FrameIndex, wanted: np.ndarray, size, start: int | None, sparing: bool = True
+    path: StrPath | InMemory,
+    index: FrameIndex,
+    wanted: np.ndarray,
+    size: tuple[int, int] | None,
+    start: int | None,
+    sparing: bool = True,
 ) -> dict[int, np.ndarray]:
     """Return {frame number: image} of those wanted frames that decoding from `start` gives.
 
@@ -213,7 +219,7 @@ def _decode(
     return images
 
 
-def _frames(container, stream, wanted: frozenset[int] | None) -> Iterator:
+def _frames(container: Any, stream: Any, wanted: frozenset[int] | None) -> Iterator[Any]:
     """Decode a stream; where `wanted` is given, other frames only if those of these times refer to them."""
     for packet in container.demux(stream):
         if wanted is not None:
@@ -223,7 +229,7 @@ def _frames(container, stream, wanted: frozenset[int] | None) -> Iterator:
 
 
 @contextmanager
-def _open(path: str | os.PathLike | InMemory) -> Iterator[tuple]:
+def _open(path: StrPath | InMemory) -> Iterator[tuple[Any, Any]]:
     """Open a container and its first video stream; whatever FFmpeg says against it is a VideoError."""
     av = require("av")
     try:
@@ -246,5 +252,5 @@ def _open(path: str | os.PathLike | InMemory) -> Iterator[tuple]:
         raise VideoError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
-def _size(path: str | os.PathLike | InMemory) -> int:
+def _size(path: StrPath | InMemory) -> int:
     return len(path.content) if isinstance(path, InMemory) else os.path.getsize(path)

@@ -1,13 +1,12 @@
 """The files that a measurement leaves, and the reports that come back from them."""
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sdfast.foundation import require, write_atomically
+from sdfast.foundation import StrPath, require, write_atomically
 from sdfast.report import values
 from sdfast.report.bias_report import BiasReport
 from sdfast.report.sums import REPORT_JSON, REPORT_NPZ, read_content, read_reports, report_json, write_sums
@@ -23,7 +22,7 @@ def results(picture: str = "png") -> list[str]:
 
 
 def save_reports(
-    reports: Mapping[str, BiasReport], folder: str | os.PathLike, settings: Mapping[str, Any], picture: str = "png"
+    reports: Mapping[str, BiasReport], folder: StrPath, settings: Mapping[str, Any], picture: str = "png"
 ) -> None:
     """Write report.json, report.npz, channels.csv and pictures of layers, channels and depth, each whole or not at all.
 
@@ -67,7 +66,7 @@ def save_reports(
         write_atomically(folder / f"{name}.{picture}", of_all(named, str(settings.get("model", ""))).savefig)
 
 
-def load_settings(path: str | os.PathLike) -> dict[str, Any]:
+def load_settings(path: StrPath) -> dict[str, Any]:
     """Return what was measured and how, as `save_reports` was told it.
 
     Args:
@@ -90,7 +89,7 @@ def load_settings(path: str | os.PathLike) -> dict[str, Any]:
     return settings
 
 
-def load_reports(path: str | os.PathLike) -> dict[str, BiasReport]:
+def load_reports(path: StrPath) -> dict[str, BiasReport]:
     """Return the reports of a measurement, {layer: report}, as they were when they were saved.
 
     Args:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,7 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from sdfast.foundation import read_json, read_npz, write_atomically
+from sdfast.foundation import StrPath, read_json, read_npz, write_atomically
 from sdfast.report.notes import counted
 from sdfast.report.reading import Reading
 
@@ -29,7 +28,7 @@ def write_sums(folder: Path, reports: Iterable[Reading], rest: Mapping[str, Any]
         reports: whose sums; their empty groups are left out, as of few sources most are.
         rest: what report.json says besides, plain JSON values: its digest is kept with the sums.
     """
-    arrays = {_REST: _digest_of(rest)}
+    arrays: dict[str, Any] = {_REST: _digest_of(rest)}
     for i, report in enumerate(reports):
         if report.groups is None:
             arrays[f"{i}"] = report.moments.numpy()
@@ -44,7 +43,7 @@ def write_sums(folder: Path, reports: Iterable[Reading], rest: Mapping[str, Any]
     return {"file": REPORT_NPZ, "sha256": _digest(path)}
 
 
-def report_json(path: str | os.PathLike) -> Path:
+def report_json(path: StrPath) -> Path:
     """Return the report.json of a folder of results, or that is given itself; FileNotFoundError where there is none."""
     path = Path(path)
     path = path / REPORT_JSON if path.is_dir() else path
@@ -63,7 +62,7 @@ def read_content(path: Path) -> dict[str, Any]:
     return content
 
 
-def read_reports(path: str | os.PathLike, make: Callable[..., Made]) -> dict[str, Made]:
+def read_reports(path: StrPath, make: Callable[..., Made]) -> dict[str, Made]:
     """Return the report of each layer from a folder of results, or its report.json.
 
     Args:

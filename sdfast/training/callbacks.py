@@ -131,13 +131,13 @@ def _lightning() -> ModuleType:
 LightningMonitor: type[_LightningCallback]
 TrainerMonitor: type[_TrainerCallback]
 
-_MADE_OF = {
+_MADE_OF: dict[str, tuple[type[_Callback], Callable[[], type]]] = {
     "LightningMonitor": (_LightningCallback, lambda: _lightning().Callback),
     "TrainerMonitor": (_TrainerCallback, lambda: require("transformers").TrainerCallback),
 }
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     # Their base classes are in packages that are optional, and slow to import.
     if name not in _MADE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -230,6 +230,7 @@ def test_rows_hold_a_video_in_many_ways(tmp_path):
             assert numbers_of(video) == list(range(20)), video
             assert video.identity() == video.identity()
     assert {video.label for video in list_videos(Rows(rows))} == {"jump"}
+    assert [video.label for video in list_videos([{"label": 0}, {"label": None}, {}])] == ["0", None, None]
     identities = [str(video.identity()) for video in list_videos(rows)]
     assert len(set(identities)) == 4  # of the file, of its content, of the folder and of the frames
 
