@@ -11,7 +11,7 @@ from sphinx.highlighting import lexers
 import sdfast
 
 project = "sdfast"
-author = "the authors of sdfast"
+author = copyright = "the authors of sdfast"
 version = release = sdfast.__version__
 html_title = f"sdfast {version}"
 
@@ -29,10 +29,11 @@ myst_heading_anchors = 3
 nitpicky = True
 nitpick_ignore_regex = [
     ("py:.*", r"(?!sdfast\b).*"),  # types of other packages
-    ("py:class", r"sdfast\..*\.(Certainty|FrameIndex|Frames|InMemory|Insertion)"),  # what nobody makes by its name
+    ("py:class", r"sdfast\..*\.(Certainty|FrameIndex|Frames|InMemory)"),  # what nobody makes by its name
 ]
 lexers["rooms"] = TextLexer()  # the plan of the rooms in CONTRIBUTING
 default_role = "code"  # docstrings quote code in single backticks
+smartquotes = False  # what is quoted is often code
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True

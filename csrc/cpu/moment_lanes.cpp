@@ -105,6 +105,20 @@ void merge(MomentRows<double> to, MomentRows<const double> from, std::int64_t ch
     }
 }
 
+bool are_finite_from(const double* values, std::int64_t count, double low) {
+    constexpr double kMost = std::numeric_limits<double>::max();
+    vint64 good = vint64{} - 1;
+    std::int64_t i = 0;
+    for (; i + kLanes <= count; i += kLanes) {
+        const vdouble v = load_unaligned<vdouble>(values + i);
+        good &= (vint64)(v >= low) & (vint64)(v <= kMost);
+    }
+    bool all = true;
+    for (int l = 0; l < kLanes; ++l) all = all && good[l] != 0;
+    for (; i < count; ++i) all = all && values[i] >= low && values[i] <= kMost;
+    return all;
+}
+
 inline vdouble square_root(vdouble v) {
 #if defined(__AVX512F__)
     return (vdouble)_mm512_sqrt_pd((__m512d)v);
@@ -245,6 +259,7 @@ extern const MomentKernels kMomentKernels;
 const MomentKernels kMomentKernels = {centred,
                                       recentre,
                                       merge,
+                                      are_finite_from,
                                       kTogether * kLanes,
                                       12 * kTogether * kLanes,
                                       leave_one_out,

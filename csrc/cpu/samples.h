@@ -10,8 +10,8 @@
 namespace sdfast::cpu {
 
 constexpr std::int64_t kSamplesPerThread = kBytesPerThread / 128;  // each is ranked, or looks for neighbours
-constexpr std::int64_t kMostSamples = 1 << 29;    // of a channel: ranks are counted in 32 bits
-constexpr std::int64_t kChannelsTogether = 8;     // of a cache line
+constexpr std::int64_t kMostSamples = 1 << 29;                     // of a channel: ranks are counted in 32 bits
+constexpr std::int64_t kChannelsTogether = 8;                      // of a cache line
 
 struct Samples {
     const double* data;

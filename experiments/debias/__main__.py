@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 
 from experiments.arguments import experiment_parser, seeds_of
-from experiments.debias.channels import channel_jobs, channel_table
+from experiments.debias.channels import NETWORKS, USUAL, channel_jobs, channel_table
 from experiments.debias.costs import step_costs
 from experiments.debias.experiment import Job, kept_runs, run_all
 from experiments.debias.results import save, tables
@@ -37,6 +37,8 @@ def parser() -> Parser:
     add = command.add_argument
     add("--world", choices=list(WORLDS), default="shapes", help="whose clips (%(default)s)")
     add("--rows", choices=("all", "channels"), default="all", help="all, or the ways to choose channels (%(default)s)")
+    add("--networks", nargs="+", choices=list(NETWORKS), default=list(USUAL), metavar="NAME",
+        help=f"of --rows channels: some of {', '.join(NETWORKS)} (without the last)")  # fmt: skip
     add("--tune", action="store_true", help="choose how much of each way, on other seeds, and end")
     add("--settings", type=int, choices=range(1, 5), metavar="N", help="how many of the four settings (4)")
     return command
@@ -75,8 +77,8 @@ def _tune(base: Settings, processes: int, kept: Kept[Run]) -> None:
 
 def _channels(args: argparse.Namespace, base: Settings, processes: int, kept: Kept[Run]) -> None:
     seeds = seeds_of(args, CHANNEL_SEEDS, QUICK_SEEDS)
-    jobs = channel_jobs(seeds, replace(base, curves=False))
-    text = channel_table(run_all(jobs, processes, kept))
+    jobs = channel_jobs(seeds, replace(base, curves=False), args.networks)
+    text = channel_table(run_all(jobs, processes, kept), args.networks)
     (args.out / "channels.md").write_text(text + "\n", encoding="utf-8")
     print(f"{text}\n\nwrote {args.out / 'channels.md'}")
 

@@ -314,6 +314,13 @@ def test_the_command_compares_ways_to_choose_channels(tmp_path, capsys, tiny):
     assert len(rows) == 2 * (3 * 2 + 1)  # two networks; three blocks by two ways, the last by a third
 
 
+def test_the_command_chooses_channels_of_a_transformer_if_asked_for(tmp_path, tiny):
+    arguments = ["--seeds", "1", "--steps", "1", "--processes", "1", "--out", str(tmp_path)]
+    assert main(["--rows", "channels", "--networks", "transformer", *arguments]) == 0
+    rows = [line for line in (tmp_path / "channels.md").read_text().splitlines() if line.startswith("| transformer")]
+    assert len(rows) == 3 * 2 + 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
