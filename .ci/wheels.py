@@ -121,9 +121,9 @@ def check_here(wheel: Path, python: Path) -> None:
 def check_emulated(wheel: Path, name: str, python: list[str]) -> None:
     """Install a wheel for another machine into a folder, and use it by a Python that an emulator runs."""
     with tempfile.TemporaryDirectory() as folder:
-        ours = re.search(r"manylinux_2_\d+_(\w+)\.whl", wheel.name)
-        platforms = [ours[0].removesuffix(".whl"), *(f"manylinux_2_{minor}_{ours[1]}" for minor in (28, 27, 26, 17))]
-        where = [f"--platform={one}" for one in [*platforms, f"manylinux2014_{ours[1]}"]]
+        minor, machine = re.search(r"manylinux_2_(\d+)_(\w+)\.whl", wheel.name).groups()
+        older = [f"manylinux_2_{number}_{machine}" for number in range(int(minor), 4, -1)]
+        where = [f"--platform={name}" for name in (*older, f"manylinux2014_{machine}")]
         pip = (sys.executable, "-m", "pip", "install", "--no-compile", "--only-binary=:all:", "--python-version", name)
         run(*pip, *where, "--target", folder, wheel)
         use(*python, folder=folder, environment={"PYTHONPATH": folder, "PATH": ""})

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -26,5 +27,7 @@ def site(tmp_path_factory) -> Path:
             command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", "docs", out]
             environment = {**os.environ, "PYTHONPATH": str(ROOT)}
             done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
+            if done.returncode:
+                shutil.rmtree(out, ignore_errors=True)  # the next process fails, too
             assert done.returncode == 0, done.stdout + done.stderr
     return out

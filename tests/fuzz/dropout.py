@@ -83,8 +83,8 @@ def draw_mask(draw: Draw, shape: tuple[int, ...], channel_dim: int) -> Tensor:
     kind = draw.one("halves", "rare", "gaps", "fractions", "ones", "zeros")
     if kind == "gaps":
         line = values.reshape(-1)
-        begin, period = draw.below(200), draw.one(150, 300, 700)
-        line[:] = (np.arange(line.size) + begin) % period < draw.one(1, 40, 140)
+        begin, period = draw.below(200), draw.one(150, 224, 300, 700)
+        line[:] = (np.arange(line.size) + begin) % period < draw.one(1, 40, 140, 200)
     elif kind != "fractions":
         values = values < {"halves": 0.5, "rare": 0.01, "ones": 2, "zeros": -1}[kind]
     dtype = draw.one(*MASK_DTYPES)

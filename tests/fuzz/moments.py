@@ -31,8 +31,8 @@ class Features:
             with np.errstate(over="ignore"):
                 draw.fill(view, values * magnitude)
             pair.append(view)
-        if draw.chance(0.03):
-            pair[1] = pair[0]
+        if draw.chance(0.05):
+            pair[1] = draw.one(1, 3, -7) * pair[0]  # correlations of 1, which rounding may take beyond
         labels = draw.labels(shape[0], self.factors) if self.factors > 1 else None
         return *pair, labels
 

@@ -70,12 +70,12 @@ class Truth:
 class Judge:
     """What a kernel may make of the features that a truth is of.
 
-    Halves are summed in float32; the others, and pooled samples of any type, in float64.
+    Halves are summed in float32; the others, and pooled samples of any type, in float64, unless `lanes` says how fine.
     """
 
-    def __init__(self, truth: Truth, dtype: torch.dtype, pool: bool) -> None:
+    def __init__(self, truth: Truth, dtype: torch.dtype, pool: bool, lanes: float | None = None) -> None:
         half = dtype in (torch.float16, torch.bfloat16)
-        lanes = FLOAT if half and not pool else DOUBLE
+        lanes = lanes or (FLOAT if half and not pool else DOUBLE)
         self.count, self.same = truth.count, truth.same
         self.mean, self.products = truth.mean.astype(np.float64), truth.products.astype(np.float64)
         reach, size = truth.reach.astype(np.float64), truth.size.astype(np.float64)

@@ -7,7 +7,7 @@ import sdfast
 from sdfast.ops import correlations_without, deviation_sums, kraskov, leave_one_out, normal_scores
 from tests import truth
 from tests.fuzz.drawing import DTYPES, Draw
-from tests.fuzz.oracle import Judge, Truth
+from tests.fuzz.oracle import DOUBLE, FLOAT, Judge, Truth
 
 
 def pairwise(draw: Draw, isas) -> str | None:
@@ -22,13 +22,15 @@ def pairwise(draw: Draw, isas) -> str | None:
         draw.fill(view, draw.numbers(tuple(view.shape)) * magnitude, bad=False)
         feats.append(view)
     a, b = feats
+    if draw.chance(0.3):  # correlations of 1, which rounding may take beyond
+        b = torch.cat([a, b], dim=1)[:, :others] * draw.one(1, 3)
     matrix = [sdfast.pairwise_correlation(a, b, pool=pool).numpy() for _ in isas]
     # Column j of b, repeated: the oracle knows pairs.
     for j in range(min(others, 2)):
         pair = (a, b[:, j : j + 1].expand_as(a))
         # Scores are float32 but of float64, and so is their product.
-        kept = dtype if dtype == torch.float64 else torch.bfloat16
-        judge = Judge(Truth.of(pair, None, 1, 1, pool), kept, False)
+        lanes = DOUBLE if dtype == torch.float64 else FLOAT
+        judge = Judge(Truth.of(pair, None, 1, 1, pool), dtype, pool, lanes)
         for found in matrix:
             if wrong := judge.correlation(found[None, :, j].astype(np.float64), "pearson"):
                 return f"{wrong}, pairwise: {dtype} {shape}, {others} others, column {j}, pool={pool}"
