@@ -1,7 +1,8 @@
 # `make demo` measures a trained model on real clips, `make debias` trains with and without StaticDropout, `make fusion`
 # compares ways to join frames and flow, `make test` runs every test, `make test-quick` all but the slow ones, `make
 # test-slow` those, `make test-gpu` what runs kernels for GPUs, `make bench` measures everything beside its peers and
-# ends with whether every reach is met, `make wheels` builds and checks what is published. All set up .venv first.
+# ends with whether every reach is met, `make wheels` builds and checks what is published, and `make docs`
+# builds the pages into build/docs. All set up .venv first.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -13,7 +14,7 @@ INSTALL := $(PIP) --no-build-isolation --config-settings=cmake.define.SDFAST_WER
 COMPILED := pyproject.toml CMakeLists.txt requirements-dev.txt $(shell find csrc cmake -type f)
 CPP := $(shell find csrc tests -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh')
 
-.PHONY: demo debias debias-real fusion test test-quick test-slow test-gpu bench bench-quick wheels lint format clean
+.PHONY: demo debias debias-real fusion test test-quick test-slow test-gpu sanitize tsan bench bench-quick wheels docs lint format clean
 
 demo: $(VENV)/.stamp-demo
 	$(BIN)/sdfast measure --overwrite
@@ -36,6 +37,25 @@ test: $(VENV)/.stamp-test
 test-quick test-slow test-gpu: $(VENV)/.stamp-test
 	$(PYTEST) -m $(@:test-%=%)
 
+# Random calls of builds that watch memory and arithmetic, or threads.
+CASES ?= 5000
+sanitize: SANITIZERS := address,undefined
+sanitize: PRELOADED := libasan.so
+tsan: SANITIZERS := thread
+tsan: PRELOADED := libtsan.so
+tsan: FUZZ := --threads
+sanitize tsan: $(VENV)/.stamp-test
+	$(BIN)/cmake -S . -B build/$@ -G Ninja -DCMAKE_BUILD_TYPE=Debug -DSDFAST_CUDA=OFF -DSDFAST_SANITIZE=$(SANITIZERS) \
+		-DCMAKE_MAKE_PROGRAM=$(abspath $(BIN)/ninja) -Dpybind11_DIR="$$($(BIN)/python -m pybind11 --cmakedir)" \
+		-DPython_EXECUTABLE=$(abspath $(BIN)/python) -DPYTHON_EXECUTABLE=$(abspath $(BIN)/python)
+	nice $(BIN)/cmake --build build/$@ --target _C
+	ASAN_OPTIONS=detect_leaks=0 OMP_NUM_THREADS=1 \
+		LD_PRELOAD="$$($(CXX) -print-file-name=$(PRELOADED)) $$($(CXX) -print-file-name=libstdc++.so)" \
+		$(BIN)/python -m tests.fuzz --cases $(CASES) $(FUZZ) --extension $$(ls build/$@/_C*.so)
+
+docs: $(VENV)/.stamp-docs
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/docs
+
 bench: $(VENV)/.stamp-bench
 	$(BIN)/python -m benchmarks
 
@@ -57,7 +77,7 @@ format: $(VENV)/.stamp-lint
 	$(BIN)/clang-format -i $(CPP)
 
 clean:
-	rm -rf $(VENV) build dist
+	rm -rf $(VENV) build dist docs/_made
 
 # A stamp a step, so that a second run does only what has changed.
 $(VENV)/.stamp-venv:
@@ -85,8 +105,12 @@ $(VENV)/.stamp-demo: $(COMPILED) $(VENV)/.stamp-build
 
 $(VENV)/.stamp-test: $(COMPILED) $(VENV)/.stamp-build
 	$(INSTALL) -e '.[test]'
-	touch $@ $(VENV)/.stamp-demo
+	touch $@ $(VENV)/.stamp-demo $(VENV)/.stamp-docs
+
+$(VENV)/.stamp-docs: $(COMPILED) $(VENV)/.stamp-build
+	$(INSTALL) -e '.[docs]'
+	touch $@
 
 $(VENV)/.stamp-bench: $(COMPILED) $(VENV)/.stamp-build
 	$(INSTALL) -e '.[bench]'
-	touch $@ $(VENV)/.stamp-test $(VENV)/.stamp-demo
+	touch $@ $(VENV)/.stamp-test $(VENV)/.stamp-docs $(VENV)/.stamp-demo

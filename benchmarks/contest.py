@@ -204,7 +204,8 @@ class Contest:
             measured, note = self._figure(name, beside, target), self.notes.get(name, "")
             if measured is not None or note.startswith(WRONG):
                 told = "" if self.case.dtype == "float32" else self.case.dtype, "" if name == OURS else name
-                shape, selected = " ".join(filter(None, (self.case.shape, *told))), device.selected(self.case.operation)
+                shape, dtype = " ".join(filter(None, (self.case.shape, *told))), getattr(torch, self.case.dtype)
+                selected = device.selected(self.case.operation, dtype, self.case.moved // 2)
                 self.run.log.judge(target, shape, measured, note, name, name == selected)
 
     def _figure(self, name: str, beside: str, target: Target) -> Spread | None:

@@ -44,8 +44,8 @@ class Device:
     def __init__(self, name: str = "cpu"):
         self.torch = torch.device(name)
 
-    def selected(self, operation: str) -> str:
-        """Return which of ours serves an operation by default, and is judged."""
+    def selected(self, operation: str, dtype: torch.dtype, size: int) -> str:
+        """Return which of ours serves an operation on features of so many bytes by default, and is judged."""
         return next(iter(self.ours))
 
     def forced(self, run: Callable, name: str) -> Callable:
@@ -141,8 +141,8 @@ class Gpu(Rehearsal):
     def ours(self) -> dict[str, str | None]:
         return {name: _fault(name) for name in ("triton", "cuda")}
 
-    def selected(self, operation: str) -> str:
-        return chosen(operation, self.torch.type)
+    def selected(self, operation: str, dtype: torch.dtype, size: int) -> str:
+        return chosen(operation, self.torch.type, dtype, size)
 
     def synchronize(self) -> None:
         torch.cuda.synchronize(self.torch)

@@ -2,6 +2,7 @@
 
 from importlib import metadata as _metadata
 from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
 
 import torch as _torch  # first: the extension shares the OpenMP runtime that torch has loaded  # noqa: F401
 
@@ -50,7 +51,7 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> _Any:
     # torchmetrics takes longer to import than all the rest; who needs no metric does not wait for it.
     if name == "BiasMetric":
         from sdfast.report import BiasMetric

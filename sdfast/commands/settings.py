@@ -1,22 +1,21 @@
 """Arguments that commands share which run a model on pairs: what is measured, how, and what they made of it."""
 
 import argparse
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from torch.utils.data import Dataset
-
-from sdfast.commands.arguments import not_negative, positive
+from sdfast.commands.arguments import Add, not_negative, positive
 from sdfast.commands.machine import cores
 from sdfast.models import FORMS, VideoModel, load_model, named_layers
+from sdfast.pairs import PairDataset, ProbeSet
 from sdfast.statistics import KINDS
 
 MODEL_HELP = f"{', '.join(FORMS[:-1])}, or your own {FORMS[-1]}, whose code runs"
+WEIGHTS_HELP = 'a state_dict (.safetensors, or of torch.save), or "random" (default: the trained ones of the model)'
 
 
-def add_settings(add: Callable, of_pairs: bool = True) -> None:
+def add_settings(add: Add, of_pairs: bool = True) -> None:
     """Add to a command what it needs to know besides model, weights, videos and results.
 
     Args:
@@ -35,7 +34,7 @@ def add_settings(add: Callable, of_pairs: bool = True) -> None:
     add("--seed", type=not_negative, default=0, help="draws clips, styles and random weights (%(default)s)")
 
 
-def add_input(add: Callable) -> None:
+def add_input(add: Add) -> None:
     """Add to a command what it may be told of a model: its layers, and how its clips and outputs are laid out."""
     add("--layers", nargs="+", metavar="LAYER",
         help="names or glob patterns, * for children and ** for all below (default: those of the model)")  # fmt: skip
@@ -97,7 +96,7 @@ def loading(args: argparse.Namespace) -> dict[str, int]:
 
 
 def describe(
-    args: argparse.Namespace, weights: str | None, model: VideoModel, pairs: Dataset, world: int
+    args: argparse.Namespace, weights: str | None, model: VideoModel, pairs: PairDataset | ProbeSet, world: int
 ) -> dict[str, Any]:
     """Return what was measured and how, for report.json."""
     return {

@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from sdfast.foundation import write_atomically
-from sdfast.measurement.capture import MakeState
+from sdfast.measurement.capture import MakeState, State
 from sdfast.statistics import PairState
 
 MAGIC = b"sdfast\r\n"
@@ -58,7 +58,7 @@ def save(path: Path, job: Mapping[str, Any], done: int, states: Mapping[str, Pai
     return len(content)
 
 
-def load(path: Path, job: Mapping[str, Any], make_state: MakeState) -> tuple[int, dict[str, PairState]]:
+def load(path: Path, job: Mapping[str, Any], make_state: MakeState[State]) -> tuple[int, dict[str, State]]:
     """Read how many batches were measured, and the states by key, made by `make_state` on the CPU.
 
     Raises:
@@ -103,7 +103,7 @@ def _array(name: str, x: Tensor) -> np.ndarray:
     return x.detach().cpu().numpy().astype(_DTYPES[x.dtype], order="C")
 
 
-def _differences(theirs: Any, ours: Any, name: str = ""):
+def _differences(theirs: Any, ours: Any, name: str = "") -> Iterator[str]:
     """Yield what differs between two trees of JSON values, in words."""
     if isinstance(theirs, dict) and isinstance(ours, dict):
         for key in sorted(theirs.keys() | ours.keys()):

@@ -3,6 +3,8 @@
 import importlib
 import os
 import sys
+from collections.abc import Callable
+from typing import Any
 
 from torch import nn
 
@@ -31,7 +33,7 @@ def load(module_name: str, factory_name: str, weights: str | None, seed: int) ->
     return made
 
 
-def _find(module_name: str, factory_name: str):
+def _find(module_name: str, factory_name: str) -> Callable[[], Any]:
     here = os.getcwd()
     if here not in sys.path and "" not in sys.path:
         sys.path.append(here)  # the last: a file here must not stand in for a module that others import

@@ -197,7 +197,8 @@ def asked():
 
 def test_judged_is_the_backend_that_serves(gpu, monkeypatch):
     monkeypatch.setitem(table.TABLE["channel_bias"], "cuda", "cuda")
-    assert gpu.selected("channel_bias") == "cuda" and gpu.selected("static_dropout") == "triton"
+    large = torch.float32, 10**9
+    assert gpu.selected("channel_bias", *large) == "cuda" and gpu.selected("static_dropout", *large) == "triton"
 
 
 def test_sets_take_turns_beyond_the_caches(gpu):

@@ -15,7 +15,7 @@ def kernels():
             patch.setattr(modules["samples"], name, value)
         for name, value in (("AT_ONCE", 4), ("IN_TURN", 8), ("MERGED", 64)):
             patch.setattr(modules["sample_comoments"], name, value)
-        patch.setattr(modules["partial_comoments"], "MERGED", 6)
+        patch.setattr(modules["spans"], "MERGED", 6)
         patch.setattr(modules["moments"], "MERGED", 64)
         patch.setattr(modules["pooling"], "STRETCH", 2)
         yield modules["comoments"]
