@@ -4,6 +4,8 @@ Partial results are merged in a fixed order: a result depends on nothing but its
 run, and on what tiles, is decided here.
 """
 
+from typing import Any
+
 import torch
 import triton
 import triton.language as tl
@@ -39,7 +41,17 @@ def layout_of(feats_a: Tensor, feats_b: Tensor, channel_dim: int) -> Layout:
     return Layout(batch, channels, feats_a.numel() // (batch * channels), sizes, strides)
 
 
-def _launch(plan, feats_a, feats_b, layout: Layout, labels: Labels, rows: int, pool, outputs: Outputs, kind) -> None:
+def _launch(
+    plan: Plan,
+    feats_a: Tensor,
+    feats_b: Tensor,
+    layout: Layout,
+    labels: Labels,
+    rows: int,
+    pool: bool,
+    outputs: Outputs,
+    kind: int,
+) -> None:
     """Run the kernels that write `outputs`; pairs of one label are of one row."""
     pool = pool and layout.size > 1
     if pool:
@@ -66,7 +78,7 @@ def _launch(plan, feats_a, feats_b, layout: Layout, labels: Labels, rows: int, p
     _sum_up(plan, feats_a, feats_b, layout, labels, rows, pool, few, outputs, kind)
 
 
-def lanes_for(x: Tensor, doubled: bool) -> dict:
+def lanes_for(x: Tensor, doubled: bool) -> dict[str, Any]:
     """Return the constants and options of a kernel that sums in float64, halves in float32, or in two float32."""
     lane = tl.float32 if doubled or x.element_size() == 2 else tl.float64
     return {"LANE": lane, "DOUBLED": doubled, **options(x, fused=not doubled), **registers(x)}
@@ -89,7 +101,16 @@ def tile_for(layout: Layout, width: int, vectors: tuple[int, int], whole: bool) 
 
 
 def _sum_up(
-    plan: Plan, feats_a, feats_b, layout: Layout, labels: Labels, rows: int, pool, few, outputs: Outputs, kind
+    plan: Plan,
+    feats_a: Tensor,
+    feats_b: Tensor,
+    layout: Layout,
+    labels: Labels,
+    rows: int,
+    pool: bool,
+    few: int,
+    outputs: Outputs,
+    kind: int,
 ) -> None:
     """Run the kernels of co-moments and of their merge; a program takes at least `few` bytes of one tensor."""
     width = feats_a.element_size()
@@ -125,7 +146,18 @@ def _sum_up(
         merge(plan, parts, outputs, layout.channels, kind)
 
 
-def _run(feats_a, feats_b, factor, source, factors, groups, channel_dim, pool, kind, outputs: Outputs) -> None:
+def _run(
+    feats_a: Tensor,
+    feats_b: Tensor,
+    factor: Tensor | None,
+    source: Tensor | None,
+    factors: int,
+    groups: int,
+    channel_dim: int,
+    pool: bool,
+    kind: int,
+    outputs: Outputs,
+) -> None:
     """Launch what the call needs, planned when there was one of its form, or for the first time."""
     tensors = feats_a, feats_b, factor, source, *outputs
     # Other outputs than a state are made for the call, and of one form.

@@ -16,7 +16,8 @@ def on_nvidia(x: Tensor) -> bool:
     """Return whether kernels on x run on a GPU of NVIDIA, to which the interpreter pretends."""
     if triton.knobs.runtime.interpret or x.is_cuda:
         return not torch.version.hip
-    return triton.runtime.driver.active.get_current_target().backend == "cuda"
+    backend: str = triton.runtime.driver.active.get_current_target().backend
+    return backend == "cuda"
 
 
 # Capabilities and architectures whose float64 is at least half as fast as float32; elsewhere it takes 16 to 64 times as

@@ -5,6 +5,8 @@ means over the stretches have the mean that the features have over the positions
 with them as with any features.
 """
 
+from typing import Any
+
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -70,7 +72,14 @@ def splits_of(tiles: int) -> tuple[int, int]:
 
 
 def pool_positions(
-    plan: Plan, feats_a: Tensor, feats_b: Tensor, layout: Layout, packed: Layout, splits: int, steps: int, **constants
+    plan: Plan,
+    feats_a: Tensor,
+    feats_b: Tensor,
+    layout: Layout,
+    packed: Layout,
+    splits: int,
+    steps: int,
+    **constants: Any,
 ) -> tuple[Tensor, Tensor]:
     """Return two (N, C, splits) float64, the means of stretches: to be pooled instead, or the pooled samples."""
     tile, shape = constants["TILE"], (layout.batch, layout.channels, splits)

@@ -210,7 +210,18 @@ def static_dropout(
     keep(form, plan)
 
 
-def _launch(plan: Plan, x, out, seed, p, mask, channel_weight, granularity, rescale, channel_dim) -> None:
+def _launch(
+    plan: Plan,
+    x: Tensor,
+    out: Tensor,
+    seed: Tensor,
+    p: float,
+    mask: Tensor | None,
+    channel_weight: Tensor | None,
+    granularity: int,
+    rescale: bool,
+    channel_dim: int,
+) -> None:
     """Launch for the first time on tensors of this form."""
     batch, channels = x.shape[0], x.shape[channel_dim]
     places = positions(x, channel_dim)
@@ -229,13 +240,15 @@ def _launch(plan: Plan, x, out, seed, p, mask, channel_weight, granularity, resc
     swapped = size == 1 and granularity == ELEMENT
     if swapped:  # the channels take the place of the positions; the mask has one value a sample
         if mask is not None:
-            mask = mask[(slice(None), *(g // 2 for g in mask.shape[1:]))]
+            middle: tuple[slice | int, ...] = (slice(None), *(g // 2 for g in mask.shape[1:]))
+            mask = mask[middle]
         masked = [(channels, 1, 0)]
         sizes, strides_x, strides_out = (channels,), (x_c,), (out_c,)
         size, channels, x_c, out_c = channels, 1, 0, 0
     if mask is not None:
         plan.view(mask, given)
-    grid = Grid(*zip(*masked, strict=True), 0 if mask is None else mask.stride(0))
+    lengths, counts, steps = zip(*masked, strict=True)
+    grid = Grid(lengths, counts, steps, 0 if mask is None else mask.stride(0))
 
     strides = Strides(x.stride(0), x_c, strides_x), Strides(out.stride(0), out_c, strides_out)
     layout = Layout(batch, channels, size, sizes, strides)
@@ -272,7 +285,7 @@ def join_masked(dims: list[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
 
     It can where it has one value for both, or one for each position and these lie end to end.
     """
-    joined = []
+    joined: list[tuple[int, int, int]] = []
     for size, grid, stride in dims:
         if size == 1 and grid == 1:
             continue

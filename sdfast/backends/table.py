@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal, overload
 
 import torch
+from torch import Tensor
 
 from sdfast.backends.selection import CHOICES, Choice
 
@@ -40,6 +41,10 @@ _HOW_TO_GET = {
     "cuda": "its kernels are not compiled in; install sdfast from source with a CUDA toolkit and SDFAST_CUDA=ON",
 }
 
+# What plain torch can do for all backends, and all that may be left to be composed of others.
+Composed = Literal["deviation_sums", "kraskov", "leave_one_out", "normal_scores", "standard_scores"]
+_InParts = Literal[Composed, "pairwise_correlation", "resampled_correlations", "update_comoments"]
+
 _forced: ContextVar[str | None] = ContextVar("sdfast_backend", default=os.environ.get("SDFAST_BACKEND") or None)
 
 
@@ -47,7 +52,21 @@ class BackendError(RuntimeError):
     """A backend that was asked for, or that a device needs, cannot be used here."""
 
 
-def run(operation: str, check: Callable[..., None], args: tuple) -> Any:
+@overload
+def run(operation: Literal["comoments"], check: Callable[..., None], args: tuple[Any, ...]) -> Tensor: ...
+@overload
+def run(operation: Literal["static_dropout"], check: Callable[..., None], args: tuple[Any, ...]) -> None: ...
+@overload
+def run(
+    operation: Literal["channel_bias"], check: Callable[..., None], args: tuple[Any, ...]
+) -> tuple[Tensor, Tensor, Tensor] | None: ...
+@overload
+def run(
+    operation: Literal["correlations_without"], check: Callable[..., None], args: tuple[Any, ...]
+) -> tuple[Tensor, Tensor] | None: ...
+@overload
+def run(operation: _InParts, check: Callable[..., None], args: tuple[Any, ...]) -> Tensor | None: ...
+def run(operation: str, check: Callable[..., None], args: tuple[Any, ...]) -> Any:
     """Run an operation where its first argument lives: the one route to a kernel.
 
     The compiled kernels of the CPU refuse what does not fit by themselves, and `check` then says why; for all others

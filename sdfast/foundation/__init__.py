@@ -1,17 +1,23 @@
-"""What every room stands on: checks of arguments, optional packages, whole files, and how far a job is."""
+"""What every room stands on: checks of arguments, optional packages, files, and how far a job is."""
 
 from sdfast.foundation.arguments import check_integer, check_lengths
 from sdfast.foundation.extras import OPTIONAL, how_to_get, opencv, require
-from sdfast.foundation.files import write_atomically
+from sdfast.foundation.files import StrPath, write_atomically
 from sdfast.foundation.progress import progress_bar
+from sdfast.foundation.untrusted import map_npy, read_json, read_npz, read_torch
 
 __all__ = [
     "OPTIONAL",
+    "StrPath",
     "check_integer",
     "check_lengths",
     "how_to_get",
+    "map_npy",
     "opencv",
     "progress_bar",
+    "read_json",
+    "read_npz",
+    "read_torch",
     "require",
     "write_atomically",
 ]

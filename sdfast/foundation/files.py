@@ -5,8 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+StrPath = str | os.PathLike[str]  # where a file or a folder lies
 
-def write_atomically(path: str | os.PathLike, write: Callable[[Path], Any]) -> None:
+
+def write_atomically(path: StrPath, write: Callable[[Path], Any]) -> None:
     """Let `write` fill a file beside `path`, then move it there: no reader ever sees half a file.
 
     The file is always either the old one or the new one, also after a power cut.

@@ -1,6 +1,5 @@
 """All pairs through a model once, and a state for each layer at the end, whatever statistic keeps it."""
 
-import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -12,16 +11,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from sdfast.foundation import progress_bar
-from sdfast.measurement.batches import Batch, Share
-from sdfast.measurement.capture import Capture, Key, MakeState, untouched
+from sdfast.foundation import StrPath, progress_bar
+from sdfast.measurement.batches import Share, Sourced
+from sdfast.measurement.capture import Capture, Key, MakeState, State, untouched
 from sdfast.measurement.journal import Journal, describe_job
 from sdfast.measurement.processes import Processes
 from sdfast.measurement.sharded import check_sharded
 from sdfast.measurement.stopping import NEVER, Stopping
 from sdfast.measurement.time_first import refuse_time_first
 from sdfast.models import Clips, call_model, join_clips
-from sdfast.statistics import PairState
 
 # Runs a model on a batch of clips; what it returns is not looked at.
 Forward = Callable[[nn.Module, Clips], Any]
@@ -32,20 +30,20 @@ def accumulate(
     pairs: Any,
     matches: Mapping[str, Sequence[str]],
     channel_dims: Mapping[str, int],
-    make_state: MakeState,
+    make_state: MakeState[State],
     processes: Processes,
     *,
     device: torch.device | str | None = None,
     batch_size: int = 8,
     num_workers: int = 0,
     progress: bool | str = True,
-    resume: str | os.PathLike | None = None,
-    stopping: Stopping = NEVER,
+    resume: StrPath | None = None,
+    stopping: Stopping[State] = NEVER,
     told: Callable[[Sequence[int], int | None], str] | None = None,
     batch_dims: Mapping[str, int] = MappingProxyType({}),
     forward: Forward | None = None,
     heads: Mapping[str, int] = MappingProxyType({}),
-) -> dict[str, PairState]:
+) -> dict[str, State]:
     """Return the states of the layers, each with the pairs of all processes, by the names of their reports.
 
     Args:
@@ -78,7 +76,7 @@ def accumulate(
         # Whoever got further was asked there and was not sure; it does not wait for the others to get there.
         first = max(processes.gather(share.done))
 
-        def make_asked(num_channels: int, device: torch.device) -> PairState:
+        def make_asked(num_channels: int, device: torch.device) -> State:
             return stopping.asked_of(make_state(num_channels, device))
 
         def enough() -> bool:
@@ -100,13 +98,13 @@ def _run(
     model: nn.Module,
     run: Callable[[Clips], Any],
     share: Share,
-    capture: Capture,
+    capture: Capture[State],
     device: torch.device,
     processes: Processes,
     progress: bool | str,
-    journal: Journal | None,
+    journal: Journal[State] | None,
     enough: Callable[[], bool],
-    stopping: Stopping,
+    stopping: Stopping[State],
     told: Callable[[Sequence[int], int | None], str] | None,
 ) -> None:
     total = share.num_pairs
@@ -140,7 +138,7 @@ def _run(
             journal.write(capture, share.done, last=True)
 
 
-def _until(enough: Callable[[], bool], share: Share) -> Iterator[Batch]:
+def _until(enough: Callable[[], bool], share: Share) -> Iterator[Sourced]:
     """Yield batches; asks before each, also before the first, as an earlier run may have measured enough."""
     batches = iter(share)
     while not enough() and (batch := next(batches, None)) is not None:
@@ -148,8 +146,8 @@ def _until(enough: Callable[[], bool], share: Share) -> Iterator[Batch]:
 
 
 def _reduced(
-    states: Mapping[Key, PairState], make_state: MakeState, processes: Processes, device: torch.device
-) -> dict[Key, PairState]:
+    states: Mapping[Key, State], make_state: MakeState[State], processes: Processes, device: torch.device
+) -> dict[Key, State]:
     """Return the states merged over all processes, of all layers that any process has seen."""
     channels: dict[Key, int] = {}
     for theirs in processes.gather({key: state.num_channels for key, state in states.items()}):
@@ -171,6 +169,6 @@ def _reduced(
     return reduced
 
 
-def _named(states: Mapping[Key, PairState]) -> dict[str, PairState]:
+def _named(states: Mapping[Key, State]) -> dict[str, State]:
     repeated = {name for name, call in states if call}
     return {f"{name}#{call + 1}" if name in repeated else name: state for (name, call), state in states.items()}

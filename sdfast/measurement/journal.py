@@ -1,17 +1,17 @@
 """What a measurement keeps in its state files, what makes a state file its own, and who deletes it."""
 
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic
 
 import torch
 from torch import nn
 
+from sdfast.foundation import StrPath
 from sdfast.measurement import checkpoint
 from sdfast.measurement.batches import Share
-from sdfast.measurement.capture import Capture, MakeState
+from sdfast.measurement.capture import Capture, MakeState, State
 from sdfast.measurement.identity import code_digest, weights_digest
 
 STATES = "state.rank*of*.sdfast"
@@ -25,8 +25,8 @@ def describe_job(
     matches: Mapping[str, Sequence[str]],
     channel_dims: Mapping[str, int],
     batch_dims: Mapping[str, int],
-    make_state: MakeState,
-    forward: Callable | None = None,
+    make_state: MakeState[State],
+    forward: Callable[..., Any] | None = None,
 ) -> dict[str, Any]:
     """Return, as JSON values, all that the states depend on. How they are read later is not among it."""
     pairs = {"class": type(share.pairs).__qualname__}
@@ -58,7 +58,7 @@ def describe_job(
     }
 
 
-class Journal:
+class Journal(Generic[State]):
     """The state file of one process, replaced after each batch; a large one so often that it takes 2 % of the time.
 
     Args:
@@ -69,7 +69,9 @@ class Journal:
         world: how many there are.
     """
 
-    def __init__(self, folder: Path, job: Mapping[str, Any], make_state: MakeState, rank: int, world: int) -> None:
+    def __init__(
+        self, folder: Path, job: Mapping[str, Any], make_state: MakeState[State], rank: int, world: int
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._path = _path(folder, rank, world)
         self._job = {**job, "rank": rank}
@@ -78,7 +80,7 @@ class Journal:
         self._done = 0  # batches in the file
         self._began, self._spent, self._last = time.perf_counter(), 0.0, 0.0  # seconds
 
-    def restore(self, capture: Capture) -> int:
+    def restore(self, capture: Capture[State]) -> int:
         """Put the states back, if there are any, and return how many batches they hold.
 
         Raises:
@@ -94,7 +96,7 @@ class Journal:
         self._done = done
         return done
 
-    def write(self, capture: Capture, done: int, last: bool = False) -> None:
+    def write(self, capture: Capture[State], done: int, last: bool = False) -> None:
         """Replace the state file, unless it is too early for one of its size; `last` writes what is not in it yet."""
         start = time.perf_counter()
         if done == self._done or not (last or self._spent + self._last <= PART * (start - self._began)):
@@ -114,7 +116,7 @@ class Journal:
                 )
 
 
-def forget_states(folder: str | os.PathLike, rank: int = 0, world: int = 1) -> None:
+def forget_states(folder: StrPath, rank: int = 0, world: int = 1) -> None:
     """Delete the state files in a folder, so that the next measurement there starts from its first pair.
 
     Process 0 deletes those of all processes of all runs, every other one its own: then none reads what another one

@@ -1,9 +1,12 @@
 """The processes of a distributed measurement: who they are, and how one learns that another has failed."""
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch.distributed as dist
+
+if TYPE_CHECKING:
+    from torch.distributed import Store  # type: ignore[attr-defined]
 
 JOIN = 30.0  # seconds
 _ABANDONED = "abandoned"
@@ -38,7 +41,8 @@ class Processes:
             raise TypeError(f"distributed: expected a bool or seconds, got {distributed!r}")
         if distributed is not False and not distributed > 0:
             raise ValueError(f"distributed: expected a bool or a positive number of seconds, got {distributed!r}")
-        self.rank, self.world, self._store = 0, 1, None
+        self.rank, self.world = 0, 1
+        self._store: Store | None = None
         self._join_within = JOIN if distributed is True else float(distributed)
         self._patience = patience
         if distributed and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
@@ -115,7 +119,7 @@ class Processes:
         self._check()
         return True
 
-    def gather(self, value: Any) -> list:
+    def gather(self, value: Any) -> list[Any]:
         """Return the values of all processes, by rank."""
         if self._store is None:
             return [value]
@@ -143,18 +147,20 @@ class Processes:
 
     def _check(self) -> None:
         for key in ("failed", _ABANDONED):
-            if self._store.check([key]):
+            if self._store is not None and self._store.check([key]):
                 raise PeerError(f"measure: {self._store.get(key).decode()}")
 
 
-def _claim_store() -> "dist.Store":
+def _claim_store() -> "Store":
     """Return the store of the next measurement: every process counts, so the n-th here is the n-th there.
 
     One that was given up is left out: the process that began it alone has counted it, the others have not.
     """
     global _next
+    world = dist.group.WORLD
+    assert world is not None, "the default group is there"
     while True:
-        store = dist.PrefixStore(f"sdfast/measure/{_next}", dist.group.WORLD.get_group_store())
+        store: Store = dist.PrefixStore(f"sdfast/measure/{_next}", world.get_group_store())  # type: ignore[attr-defined]
         _next += 1
         if not store.check([_ABANDONED]):
             return store

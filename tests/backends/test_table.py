@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import sdfast
+from sdfast import ops
 from sdfast.backends import table as backends
 from sdfast.backends.selection import ALL, CHOICES, SMALL
 
@@ -113,6 +114,21 @@ def test_a_gpu_backend_refuses_the_cpu(monkeypatch, name):
             with pytest.raises(sdfast.BackendError, match=f"'{name}': its kernels run on GPUs, got tensors on the CPU"):
                 call()
         assert backends.chosen("comoments", "cuda") == name
+
+
+def test_what_a_forced_backend_has_no_kernel_of_plain_torch_does(monkeypatch):
+    monkeypatch.setattr(backends, "_fits", lambda *_: True)  # as on a GPU
+    grouped = 1 + torch.rand(6, 4, 2, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    operations = (
+        lambda: ops.leave_one_out(grouped),
+        lambda: ops.deviation_sums(grouped[0]),
+        lambda: ops.normal_scores(grouped[0, :, 0]),
+        lambda: ops.kraskov(grouped[0, :, 0], grouped[1, :, 0], neighbors=2),
+    )
+    for operation in operations:
+        expected = operation()
+        with sdfast.use_backend("triton"):
+            torch.testing.assert_close(operation(), expected, rtol=1e-12, atol=1e-12)
 
 
 def test_the_cpu_backend_refuses_a_gpu():

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 import sdfast
+from sdfast.statistics import GroupedCoMoments, KeptSamples, SampledCoMoments
 from sdfast.statistics.state import CoMoments, merge
 from tests import truth
 
@@ -127,6 +128,36 @@ def test_update_equals_reference(shape, channel_dim, pool):
     positions = 1 if pool else a[0].size // 3
     assert state.count.dtype == torch.int64
     assert state.count.tolist() == [5 * positions, 4 * positions]
+
+
+@pytest.mark.parametrize("make", [CoMoments, GroupedCoMoments, SampledCoMoments, KeptSamples])
+def test_arrays_and_labels_of_any_integer_kind(make):
+    a, b, factor = (torch.cat(x) for x in zip(*batches([6, 5]), strict=True))
+    source = torch.arange(11) // 2
+    expected = make(5)
+    expected.update(a, b, factor, source)
+    given = [
+        (a, b, factor.int(), source.short()),
+        (a, b, factor.bool(), source),
+        (a, b, factor.numpy().astype("u1"), source.numpy().astype(">i4")),
+        (a.numpy()[::-1], b.numpy()[::-1], factor.numpy()[::-1].astype(bool), source.numpy()[::-1]),
+        (a.numpy(), b.numpy(), factor, source),
+    ]
+    for arguments in given:
+        state = make(5)
+        state.update(*arguments)
+        for key, values in expected.state_dict().items():
+            found = state.state_dict()[key]
+            if key.endswith(("bits", "labels")):  # in the order they came in
+                found, values = (x.sort(0).values for x in (found, values))
+            torch.testing.assert_close(found, values, rtol=0, atol=1e-12)
+    for wrong in (factor.double(), factor.numpy() / 2, factor.numpy().astype(str)):
+        with pytest.raises(TypeError, match="factor: expected integers or bool, got "):
+            make(5).update(a, b, wrong, source)
+    if make is not CoMoments:  # which does not look at sources
+        for wrong in (source.double(), source.bool(), source.numpy().astype(bool), source.tolist()):
+            with pytest.raises(TypeError, match=r"source: expected an integer .*, got (torch.float64|.*bool|list)"):
+                make(5).update(a, b, factor, wrong)
 
 
 def test_one_factor_needs_no_labels():

@@ -94,6 +94,18 @@ def test_what_the_trainer_calls(tmp_path):
     assert type(resumed) is pickle.loads(pickle.dumps(TrainerMonitor))
 
 
+def test_weights_and_biases_takes_the_scalars(tmp_path, monkeypatch):
+    wandb = pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    monitor = make_monitor(Classifier())
+    monitor.measure()
+    with wandb.init(mode="offline", dir=tmp_path) as run:
+        run.log(monitor.scalars("bias/"), step=1)
+    wandb.teardown()  # what writes the file is another process
+    (file,) = tmp_path.rglob("*.wandb")
+    assert b"bias/2/percent/static" in file.read_bytes()
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("accelerate") is None, reason="the Trainer needs accelerate")
 def test_a_trainer(tmp_path):
