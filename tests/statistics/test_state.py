@@ -192,6 +192,19 @@ def test_merge_of_states_and_checkpoint():
     assert not torch.equal(saved["moments"], first.moments), "a checkpoint does not follow the state"
 
 
+def test_a_state_from_a_checkpoint_is_float64_and_its_own():
+    kept = {"moments": torch.tensor([4.0, 1.0, 1.0, 2.0, 2.0, 1.0]).view(6, 1, 1)}
+    resumed = CoMoments(1, 1).to("meta")
+    resumed.load_state_dict(kept)
+    assert resumed.moments.is_meta, "it stays where it is"
+    resumed = CoMoments(1, 1)
+    resumed.load_state_dict(kept)
+    assert resumed.moments.dtype == torch.float64 and torch.equal(resumed.moments, kept["moments"].double())
+    resumed.load_state_dict(doubled := {"moments": kept["moments"].double()})
+    doubled["moments"].zero_()
+    assert resumed.count.item() == 4
+
+
 def test_reduce_without_processes_changes_nothing():
     state = CoMoments(5)
     state.update(*batches([8])[0])
