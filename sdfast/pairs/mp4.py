@@ -3,43 +3,44 @@
 import struct
 from typing import BinaryIO
 
-# Where the table of sizes lies: each box in the one before.
-_PATH = (b"moov", b"trak", b"mdia", b"minf", b"stbl")
+# Where tables of samples lie, each box in the one before: of whole files, and of fragments.
+_TABLES = ((b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsz"), (b"moof", b"traf", b"trun"))
 
 
-def samples_of_one_size(file: BinaryIO, end: int, start: int = 0, depth: int = 0) -> int:
-    """Return the largest number of samples that a table says without a size for each; 0 of what is no MP4.
+def claimed_samples(file: BinaryIO, end: int, start: int = 0, path: tuple[bytes, ...] = ()) -> int:
+    """Return how many samples tables say there are without a size for each, or in a fragment; 0 of what is no MP4.
 
     Args:
         file: open for reading.
         end: its size in bytes, or the end of a box in it.
         start: where the first box begins.
-        depth: in how many boxes that lies.
+        path: the boxes that lies in.
 
-    Source: ISO/IEC 14496-12, 4.2 (boxes) and 8.7.3.2 (sample sizes).
+    Source: ISO/IEC 14496-12, 4.2 (boxes), 8.7.3.2 (sample sizes) and 8.8.8 (runs of fragments).
 
     >>> import io
     >>> table = struct.pack(">I4sIII", 20, b"stsz", 0, 1, 10**9)
-    >>> for name in reversed(_PATH):
+    >>> for name in reversed(_TABLES[0][:-1]):
     ...     table = struct.pack(">I4s", 8 + len(table), name) + table
-    >>> samples_of_one_size(io.BytesIO(table), len(table))
+    >>> claimed_samples(io.BytesIO(table), len(table))
     1000000000
     """
-    most = 0
-    while start + 20 <= end:
+    total = 0
+    while start + 16 <= end:
         file.seek(start)
-        head = file.read(20)
-        if len(head) < 20:
-            break
+        head = file.read(20).ljust(20, b"\0")
         size, kind = struct.unpack_from(">I4s", head)
         begin = start + (16 if size == 1 else 8)
         size = struct.unpack_from(">Q", head, 8)[0] if size == 1 else size or end - start
         if start + size < begin:
             break
-        if depth == len(_PATH) and kind == b"stsz":
+        inside = (*path, kind)
+        if inside == _TABLES[0]:
             same, number = struct.unpack_from(">II", head, 12)
-            most = max(most, number if same else 0)
-        elif depth < len(_PATH) and kind == _PATH[depth]:
-            most = max(most, samples_of_one_size(file, min(start + size, end), begin, depth + 1))
+            total += number if same else 0
+        elif inside == _TABLES[1]:
+            total += struct.unpack_from(">I", head, 12)[0]
+        elif any(inside == table[: len(inside)] for table in _TABLES):
+            total += claimed_samples(file, min(start + size, end), begin, inside)
         start += size
-    return most
+    return total

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from sdfast.foundation import StrPath, require
-from sdfast.pairs.mp4 import samples_of_one_size
+from sdfast.pairs.mp4 import claimed_samples
 
 # The usual clip spans about 64 frames, whatever their number: 8 x 8, 16 x 4, 32 x 2 (frames x stride).
 CLIP_SPAN = 64
@@ -240,7 +240,7 @@ def _open(path: StrPath | InMemory) -> Iterator[tuple[Any, Any]]:
         if _size(path) == 0:
             raise VideoError(f"{path}: the file is empty")
         file = io.BytesIO(path.content) if isinstance(path, InMemory) else os.fspath(path)
-        if (number := _samples_of_one_size(path)) > _MOST_SAMPLES * _size(path):
+        if (number := _claimed_samples(path)) > _MOST_SAMPLES * _size(path):
             raise VideoError(f"{path}: damaged: it says that it has {number} samples")
         bound = {"max_pixels": str(MAX_PIXELS)}  # to decoders, those that only look at the file included
         # A title in another encoding is no reason to refuse the frames.
@@ -262,6 +262,6 @@ def _size(path: StrPath | InMemory) -> int:
     return len(path.content) if isinstance(path, InMemory) else os.path.getsize(path)
 
 
-def _samples_of_one_size(path: StrPath | InMemory) -> int:
+def _claimed_samples(path: StrPath | InMemory) -> int:
     with io.BytesIO(path.content) if isinstance(path, InMemory) else open(path, "rb") as file:
-        return samples_of_one_size(file, _size(path))
+        return claimed_samples(file, _size(path))

@@ -8,6 +8,7 @@ import zlib
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from sdfast.pairs.video import MAX_PIXELS, InMemory, VideoError, index_frames, read_clip
@@ -102,6 +103,18 @@ def test_room_is_made_for_no_more_samples_than_the_file_may_hold(kind, large):
         content = content[:at] + struct.pack(">I4sQ", 1, b"moov", size + 8) + content[at + 8 :]
     message, megabytes = bounded(peak_of, content, megabytes=4000)
     assert message == "hostile: damaged: it says that it has 10000000 samples" and megabytes < 10
+
+
+@pytest.mark.parametrize("each", [10_000_000, 500_000])
+def test_room_is_made_for_no_more_samples_of_fragments(tmp_path, each):
+    frames = np.random.default_rng(0).integers(0, 255, (40, 32, 32, 3), dtype=np.uint8)
+    path = write_video(tmp_path / "a.mp4", frames, gop=4, movflags="frag_keyframe+empty_moov")
+    assert len(read_clip(path, [0, 39])) == 2
+    content, at = path.read_bytes(), -1
+    while (at := content.find(b"trun", at + 1)) >= 0:
+        content = content[: at + 8] + struct.pack(">I", each) + content[at + 12 :]
+    message, megabytes = bounded(peak_of, content, megabytes=4000)
+    assert message.startswith("hostile: damaged: it says that it has ") and megabytes < 10
 
 
 def write_avi_of(width: int, height: int) -> bytes:

@@ -175,6 +175,16 @@ def test_features_that_require_grad_leave_no_graph():
     assert not state.moments.requires_grad
 
 
+def test_features_that_no_kernel_takes_are_added_alike():
+    """A tensor of a class of its own goes by the operators of torch."""
+    (part,) = batches([9])
+    plain, other = CoMoments(5), CoMoments(5)
+    for _ in range(2):
+        plain.update(*part)
+        other.update(torch.nn.Parameter(part[0]), torch.nn.Parameter(part[1]), part[2])
+    assert_close(other.moments, plain.moments)
+
+
 def test_merge_of_states_and_checkpoint():
     parts = batches([8, 5, 3])
     first, second = CoMoments(5), CoMoments(5)
