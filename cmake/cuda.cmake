@@ -25,9 +25,13 @@ if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
   endif()
 endif()
 enable_language(CUDA)
-message(STATUS "sdfast: CUDA kernels for ${CMAKE_CUDA_ARCHITECTURES}")
 
 file(GLOB SDFAST_CUDA_KERNELS CONFIGURE_DEPENDS csrc/cuda/*.cu)
+list(LENGTH SDFAST_CUDA_KERNELS files)
+list(LENGTH CMAKE_CUDA_ARCHITECTURES targets)
+math(EXPR minutes "(5 * ${targets} + 1) / 2")  # as long as a slow core takes
+message(NOTICE "sdfast: compiling ${files} files of CUDA kernels for ${CMAKE_CUDA_ARCHITECTURES}: about ${minutes} minutes "
+               "on one core; CMAKE_CUDA_ARCHITECTURES=native is for the GPU at hand alone, in about 3")
 add_library(cuda_kernels OBJECT ${SDFAST_CUDA_KERNELS})
 sdfast_options(cuda_kernels)
 set_target_properties(cuda_kernels PROPERTIES CUDA_STANDARD 17 CUDA_STANDARD_REQUIRED ON CUDA_VISIBILITY_PRESET hidden)

@@ -4,20 +4,23 @@ Partial results are merged in a fixed order: a result depends on nothing but its
 run, and on what tiles, is decided here.
 """
 
+from typing import Any
+
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
 from sdfast.kernels.labels import Labels, labels_of
-from sdfast.kernels.launch import THREADS, options, processors, registers
+from sdfast.kernels.launch import THREADS, options, processors, registers, sums_doubles
 from sdfast.kernels.layout import Layout, Strides, join, positions
 from sdfast.kernels.moments import INTRACLASS, MOMENTS, PEARSON, STATE, Outputs, merge
-from sdfast.kernels.partial_comoments import partial_comoments, share_out
+from sdfast.kernels.partial_comoments import partial_comoments
 from sdfast.kernels.plan import Plan, find, form_of, keep
 from sdfast.kernels.pooling import pool_positions, splits_of
 from sdfast.kernels.sample_comoments import of_samples
 from sdfast.kernels.samples import Tile, tile_of
+from sdfast.kernels.spans import share_out
 
 TILE = 4096  # bytes of one tensor that a program loads at once
 PROGRAMS = 16  # for each multiprocessor: several run at once, and the last to finish do not wait long
@@ -38,7 +41,17 @@ def layout_of(feats_a: Tensor, feats_b: Tensor, channel_dim: int) -> Layout:
     return Layout(batch, channels, feats_a.numel() // (batch * channels), sizes, strides)
 
 
-def _launch(plan, feats_a, feats_b, layout: Layout, labels: Labels, rows: int, pool, outputs: Outputs, kind) -> None:
+def _launch(
+    plan: Plan,
+    feats_a: Tensor,
+    feats_b: Tensor,
+    layout: Layout,
+    labels: Labels,
+    rows: int,
+    pool: bool,
+    outputs: Outputs,
+    kind: int,
+) -> None:
     """Run the kernels that write `outputs`; pairs of one label are of one row."""
     pool = pool and layout.size > 1
     if pool:
@@ -46,17 +59,16 @@ def _launch(plan, feats_a, feats_b, layout: Layout, labels: Labels, rows: int, p
         tile = tile_for(layout, width, vectors, False)
         splits, stretch = splits_of(triton.cdiv(layout.size, tile.p))
         # Where samples are long, or would be read once a factor. Small features take one launch all the same.
-        large = bytes_of(layout, width) >= SMALL
-        if splits > 1 or (large and (not labels.all_alike() or layout.size >= LONG)):
-            constants = {
-                "LANE": tl.float32 if width == 2 else tl.float64,
-                "TILE": tile,
-                **options(feats_a),
-            } | registers(feats_a)
+        large, doubled = bytes_of(layout, width) >= SMALL, width < 8 and not sums_doubles(feats_a)
+        if splits > 1 or (large and (not labels.all_alike() or layout.size >= LONG or doubled)):
+            constants = lanes_for(feats_a, doubled)
             packed = layout.in_vectors(*vectors)
-            feats_a, feats_b = pool_positions(plan, feats_a, feats_b, layout, packed, splits, stretch, **constants)
+            feats_a, feats_b = pool_positions(
+                plan, feats_a, feats_b, layout, packed, splits, stretch, TILE=tile, **constants
+            )
             if splits == 1:
-                return of_samples(plan, feats_a, feats_b, labels, rows, outputs, kind)
+                pooled_from = layout.channels * layout.size * width
+                return of_samples(plan, feats_a, feats_b, labels, rows, pooled_from, outputs, kind)
             layout = layout_of(feats_a, feats_b, 1)
     # A program of small features sums several tiles faster than a second kernel merges what several programs found.
     small = bytes_of(layout, feats_a.element_size()) < (SMALL if pool else SMALL // 2)
@@ -64,6 +76,12 @@ def _launch(plan, feats_a, feats_b, layout: Layout, labels: Labels, rows: int, p
     if pool and splits > 1:
         few = ALONE
     _sum_up(plan, feats_a, feats_b, layout, labels, rows, pool, few, outputs, kind)
+
+
+def lanes_for(x: Tensor, doubled: bool) -> dict[str, Any]:
+    """Return the constants and options of a kernel that sums in float64, halves in float32, or in two float32."""
+    lane = tl.float32 if doubled or x.element_size() == 2 else tl.float64
+    return {"LANE": lane, "DOUBLED": doubled, **options(x, fused=not doubled), **registers(x)}
 
 
 def bytes_of(layout: Layout, width: int) -> int:
@@ -83,7 +101,16 @@ def tile_for(layout: Layout, width: int, vectors: tuple[int, int], whole: bool) 
 
 
 def _sum_up(
-    plan: Plan, feats_a, feats_b, layout: Layout, labels: Labels, rows: int, pool, few, outputs: Outputs, kind
+    plan: Plan,
+    feats_a: Tensor,
+    feats_b: Tensor,
+    layout: Layout,
+    labels: Labels,
+    rows: int,
+    pool: bool,
+    few: int,
+    outputs: Outputs,
+    kind: int,
 ) -> None:
     """Run the kernels of co-moments and of their merge; a program takes at least `few` bytes of one tensor."""
     width = feats_a.element_size()
@@ -93,7 +120,9 @@ def _sum_up(
     columns = triton.cdiv(layout.channels, tile.c) * rows
     few = triton.cdiv(max(few, 1), tile.n * tile.c * width * (layout.size if pool else tile.p))
     programs = PROGRAMS * processors(feats_a) // columns
-    work = share_out(n_tiles, p_tiles, programs, few, width == 2 and not pool, not (pool or labels.all_alike()))
+    doubled = width == 4 and not pool and not sums_doubles(feats_a)
+    short = doubled or (width == 2 and not pool)
+    work = share_out(n_tiles, p_tiles, programs, few, short, not (pool or labels.all_alike()))
     parts = outputs.moments
     if work.chunks > 1:
         parts = plan.space((work.chunks, 6, rows, layout.channels), parts)
@@ -109,20 +138,31 @@ def _sum_up(
         *work,
         KIND=kind,
         POOL=pool,
-        LANE=tl.float32 if width == 2 else tl.float64,
         TILE=tile,
         SEARCH=LABELS,
-        **options(feats_a),
-        **registers(feats_a),
+        **lanes_for(feats_a, doubled),
     )
     if work.chunks > 1:
         merge(plan, parts, outputs, layout.channels, kind)
 
 
-def _run(feats_a, feats_b, factor, source, factors, groups, channel_dim, pool, kind, outputs: Outputs) -> None:
+def _run(
+    feats_a: Tensor,
+    feats_b: Tensor,
+    factor: Tensor | None,
+    source: Tensor | None,
+    factors: int,
+    groups: int,
+    channel_dim: int,
+    pool: bool,
+    kind: int,
+    outputs: Outputs,
+) -> None:
     """Launch what the call needs, planned when there was one of its form, or for the first time."""
     tensors = feats_a, feats_b, factor, source, *outputs
-    form = (factors, groups, channel_dim, pool, kind, form_of(*tensors))
+    # Other outputs than a state are made for the call, and of one form.
+    given = form_of(*tensors[:5]) if kind == STATE.value else form_of(*tensors[:4])
+    form = (factors, groups, channel_dim, pool, kind, given)
     plan = find(form, feats_a)
     if plan is not None:
         plan.repeat(*tensors)

@@ -16,7 +16,18 @@ def on_nvidia(x: Tensor) -> bool:
     """Return whether kernels on x run on a GPU of NVIDIA, to which the interpreter pretends."""
     if triton.knobs.runtime.interpret or x.is_cuda:
         return not torch.version.hip
-    return triton.runtime.driver.active.get_current_target().backend == "cuda"
+    backend: str = triton.runtime.driver.active.get_current_target().backend
+    return backend == "cuda"
+
+
+# Capabilities and architectures whose float64 is at least half as fast as float32; elsewhere it takes 16 to 64 times as
+# long.
+FAST_DOUBLE = {60, 70, 72, 80, 90, 100, "gfx908", "gfx90a", "gfx942", "gfx950"}
+
+
+def sums_doubles(x: Tensor) -> bool:
+    """Return whether the GPU of x sums float64 about as fast as it reads; the interpreter pretends to."""
+    return triton.knobs.runtime.interpret or triton.runtime.driver.active.get_current_target().arch in FAST_DOUBLE
 
 
 def options(x: Tensor, threads: int = THREADS, fused: bool = True) -> dict[str, int]:

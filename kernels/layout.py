@@ -50,7 +50,7 @@ def positions(x: Tensor, channel_dim: int) -> list[int]:
 
 def join(dims: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
     """Return dimensions (size, stride, ...) without those of size 1, those that lie end to end joined."""
-    joined = []
+    joined: list[tuple[int, ...]] = []
     for size, *strides in (d for d in dims if d[0] != 1):
         if joined and all(outer == inner * size for outer, inner in zip(joined[-1][1:], strides, strict=True)):
             joined[-1] = (joined[-1][0] * size, *strides)
@@ -83,7 +83,7 @@ class Layout(NamedTuple):
         n, c, p = self.strides[0]
         counts = {"p": (self.size, p[-1]), "n": (self.batch, n), "c": (self.channels, c)}
         strides = {name: stride for name, (count, stride) in counts.items() if count > 1}
-        return min(strides, key=strides.get, default="p")
+        return min(strides, key=strides.__getitem__, default="p")
 
     def in_vectors(self, p: int, c: int) -> "Layout":
         """Return the layout as kernels take it: in whole vectors, and `odd` what may depend on the batch size."""

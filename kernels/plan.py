@@ -11,7 +11,13 @@ from torch import Tensor
 from triton.compiler import CompiledKernel
 
 _hooks = triton.knobs.runtime
+Form = tuple[object, ...]  # what decides how a call is launched
 FORMS = 4096  # plans that are kept; whoever has more forms than that starts anew
+
+
+def _called(hook: Any) -> Any:
+    """Return a hook of Triton's, None where it is a chain of none."""
+    return hook if getattr(hook, "calls", hook) else None
 
 
 class Step(NamedTuple):
@@ -20,20 +26,21 @@ class Step(NamedTuple):
     kernel: CompiledKernel
     run: Any  # the launcher
     function: int
-    metadata: tuple
+    metadata: tuple[Any, ...]
     programs: int
     arguments: list[Any]  # as the kernel takes them, but for the pointers that a call has
     places: list[tuple[int, int]]  # of arguments, and which of the pointers go there
-    places_in: list[tuple[int, list[tuple]]]  # arguments that are tuples: which pointer, or None, and what else
+    # Of arguments that are tuples: which pointer, or None, and what else.
+    places_in: list[tuple[int, list[tuple[int | None, Any]]]]
 
-    def launch(self, pointers: list[int | None], stream: int) -> None:
+    def launch(self, pointers: list[int], stream: int) -> None:
         """Launch on the memory that these pointers name."""
         arguments = self.arguments.copy()
         for i, index in self.places:
             arguments[i] = pointers[index]
         for i, values in self.places_in:
             arguments[i] = tuple([value if index is None else pointers[index] for index, value in values])
-        enter, leave, told = _hooks.launch_enter_hook, _hooks.launch_exit_hook, None
+        enter, leave, told = _called(_hooks.launch_enter_hook), _called(_hooks.launch_exit_hook), None
         if enter is not None:
             told = self.kernel.launch_metadata((self.programs, 1, 1), stream, *arguments)
         self.run(self.programs, 1, 1, stream, self.function, self.metadata, told, enter, leave, *arguments)
@@ -64,14 +71,15 @@ class Plan:
             self._known.append((view, len(self._known)))
         return view
 
-    def launch(self, kernel: triton.JITFunction, programs: int, *arguments, **constants) -> None:
+    def launch(self, kernel: triton.JITFunction, programs: int, *given: Any, **constants: Any) -> None:
         """Launch a kernel and keep how."""
-        compiled = kernel[(programs,)](*arguments, **constants)
+        compiled = kernel[(programs,)](*given, **constants)
         if not isinstance(compiled, CompiledKernel):  # the interpreter runs it, or it is compiled only
             self.is_whole = False
             return
-        arguments = [*arguments, *(constants[name] for name in kernel.arg_names[len(arguments) :])]
-        places, places_in = [], []
+        arguments = [*given, *(constants[name] for name in kernel.arg_names[len(given) :])]
+        places: list[tuple[int, int]] = []
+        places_in: list[tuple[int, list[tuple[int | None, Any]]]] = []
         for i, x in enumerate(arguments):
             if isinstance(x, Tensor):
                 places.append((i, self._pointer(x)))
@@ -91,10 +99,9 @@ class Plan:
         self._known = []
         return self
 
-    def repeat(self, *tensors: Tensor | None) -> None:
+    def repeat(self, first: Tensor, *others: Tensor | None) -> None:
         """Launch what was planned on other tensors of the same form."""
-        first = tensors[0]
-        pointers = [None if x is None else x.data_ptr() for x in tensors]
+        pointers = [0 if x is None else x.data_ptr() for x in (first, *others)]
         spaces = [first.new_empty(shape, dtype=torch.float64) for shape in self._spaces]
         pointers += [space.data_ptr() for space in spaces]
         pointers += [pointers[i] + offset for i, offset in self._views]
@@ -103,13 +110,13 @@ class Plan:
             step.launch(pointers, stream)
 
 
-_plans: dict[tuple, Plan] = {}
+_plans: dict[Form, Plan] = {}
 
 
-def form_of(*tensors: Tensor | None) -> tuple:
+def form_of(*tensors: Tensor | None) -> Form:
     """Return what of tensors decides how a kernel works on them."""
     who = [id(x) for x in tensors]
-    form = [who.index(i) for i in who]  # one tensor in two places is another case than two
+    form: list[object] = [who.index(i) for i in who]  # one tensor in two places is another case than two
     for x in tensors:
         if x is None:
             form.append(None)
@@ -118,7 +125,7 @@ def form_of(*tensors: Tensor | None) -> tuple:
     return tuple(form)
 
 
-def find(form: tuple, x: Tensor) -> Plan | None:
+def find(form: Form, x: Tensor) -> Plan | None:
     """Return the plan for a form, if there is one and the device of x is the current one."""
     plan = _plans.get(form)
     if plan is not None and x.is_cuda and x.get_device() != torch.cuda.current_device():
@@ -126,7 +133,7 @@ def find(form: tuple, x: Tensor) -> Plan | None:
     return plan
 
 
-def keep(form: tuple, plan: Plan) -> None:
+def keep(form: Form, plan: Plan) -> None:
     """Keep a plan that can be repeated."""
     if plan.is_whole:
         if len(_plans) >= FORMS:

@@ -5,6 +5,8 @@ means over the stretches have the mean that the features have over the positions
 with them as with any features.
 """
 
+from typing import Any
+
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -27,6 +29,7 @@ def pool_stretches(
     splits,
     steps,
     LANE: tl.constexpr,
+    DOUBLED: tl.constexpr,  # two lanes make a sum
     TILE: tl.constexpr,
 ):
     """Write the means of one stretch of positions, some samples and a block of channels."""
@@ -45,7 +48,14 @@ def pool_stretches(
     first = split * steps
     end = tl.minimum(first + steps, ((size + TILE.p - 1) // TILE.p).to(tl.int32))
     share = splits.to(tl.float64) / size
-    mean_a, mean_b = pooled(a, b, layout, n, c, member, first, end, share, shift_a, shift_b, LANE, TILE)
+    mean_a, mean_b = pooled(a, b, layout, n, c, member, first, end, share, shift_a, shift_b, LANE, DOUBLED, TILE)
+    if DOUBLED:
+        both = mean_a + mean_b
+        if tl.max(tl.max(tl.max((both - both != 0).to(tl.int32), axis=0), axis=0), axis=0) > 0:
+            # Two float32 overflow where a float64 does not.
+            mean_a, mean_b = pooled(
+                a, b, layout, n, c, member, first, end, share, shift_a, shift_b, tl.float64, False, TILE
+            )
     at = (n * channels + c) * splits + split
     tl.store(means_a + at, mean_a, mask=member)
     tl.store(means_b + at, mean_b, mask=member)
@@ -62,7 +72,14 @@ def splits_of(tiles: int) -> tuple[int, int]:
 
 
 def pool_positions(
-    plan: Plan, feats_a: Tensor, feats_b: Tensor, layout: Layout, packed: Layout, splits: int, steps: int, **constants
+    plan: Plan,
+    feats_a: Tensor,
+    feats_b: Tensor,
+    layout: Layout,
+    packed: Layout,
+    splits: int,
+    steps: int,
+    **constants: Any,
 ) -> tuple[Tensor, Tensor]:
     """Return two (N, C, splits) float64, the means of stretches: to be pooled instead, or the pooled samples."""
     tile, shape = constants["TILE"], (layout.batch, layout.channels, splits)

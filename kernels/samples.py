@@ -5,6 +5,7 @@ from typing import NamedTuple
 import triton
 import triton.language as tl
 
+from sdfast.kernels.double_float import double, exact_sum, lanes_of, nothing, plus, total_of
 from sdfast.kernels.launch import THREADS
 from sdfast.kernels.layout import place_of, size_of
 
@@ -53,6 +54,13 @@ def around(x, strides, layout, n, c, p, inside, shift):
 
 
 @triton.jit
+def apart(x, strides, layout, n, c, p, inside, shift):
+    """Load float32 samples around their shift, 0 outside, in two parts, by which nothing is lost."""
+    value = tl.load(x + place_of(n, c, p, layout, strides), mask=inside, other=0)
+    return exact_sum(tl.where(inside, value, shift), -shift)
+
+
+@triton.jit
 def members(n, batch, TILE: tl.constexpr):
     """Return which samples of a tile there are; where a tile has one of them there is nothing to compare."""
     return n < batch if TILE.n > 1 else n >= 0
@@ -74,41 +82,72 @@ def lanes(x, N_TIMES: tl.constexpr, P_TIMES: tl.constexpr, VECTOR: tl.constexpr)
 
 
 @triton.jit
-def _summed(x, strides, layout, n, c, p, inside, shift, LANE: tl.constexpr, TILE: tl.constexpr):
-    """Return what each thread holds of a tile of positions, summed (n, p, c) float64."""
+def _summed(x, strides, layout, n, c, p, inside, shift, LANE: tl.constexpr, DOUBLED: tl.constexpr, TILE: tl.constexpr):
+    """Return what each thread holds of a tile of positions, summed (n, p, c) float64, or in two parts."""
     if shift is None:
         values = tl.load(x + place_of(n, c, p, layout, strides), mask=inside, other=0).to(LANE)
     else:
         values = around(x, strides, layout, n, c, p, inside, shift)
-    return lanes(values, 1, TILE.p_times, layout.p_vector).to(tl.float64)
+    if not DOUBLED:
+        return lanes(values, 1, TILE.p_times, layout.p_vector).to(tl.float64)
+    elif x.dtype.element_ty == tl.float32:
+        return lanes_of((values, values * 0), 1, TILE.p_times, layout.p_vector)
+    else:
+        values = lanes(values, 1, TILE.p_times, layout.p_vector)
+        return values, values * 0
 
 
 @triton.jit
-def _mean(sums, share, shift):
+def _more(x, y, DOUBLED: tl.constexpr):
+    """Add what `_summed` returns."""
+    return plus(x, y) if DOUBLED else x + y
+
+
+@triton.jit
+def _mean(sums, share, shift, DOUBLED: tl.constexpr):
     """Return the means (n, 1, c) of the sums that threads hold."""
-    mean = tl.sum(sums, axis=1)[:, None, :] * share
+    total = double(total_of(sums, 1)) if DOUBLED else tl.sum(sums, axis=1)
+    mean = total[:, None, :] * share
     return mean if shift is None else mean + shift
 
 
 @triton.jit
-def pooled(a, b, layout, n, c, member, first, last, share, shift_a, shift_b, LANE: tl.constexpr, TILE: tl.constexpr):
+def pooled(
+    a,
+    b,
+    layout,
+    n,
+    c,
+    member,
+    first,
+    last,
+    share,
+    shift_a,
+    shift_b,
+    LANE: tl.constexpr,
+    DOUBLED: tl.constexpr,
+    TILE: tl.constexpr,
+):
     """Return the means over tiles [first, last) of positions, two (n, 1, c) float64; each position has that share."""
     strides_a, strides_b = layout.strides
     lane = tl.arange(0, TILE.p)[None, :, None]
     if TILE.is_whole:  # without a loop here, loads go ahead in that of the caller
         p = tl.cast(first, tl.int64) * TILE.p + lane
         inside = member & (p < size_of(layout))
-        sum_a = _summed(a, strides_a, layout, n, c, p, inside, shift_a, LANE, TILE)
-        sum_b = _summed(b, strides_b, layout, n, c, p, inside, shift_b, LANE, TILE)
+        sum_a = _summed(a, strides_a, layout, n, c, p, inside, shift_a, LANE, DOUBLED, TILE)
+        sum_b = _summed(b, strides_b, layout, n, c, p, inside, shift_b, LANE, DOUBLED, TILE)
     else:
         sum_a = tl.full([TILE.n, TILE.p // (TILE.p_times * layout.p_vector), TILE.c], 0, tl.float64)
-        sum_b = tl.full([TILE.n, TILE.p // (TILE.p_times * layout.p_vector), TILE.c], 0, tl.float64)
+        if DOUBLED:
+            sum_a = nothing(sum_a)
+        sum_b = sum_a
         for tile in tl.range(first, last, num_stages=TILE.stages):
             p = tl.cast(tile, tl.int64) * TILE.p + lane
             inside = member & (p < size_of(layout))
-            sum_a += _summed(a, strides_a, layout, n, c, p, inside, shift_a, LANE, TILE)
-            sum_b += _summed(b, strides_b, layout, n, c, p, inside, shift_b, LANE, TILE)
-    return _mean(sum_a, share, shift_a), _mean(sum_b, share, shift_b)
+            more_a = _summed(a, strides_a, layout, n, c, p, inside, shift_a, LANE, DOUBLED, TILE)
+            more_b = _summed(b, strides_b, layout, n, c, p, inside, shift_b, LANE, DOUBLED, TILE)
+            sum_a, sum_b = _more(sum_a, more_a, DOUBLED), _more(sum_b, more_b, DOUBLED)
+    return _mean(sum_a, share, shift_a, DOUBLED), _mean(sum_b, share, shift_b, DOUBLED)
 
 
 class Tile(NamedTuple):

@@ -1,6 +1,8 @@
 """Static and dynamic information of video networks, per channel and layer, at memory speed."""
 
+from importlib import metadata as _metadata
 from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
 
 import torch as _torch  # first: the extension shares the OpenMP runtime that torch has loaded  # noqa: F401
 
@@ -36,7 +38,10 @@ __all__ = [
     "static_mask",
     "use_backend",
 ]
-__version__ = "0.1.0"
+try:
+    __version__ = _metadata.version("sdfast")
+except _metadata.PackageNotFoundError:  # a source tree on the path, where nothing was installed
+    __version__ = "0.0+unknown"
 
 if _TYPE_CHECKING:
     from sdfast.report import BiasMetric
@@ -46,7 +51,7 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> _Any:
     # torchmetrics takes longer to import than all the rest; who needs no metric does not wait for it.
     if name == "BiasMetric":
         from sdfast.report import BiasMetric

@@ -13,6 +13,17 @@ from tests.support.command import TOY_MODEL, Command  # noqa: E402
 from tests.support.videos import numbered_frames, write_video  # noqa: E402
 
 _C = load("cpu")
+# What runs kernels for GPUs: on a GPU where there is one, else dry, interpreted or emulated.
+_FOR_GPUS = ("tests/test_gpu.py", "tests/kernels/", "tests/csrc/")
+
+
+def pytest_collection_modifyitems(items) -> None:
+    """Mark each test that is not slow as quick, and what runs kernels for GPUs as gpu: the parts of the suite."""
+    for item in items:
+        if item.get_closest_marker("slow") is None:
+            item.add_marker("quick")
+        if item.nodeid.startswith(_FOR_GPUS):
+            item.add_marker("gpu")
 
 
 @contextlib.contextmanager

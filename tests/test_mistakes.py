@@ -67,6 +67,10 @@ MISTAKES = {
         lambda: sdfast.channel_bias(FEATS, FEATS, FACTOR + 1),
         "ValueError: factor: expected labels from 0 to 1, got 2",
     ),
+    "fractions for labels": (
+        lambda: sdfast.channel_bias(FEATS, FEATS, FACTOR / 2),
+        "TypeError: factor: expected integers or bool, got torch.float32",
+    ),
     "labels of other pairs": (
         lambda: sdfast.channel_bias(FEATS, FEATS, FACTOR[:4]),
         "ValueError: factor: expected shape (6,), one label a pair, got (4,)",

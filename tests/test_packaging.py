@@ -1,9 +1,13 @@
-"""What is built and shipped: the source distribution, the wheel made from it, and what the extension links."""
+"""What is built and shipped: versions, the source distribution, the wheel made from it, and what the extension links.
+
+`make wheels` builds and checks the wheels for all Pythons.
+"""
 
 import importlib.metadata
 import itertools
 import os
 import re
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -18,9 +22,11 @@ import torch
 
 import sdfast
 import sdfast.kernels
-from tests.support.paths import ROOT
+from tests.support.paths import ROOT, is_unpacked
 
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PROJECT = PYPROJECT["project"]
+LIMIT = 1_000_000  # bytes
 
 
 def run(*args, **kwargs) -> str:
@@ -63,6 +69,7 @@ def test_sdist_holds_what_a_build_needs_and_nothing_built(sdist):
     needed |= {"cmake/cuda.cmake", "csrc/cuda/comoments_rows.cu"}
     assert needed <= names
     assert {name for name in names if name.startswith("tests/data/")}
+    assert sdist.stat().st_size < LIMIT
     assert not [name for name in names if re.search(r"\.so$|__pycache__|^build/|^\.venv|^sdfast-report", name)]
 
 
@@ -73,6 +80,8 @@ def test_wheel_holds_the_package_its_kernels_and_its_extension(wheel):
     assert [name for name in names if re.fullmatch(r"sdfast/_C\..*\.so", name)]
     assert [name for name in names if name.endswith("licenses/LICENSE")]
     assert {name.split("/")[0].split("-")[0] for name in names} == {"sdfast"}
+    assert not [name for name in names if re.search(r"\.(cpp|h|cu|cuh)$|csrc|__pycache__", name)]
+    assert len([name for name in names if ".so" in name]) == 1 and wheel.stat().st_size < LIMIT
 
 
 @pytest.mark.slow
@@ -109,10 +118,82 @@ def test_wheel_works_on_its_own(unpacked, tmp_path):
     assert len(files) == 3 and all(Path(file).is_relative_to(unpacked) for file in files), files
 
 
+def releases() -> list:
+    """Return the versions that the changelog has headings for, less what is not released."""
+    from packaging.version import Version
+
+    headings = re.findall(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    return [Version(heading.split()[0]) for heading in headings if heading != "Unreleased"]
+
+
+def test_version_changelog_and_tags_agree():
+    from packaging.version import Version
+
+    found = releases()
+    assert found == sorted(set(found), reverse=True)
+    assert "version" not in PROJECT and PROJECT["dynamic"] == ["version"]
+    assert Version(PYPROJECT["tool"]["setuptools_scm"]["fallback_version"]) == found[0]
+    tags = subprocess.run(["git", "tag", "--list", "v*"], cwd=ROOT, capture_output=True, text=True).stdout.split()
+    assert {Version(tag) for tag in tags} <= set(found)
+
+
 def test_installed_metadata_matches():
     """Of the environment that runs the tests, usually an editable install."""
-    assert importlib.metadata.version("sdfast") == sdfast.__version__ == PROJECT["version"]
+    from packaging.version import Version
+
+    installed = importlib.metadata.distribution("sdfast")
+    assert installed.version == sdfast.__version__ and Version(installed.version) >= releases()[0]
     assert Path(sdfast.kernels.__file__).name == "__init__.py"
+    paths = [path for path in installed.files or [] if path.suffix == ".pth"]
+    assert not [path for path in paths if str(ROOT.parent) in path.read_text().splitlines()], "more than the checkout"
+
+
+def test_a_tree_without_installation_has_a_version():
+    code = (
+        "import importlib.metadata as m\n"
+        "def version(name): raise m.PackageNotFoundError(name)\n"
+        "import torch; m.version = version\n"
+        "import sdfast; print(sdfast.__version__)"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    assert run(sys.executable, "-c", code, cwd=ROOT, env=environment).strip() == "0.0+unknown"
+
+
+def test_a_missing_compiler_is_named_in_one_line(tmp_path):
+    cmake = shutil.which("cmake", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}") or pytest.skip("no cmake")
+    command = [cmake, "-S", str(ROOT), "-B", str(tmp_path)]
+    done = subprocess.run(command, env={**os.environ, "CXX": "/no/such/c++"}, capture_output=True, text=True)
+    assert done.returncode != 0
+    told = [line.strip() for line in done.stderr.splitlines() if line.strip() and not line.startswith("See also")]
+    assert told[1:] == [  # after where it is said
+        "sdfast: no C++17 compiler was found: install g++, or set CXX",
+        *[line for line in told if line.startswith("-- Configuring")],
+    ], done.stderr
+    assert "C++17 compiler" in PYPROJECT["tool"]["scikit-build"]["messages"]["after-failure"]  # what pip shows last
+
+
+def test_wheels_are_for_every_python_that_is_promised():
+    promised = [name.rsplit(" ", 1)[1] for name in PROJECT["classifiers"] if re.search(r":: 3\.\d+$", name)]
+    config = PYPROJECT["tool"]["cibuildwheel"]
+    assert config["build"] == [f"cp{version.replace('.', '')}-*" for version in promised]
+    assert PROJECT["requires-python"] == f">={promised[0]}"
+    assert "--exclude libgomp.so.1" in config["linux"]["repair-wheel-command"]
+    assert (ROOT / config["test-command"].split("{project}/")[1]).is_file()
+
+
+def test_workflows_test_and_publish():
+    if is_unpacked():
+        pytest.skip("the source distribution leaves out the workflows")
+    yaml = pytest.importorskip("yaml")
+    test, wheels = (
+        yaml.safe_load((ROOT / ".github" / "workflows" / name).read_text(encoding="utf-8"))
+        for name in ("test.yml", "wheels.yml")
+    )
+    assert {"run": ".ci/run"} in test["jobs"]["test"]["steps"]
+    publish = wheels["jobs"]["publish"]
+    assert publish["if"] == "startsWith(github.ref, 'refs/tags/v')" and publish["permissions"] == {"id-token": "write"}
+    assert set(publish["needs"]) == set(wheels["jobs"]) - {"publish"}
+    assert wheels["permissions"] == test["permissions"] == {"contents": "read"}
 
 
 def test_extras_and_pins_agree():
@@ -127,7 +208,7 @@ def test_extras_and_pins_agree():
     assert len(pinned) == len(pins)
     assert pinned["torch"] == "2.13.0"
 
-    build = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["build-system"]["requires"]
+    build = PYPROJECT["build-system"]["requires"]
     extras = PROJECT["optional-dependencies"]
     assert set(extras) >= {"video", "plot", "demo", "test"}
     for asked in map(Requirement, [*PROJECT["dependencies"], *build, *itertools.chain(*extras.values())]):

@@ -1,7 +1,5 @@
 #include "cpu/comoments.h"
 
-#include <omp.h>
-
 #include <algorithm>
 #include <cstring>
 #include <limits>
@@ -11,12 +9,14 @@
 
 #include "bind/module.h"
 #include "bind/tasks.h"
+#include "bind/threads.h"
 #include "core/comoments.h"
 #include "cpu/isa.h"
 
 namespace sdfast {
 namespace {
 
+constexpr std::int64_t kKeptSums = 1 << 17;      // of a thread's workspace: as much as the caches hold
 constexpr std::int64_t kKeepGilBelow = 1 << 16;  // elements; releasing it costs more than it frees
 
 // Labels below a bound, copied as they are checked: other threads may write to theirs when the GIL is released.
@@ -65,9 +65,10 @@ class Call {
 
     // Fills [6][factors][channels].
     void run(double* moments) const {
+        const int threads = num_threads();
         std::optional<py::gil_scoped_release> release;
         if (task_.batch.size * task_.channel.size * task_.positions.size >= kKeepGilBelow) release.emplace();
-        cpu::comoments(task_, omp_get_max_threads(), moments);
+        cpu::comoments(task_, threads, moments);
     }
 
   private:
@@ -89,7 +90,9 @@ py::tuple channel_bias(py::handle feats_a, py::handle feats_b, py::handle factor
     const std::int64_t channels = call.channels(), row = num_factors * channels;
     const Kind kind = pearson ? Kind::pearson : Kind::intraclass;
 
-    static thread_local std::vector<double> moments;
+    static thread_local std::vector<double> kept;
+    std::vector<double> own;
+    std::vector<double>& moments = 6 * row <= kKeptSums ? kept : own;
     moments.resize(static_cast<std::size_t>(6 * row));
     call.run(moments.data());
 

@@ -1,8 +1,7 @@
 // Information from samples that are kept: their normal scores, and Kraskov's estimator.
-#include <omp.h>
-
 #include "bind/module.h"
 #include "bind/tasks.h"
+#include "bind/threads.h"
 #include "cpu/kraskov.h"
 #include "cpu/normal_scores.h"
 
@@ -21,8 +20,9 @@ py::object normal_scores(py::handle samples) {
     const cpu::Samples from = samples_of(samples);
     Output<double> out = empty<double>({from.count, from.channels});
     {
+        const int threads = num_threads();
         const py::gil_scoped_release release;
-        cpu::normal_scores(from, omp_get_max_threads(), out.data);
+        cpu::normal_scores(from, threads, out.data);
     }
     return std::move(out.tensor);
 }
@@ -33,8 +33,9 @@ py::object kraskov(py::handle a, py::handle b, std::int64_t neighbors, std::int6
     if (neighbors < 1 || neighbors >= of_a.count || seed < 0) refuse();
     Output<double> out = empty<double>({of_a.channels});
     {
+        const int threads = num_threads();
         const py::gil_scoped_release release;
-        cpu::kraskov(of_a, of_b, neighbors, static_cast<std::uint64_t>(seed), omp_get_max_threads(), out.data);
+        cpu::kraskov(of_a, of_b, neighbors, static_cast<std::uint64_t>(seed), threads, out.data);
     }
     return std::move(out.tensor);
 }

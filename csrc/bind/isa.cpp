@@ -1,10 +1,10 @@
 #include "cpu/isa.h"
 
-#include <omp.h>
 #include <pybind11/stl.h>
 
 #include "bind/module.h"
 #include "bind/tensors.h"
+#include "bind/threads.h"
 
 namespace sdfast {
 namespace {
@@ -18,7 +18,7 @@ std::uint64_t read_probe(py::handle tensor) {
         bytes *= t.shape[d];
     }
     const char* data = data_of(t);
-    const int threads = omp_get_max_threads();
+    const int threads = num_threads();
     const py::gil_scoped_release release;
     std::uint64_t total = 0;
 #pragma omp parallel for num_threads(threads) schedule(static, 1) reduction(+ : total)
@@ -32,7 +32,6 @@ std::uint64_t read_probe(py::handle tensor) {
 
 const Binding binding([](py::module_& m) {
     m.def("read_probe", &read_probe, py::arg("tensor"), "Read a contiguous tensor once; return a checksum.");
-    m.def("max_threads", &omp_get_max_threads, "Threads that a kernel may use, as torch.get_num_threads() says.");
     m.def("isa", &cpu::current_isa, "Return the instruction set in use.");
     m.def("available_isas", &cpu::available_isas, "Return the instruction sets that this machine runs, slowest first.");
     m.def("set_isa", &cpu::set_isa, py::arg("name"), "Use another instruction set from now on.");

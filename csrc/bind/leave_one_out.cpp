@@ -1,10 +1,9 @@
 // The jackknife: co-moments and correlations of all groups but one.
 #include "cpu/leave_one_out.h"
 
-#include <omp.h>
-
 #include "bind/module.h"
 #include "bind/tasks.h"
+#include "bind/threads.h"
 
 namespace sdfast {
 namespace {
@@ -21,8 +20,9 @@ py::object leave_one_out(py::handle grouped) {
     const cpu::GroupedRows<const double> from = groups_of(t);
     Output<double> out = empty<double>({6, from.groups, t.shape[2]});
     {
+        const int threads = num_threads();
         const py::gil_scoped_release release;
-        cpu::leave_one_out(from, t.shape[2], omp_get_max_threads(), out.data);
+        cpu::leave_one_out(from, t.shape[2], threads, out.data);
     }
     return std::move(out.tensor);
 }
@@ -32,9 +32,10 @@ py::tuple correlations_without(py::handle grouped, bool pearson) {
     const cpu::GroupedRows<const double> from = groups_of(t);
     Output<double> total = empty<double>({6, t.shape[2]}), out = empty<double>({from.groups + 1, t.shape[2]});
     {
+        const int threads = num_threads();
         const py::gil_scoped_release release;
         const Kind kind = pearson ? Kind::pearson : Kind::intraclass;
-        cpu::correlations_without(from, t.shape[2], kind, omp_get_max_threads(), total.data, out.data);
+        cpu::correlations_without(from, t.shape[2], kind, threads, total.data, out.data);
     }
     return py::make_tuple(std::move(total.tensor), std::move(out.tensor));
 }
@@ -45,9 +46,9 @@ py::object deviation_sums(py::handle values) {
     if ((t.shape[1] > 1 && t.strides[1] != 1) || (t.shape[0] > 1 && t.strides[0] != t.shape[1])) refuse();
     Output<double> out = empty<double>({4, t.shape[1]});
     {
+        const int threads = num_threads();
         const py::gil_scoped_release release;
-        cpu::deviations(reinterpret_cast<const double*>(data_of(t)), t.shape[0], t.shape[1], omp_get_max_threads(),
-                        out.data);
+        cpu::deviations(reinterpret_cast<const double*>(data_of(t)), t.shape[0], t.shape[1], threads, out.data);
     }
     return std::move(out.tensor);
 }

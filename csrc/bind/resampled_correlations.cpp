@@ -1,10 +1,9 @@
 // The bootstrap: correlations of many resamples at once.
-#include <omp.h>
-
 #include <algorithm>
 
 #include "bind/module.h"
 #include "bind/tasks.h"
+#include "bind/threads.h"
 #include "cpu/isa.h"
 #include "cpu/parallel.h"
 
@@ -28,10 +27,11 @@ py::object resampled_correlations(py::handle sums, py::handle origin, std::int64
     const double *from = doubles(of_sums), *means = doubles(of_origin);
     Output<double> out = empty<double>({draws, channels});
     {
+        const int most = num_threads();
         const py::gil_scoped_release release;
         const std::int64_t bytes = 6 * draws * channels * static_cast<std::int64_t>(sizeof(double));
         const std::int64_t useful = std::max<std::int64_t>(1, bytes / cpu::kBytesPerThread);
-        const std::int64_t threads = std::min<std::int64_t>({omp_get_max_threads(), useful, draws});
+        const std::int64_t threads = std::min<std::int64_t>({most, useful, draws});
         cpu::in_parallel(static_cast<int>(threads), [&](int thread) {
             const std::int64_t first = draws * thread / threads, last = draws * (thread + 1) / threads;
             const Kind kind = pearson ? Kind::pearson : Kind::intraclass;

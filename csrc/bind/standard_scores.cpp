@@ -1,10 +1,9 @@
 // Scores of samples: centred and scaled, for the matrix product of a pairwise correlation.
-#include <omp.h>
-
 #include <algorithm>
 
 #include "bind/module.h"
 #include "bind/tasks.h"
+#include "bind/threads.h"
 #include "cpu/isa.h"
 #include "cpu/parallel.h"
 
@@ -30,10 +29,11 @@ py::object scores_of(const dlpack::Tensor& samples, py::handle centre, py::handl
     const T* const from = reinterpret_cast<const T*>(data_of(samples));
     Output<T> out = empty<T>({rows, channels});
     {
+        const int most = num_threads();
         const py::gil_scoped_release release;
         const std::int64_t bytes = rows * channels * static_cast<std::int64_t>(sizeof(T));
         const std::int64_t useful = std::max<std::int64_t>(1, bytes / cpu::kBytesPerThread);
-        const std::int64_t threads = std::min<std::int64_t>({omp_get_max_threads(), useful, rows});
+        const std::int64_t threads = std::min<std::int64_t>({most, useful, rows});
         cpu::in_parallel(static_cast<int>(threads), [&](int thread) {
             for (std::int64_t r = rows * thread / threads; r < rows * (thread + 1) / threads; ++r)
                 kernel(from + r * stride, channels, scaling, out.data + r * channels);

@@ -1,15 +1,14 @@
 #include "cpu/static_dropout.h"
 
-#include <omp.h>
-
 #include "bind/module.h"
 #include "bind/tasks.h"
+#include "bind/threads.h"
 
 namespace sdfast {
 namespace {
 
 void run(const StaticDropoutTask& task, std::initializer_list<py::handle>) {
-    const int threads = omp_get_max_threads();
+    const int threads = num_threads();
     const py::gil_scoped_release release;
     cpu::static_dropout(task, threads);
 }

@@ -3,7 +3,9 @@
 namespace sdfast {
 namespace {
 
-constexpr std::int64_t kMostFactors = 0x7fffffff;  // sizes made of more might not be numbers of 64 bits
+// Sizes made of more might not be numbers of 64 bits.
+constexpr std::int64_t kMostFactors = 0x7fffffff;
+constexpr std::int64_t kMostSums = std::int64_t{1} << 40;  // factors times channels
 
 bool is(const dlpack::DataType& type, dlpack::TypeCode code, int bits) {
     return type.code == code && type.bits == bits && type.lanes == 1;
@@ -75,12 +77,13 @@ Labels factor_labels(py::handle factor, std::int64_t batch, std::int64_t num_fac
 ComomentsTask comoments_task(py::handle feats_a, py::handle feats_b, py::handle factor, std::int64_t num_factors,
                              std::int64_t channel_dim, bool pool) {
     const FeaturePair pair = feature_pair(feats_a, feats_b, channel_dim);
+    if (num_factors > 0 && pair.channel.size > kMostSums / num_factors) refuse();
     return {pair, factor_labels(factor, pair.batch.size, num_factors), num_factors, pool};
 }
 
 void def_static_dropout(py::module_& m,
                         void (*run)(const StaticDropoutTask& task, std::initializer_list<py::handle> tensors)) {
-    const auto static_dropout = [run](py::handle x, py::handle out, py::handle seed, float p, py::handle mask,
+    const auto static_dropout = [run](py::handle x, py::handle out, py::handle seed, double p, py::handle mask,
                                       py::handle channel_weight, int granularity, bool rescale,
                                       std::int64_t channel_dim) {
         const FeaturePair pair = feature_pair(x, out, channel_dim);
@@ -93,7 +96,7 @@ void def_static_dropout(py::module_& m,
         task.x = pair.a;
         task.out = const_cast<char*>(pair.b);
         task.seed = reinterpret_cast<const std::uint64_t*>(data_of(number));
-        task.p = p;
+        task.p = static_cast<float>(p);
         task.granularity = static_cast<Granularity>(granularity);
         task.rescale = rescale;
         set_mask(task, mask);

@@ -367,6 +367,6 @@ void Task::pool_columns(const Block& block, const char* a, const char* b, double
 
 }  // namespace
 
-void comoments(const ComomentsTask& task, int max_threads, double* out) { Task(task).run(max_threads, out); }
+void sum_pairs(const ComomentsTask& task, int max_threads, double* out) { Task(task).run(max_threads, out); }
 
 }  // namespace sdfast::cpu

@@ -29,6 +29,24 @@ struct Lane<BFloat16> {
     static V load(const BFloat16* p) { return widen_bfloat16(p); }
 };
 
+// As kWideBFloat16.
+struct WideBFloat16 {
+    std::uint16_t bits;
+};
+template <>
+struct Lane<WideBFloat16> {
+    using V = vdouble;
+    static V load(const WideBFloat16* p) {
+        vfloat_half values;
+        std::uint32_t bits[kVectorBytes / 8];
+        std::uint16_t words[kVectorBytes / 8];
+        std::memcpy(words, p, sizeof words);
+        for (int i = 0; i < kVectorBytes / 8; ++i) bits[i] = static_cast<std::uint32_t>(words[i]) << 16;
+        std::memcpy(&values, bits, sizeof values);
+        return widen(values);
+    }
+};
+
 template <class V>
 struct Pair {
     V first, second;

@@ -247,7 +247,9 @@ constexpr TypedKernels typed() {
 }  // namespace
 
 extern const Kernels kKernels;
-const Kernels kKernels = {
-    kRunLanes, kColumnBlock, {typed<double>(), typed<float>(), typed<Half>(), typed<BFloat16>()}, read};
+const Kernels kKernels = {kRunLanes,
+                          kColumnBlock,
+                          {typed<double>(), typed<float>(), typed<Half>(), typed<BFloat16>(), typed<WideBFloat16>()},
+                          read};
 
 }  // namespace sdfast::cpu::SDFAST_ISA_NAME

@@ -36,10 +36,13 @@ struct TypedKernels {
     bool evens_first;
 };
 
+// bfloat16 that is summed in float64 lanes, after the types of features: right over the whole range, and slower.
+constexpr DType kWideBFloat16{4};
+
 struct Kernels {
     int lanes;                                                    // doubles in each sum of a run's accumulator
     int block;                                                    // columns that a column kernel takes at a time
-    TypedKernels typed[4];                                        // by DType
+    TypedKernels typed[5];                                        // by DType, and kWideBFloat16
     std::uint64_t (*read)(const void* data, std::int64_t bytes);  // touches every byte, for the bandwidth probe
 
     // Column kernels work on whole blocks. The last block is moved back so that it ends with the last column; the

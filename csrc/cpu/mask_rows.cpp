@@ -36,7 +36,8 @@ void convert(MaskType type, const char* from, const std::int64_t* offsets, std::
         case MaskType::bf16:
             return convert<BFloat16>(from, offsets, count, to);
         case MaskType::byte:
-            return convert<std::uint8_t>(from, offsets, count, to);
+            for (std::int64_t i = 0; i < count; ++i) to[i] = from[offsets[i]] != 0;  // a bool may be any byte
+            return;
     }
 }
 

@@ -105,6 +105,20 @@ void merge(MomentRows<double> to, MomentRows<const double> from, std::int64_t ch
     }
 }
 
+bool are_finite_from(const double* values, std::int64_t count, double low) {
+    constexpr double kMost = std::numeric_limits<double>::max();
+    vint64 good = vint64{} - 1;
+    std::int64_t i = 0;
+    for (; i + kLanes <= count; i += kLanes) {
+        const vdouble v = load_unaligned<vdouble>(values + i);
+        good &= (vint64)(v >= low) & (vint64)(v <= kMost);
+    }
+    bool all = true;
+    for (int l = 0; l < kLanes; ++l) all = all && good[l] != 0;
+    for (; i < count; ++i) all = all && values[i] >= low && values[i] <= kMost;
+    return all;
+}
+
 inline vdouble square_root(vdouble v) {
 #if defined(__AVX512F__)
     return (vdouble)_mm512_sqrt_pd((__m512d)v);
@@ -202,7 +216,11 @@ void deviations(const double* values, std::int64_t rows, std::int64_t columns, s
 
 template <class T>
 void scores(const T* samples, std::int64_t channels, Scaling<T> by, T* __restrict out) {
-    for (std::int64_t c = 0; c < channels; ++c) out[c] = (samples[c] - by.centre[c]) * by.scale[c] + by.rest[c];
+    for (std::int64_t c = 0; c < channels; ++c) {
+        T sample;  // may lie at any address
+        std::memcpy(&sample, samples + c, sizeof sample);
+        out[c] = (sample - by.centre[c]) * by.scale[c] + by.rest[c];
+    }
 }
 
 inline vdouble magnitude(vdouble v) { return v < 0 ? -v : v; }
@@ -241,6 +259,7 @@ extern const MomentKernels kMomentKernels;
 const MomentKernels kMomentKernels = {centred,
                                       recentre,
                                       merge,
+                                      are_finite_from,
                                       kTogether * kLanes,
                                       12 * kTogether * kLanes,
                                       leave_one_out,

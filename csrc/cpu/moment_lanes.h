@@ -45,6 +45,9 @@ struct MomentKernels {
     // Adds the samples of `from` to those of `to`.
     void (*merge)(MomentRows<double> to, MomentRows<const double> from, std::int64_t channels);
 
+    // Whether all values are finite and at least `low`.
+    bool (*are_finite_from)(const double* values, std::int64_t count, double low);
+
     std::int64_t block;    // channels that the next two take at once, at most
     std::int64_t scratch;  // doubles that they need for each group
 

@@ -3,14 +3,15 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
+#include <cstring>
 
 #include "cpu/parallel.h"
 
 namespace sdfast::cpu {
 
-constexpr std::int64_t kSamplesPerThread = 1024;  // below this, waking a thread costs more than it saves
-constexpr std::int64_t kMostSamples = 1 << 29;    // of a channel: ranks are counted in 32 bits
-constexpr std::int64_t kChannelsTogether = 8;     // of a cache line
+constexpr std::int64_t kSamplesPerThread = kBytesPerThread / 128;  // each is ranked, or looks for neighbours
+constexpr std::int64_t kMostSamples = 1 << 29;                     // of a channel: ranks are counted in 32 bits
+constexpr std::int64_t kChannelsTogether = 8;                      // of a cache line
 
 struct Samples {
     const double* data;
@@ -21,7 +22,7 @@ struct Samples {
     void gather(std::int64_t first, std::int64_t last, double* rows) const {
         for (std::int64_t n = 0; n < count; ++n)
             for (std::int64_t c = first; c < last; ++c)
-                rows[(c - first) * count + n] = data[n * stride + c * channel_stride];
+                std::memcpy(rows + (c - first) * count + n, data + n * stride + c * channel_stride, sizeof(double));
     }
 
     // Threads that are worth waking.

@@ -24,6 +24,14 @@ constexpr std::int64_t kShortRow = 1024;      // several of these share a batch 
 
 using philox::kDraws;
 
+// A number that may lie at any address.
+template <class T>
+T loaded(const T* from) {
+    T value;
+    std::memcpy(&value, static_cast<const void*>(from), sizeof value);
+    return value;
+}
+
 class StaticDropout {
   public:
     explicit StaticDropout(const StaticDropoutTask& task);
@@ -43,7 +51,7 @@ class StaticDropout {
 
     const StaticDropoutTask& task_;
     const StaticDropoutKernels& kernels_ = static_dropout_kernels();
-    const std::uint64_t seed_ = *task_.seed;
+    const std::uint64_t seed_ = loaded(task_.seed);
     const std::int64_t item_ = task_.item();
     Dim batch_, channel_;
     Dims positions_;
@@ -69,7 +77,7 @@ StaticDropout::StaticDropout(const StaticDropoutTask& task)
       in_place_(task.in_place()) {
     if (task_.channel_weight)
         for (std::int64_t c = 0; c < channel_.size; ++c) {
-            rates_.push_back(drop_rate(task_.p, task_.channel_weight[c]));
+            rates_.push_back(drop_rate(task_.p, loaded(task_.channel_weight + c)));
             thresholds_.push_back(drop_threshold(rates_.back(), 1.0f));
             scales_.push_back(keep_scale(thresholds_.back()));
         }

@@ -1,6 +1,6 @@
 """Which channels to drop: every way to choose them beside as many at random."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from experiments.debias.experiment import Job
@@ -18,36 +18,42 @@ WAYS = {  # of choosing, by the names of `guidance`
     "conditional": "correlation given the label",
     "used": "correlation and use by the classifier",
 }
-NETWORKS = {"batch norm": {}, "group norm": {"norm": "group"}}
+NETWORKS = {  # arguments of `Row`
+    "batch norm": {"network": {}},
+    "group norm": {"network": {"norm": "group"}},
+    "transformer": {"network": {"kind": "transformer"}, "rate": 0.1},
+}
+USUAL = ("batch norm", "group norm")
 
 
-def channel_rows() -> dict[tuple[str, str, str], Row]:
+def channel_rows(networks: Iterable[str] = USUAL) -> dict[tuple[str, str, str], Row]:
     """Return the rows by network, block and way of choosing; "random" and, for all blocks, "none" are controls."""
     rows = {}
-    for network, options in NETWORKS.items():
-        rows[network, "", "none"] = Row(f"{network}: no dropout", network=options)
+    for network in networks:
+        options = NETWORKS[network]
+        rows[network, "", "none"] = Row(f"{network}: no dropout", **options)
         for block in BLOCKS:
             for how in ("random", *WAYS):
                 if how != "used" or block == BLOCKS[-1]:  # the classifier uses the last block
                     name = f"{network}: {block}, {how}"
                     layer = {"layer": StaticDropout, "options": {"p": P}, "after": (block,), "weights": how}
-                    rows[network, block, how] = Row(name, **layer, network=options)
+                    rows[network, block, how] = Row(name, **layer, **options)
     return rows
 
 
-def channel_jobs(seeds: Sequence[int], settings: Settings) -> list[Job]:
-    """Return all runs, from scratch and fine-tuned."""
+def channel_jobs(seeds: Sequence[int], settings: Settings, networks: Iterable[str] = USUAL) -> list[Job]:
+    """Return all runs of some of `NETWORKS`, from scratch and fine-tuned."""
     return [
         Job(row, seed, replace(settings, start=start))
         for start in STARTS
         for seed in seeds
-        for row in channel_rows().values()
+        for row in channel_rows(networks).values()
     ]
 
 
-def channel_table(runs: Sequence[Run]) -> str:
+def channel_table(runs: Sequence[Run], networks: Iterable[str] = USUAL) -> str:
     """Return as Markdown what each way to choose gains out of distribution over random ones, and these over none."""
-    rows = channel_rows()
+    rows = channel_rows(networks)
     out = {(run.setting, run.row, run.seed): run.accuracy["out"] for run in runs}
     settings = list(dict.fromkeys(run.setting for run in runs))
     seeds = sorted({run.seed for run in runs})

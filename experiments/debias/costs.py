@@ -7,7 +7,7 @@ from statistics import median
 import torch
 from torch import Generator
 
-from experiments.debias.model import SmallNet
+from experiments.debias.networks import make_network
 from experiments.debias.rows import NO_DROPOUT, Row
 from experiments.debias.settings import Settings
 from experiments.debias.training import take_step
@@ -27,7 +27,7 @@ def step_costs(rows: Sequence[Row], settings: Settings, rounds: int = 25) -> dic
     plain = NO_DROPOUT
     models = {}
     for row in (plain, *rows):
-        model = SmallNet(world.size[0], world.classes, **row.network)
+        model = make_network(world.size, world.classes, **row.network)
         row.insert(model)
         models[row.name] = row, model, torch.optim.Adam(model.parameters(), settings.rate)
     threads = torch.get_num_threads()

@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from experiments.arguments import write_results
 from experiments.debias.model import BLOCKS
 from experiments.debias.summary import SETTLED, TESTS, Summary
 from experiments.debias.training import Run
 from experiments.tables import markdown
-from sdfast.foundation import require, write_atomically
 from sdfast.report import plain
 
 FILES = ("debias.md", "debias.json", "accuracy.png", "curves.png")
@@ -35,20 +35,18 @@ def save(
         "debias.md": tables(summaries, costs) + "\n",
         "debias.json": json.dumps(plain(content), indent=1, allow_nan=False) + "\n",
     }
-    for name, text in texts.items():
-        write_atomically(folder / name, lambda part, text=text: part.write_text(text, encoding="utf-8"))
-    try:
-        require("matplotlib")
-    except ImportError as error:
-        print(f"no pictures: {error}")
-        return [folder / name for name in texts]
-    from experiments.debias import figures
 
-    first = next(iter(summaries))
-    curved = [run for run in runs if run.setting == first]
-    write_atomically(folder / "accuracy.png", figures.accuracy_figure(summaries, chance).savefig)
-    write_atomically(folder / "curves.png", figures.curves_figure(summaries[first], curved).savefig)
-    return [folder / name for name in FILES]
+    def draw() -> dict[str, Any]:
+        from experiments.debias import figures
+
+        first = next(iter(summaries))
+        curved = [run for run in runs if run.setting == first]
+        return {
+            "accuracy.png": figures.accuracy_figure(summaries, chance),
+            "curves.png": figures.curves_figure(summaries[first], curved),
+        }
+
+    return write_results(folder, texts, draw)
 
 
 def tables(summaries: Mapping[str, Sequence[Summary]], costs: Mapping[str, float]) -> str:

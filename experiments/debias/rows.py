@@ -39,7 +39,7 @@ class Row:
         change: what is done to the clips before, by the name of a function in `changes`; None for nothing.
         amount: how much of that.
         rate: times the learning rate of all.
-        network: arguments of `SmallNet`.
+        network: arguments of `make_network`.
         control: the row that shares all but what this one is to show; what is gained over it is in the table. None
             where there is nothing to gain.
         tries: which of `TRIES` are tried in tuning.

@@ -5,11 +5,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 from experiments.debias.model import BLOCKS
 from experiments.debias.rows import TRIES, Row
 from experiments.debias.training import Run
 from experiments.estimates import Estimate, estimate
+from sdfast.training import settled_step
 
 SETTLED = 0.05  # how near to its last value a score must stay to count as settled
 TESTS = ("in", "out", "scuba", "scufo", "contrasted")
@@ -84,6 +86,4 @@ def _ablation(found: list[dict[str, float]]) -> dict[str, Estimate] | None:
 
 def settled(run: Run) -> int:
     """Return the step from which on the last block's static score stays near its last value."""
-    static = np.array(run.curve[BLOCKS[-1]]["static"])
-    astray = np.flatnonzero(np.abs(static - static[-1]) > SETTLED)
-    return run.steps[astray[-1] + 1] if len(astray) else run.steps[0]
+    return settled_step(run.steps, torch.tensor(run.curve[BLOCKS[-1]]["static"], dtype=torch.float64), SETTLED)

@@ -16,6 +16,7 @@ from experiments.debias.evaluation import evaluate, make_tests
 from experiments.debias.guidance import guide
 from experiments.debias.losses import LOSSES
 from experiments.debias.model import BLOCKS, SmallNet
+from experiments.debias.networks import make_network
 from experiments.debias.rows import Row
 from experiments.debias.settings import Settings
 from experiments.debias.world import Clips, Pairs, World, make_world
@@ -25,7 +26,7 @@ from sdfast.report import BiasReport
 from sdfast.statistics import FACTORS
 from sdfast.training import BiasMonitor
 
-CHUNK = 64  # pairs in one forward pass of a report
+REPORTS = {"batch_size": 64, "channel_dim": 1}
 
 
 @dataclass(frozen=True)
@@ -69,14 +70,14 @@ def train(row: Row, seed: int, settings: Settings, on_step: Callable[[], object]
     world = make_world(settings.world, settings.camera)
     with reproducible(seed):
         clips, pairs = (Generator().manual_seed(3 * seed + part) for part in (0, 2))
-        model = SmallNet(world.size[0], world.classes, **row.network)
+        model = make_network(world.size, world.classes, **row.network)
         if settings.start == "fine-tuned":
             model.load_state_dict(_trunk(settings, seed, tuple(row.network.items())), strict=False)
         draw = _batches(world, settings, clips)
         layers = row.insert(model)
         optimizer, schedule = _optimizer(model, settings.rate * row.rate, settings.length)
         watched = world.draw_pairs(settings.report_pairs, pairs)
-        monitor = BiasMonitor(model, TensorDataset(*watched[:3]), BLOCKS, every=settings.report_every, batch_size=CHUNK)
+        monitor = BiasMonitor(model, TensorDataset(*watched[:3]), BLOCKS, every=settings.report_every, **REPORTS)
         watching = settings.curves or row.weights is not None
         if watching:
             guide(layers, row.weights, monitor.measure(), model, watched)
@@ -112,7 +113,7 @@ def take_step(model: SmallNet, clips: Clips, row: Row, optimizer: torch.optim.Op
 
 def measure_blocks(model: SmallNet, pairs: Pairs) -> dict[str, BiasReport]:
     """Report the bias of each block, without dropout; the model is as before."""
-    return measure(model, TensorDataset(*pairs[:3]), BLOCKS, batch_size=CHUNK, progress=False)
+    return measure(model, TensorDataset(*pairs[:3]), BLOCKS, progress=False, **REPORTS)
 
 
 def _batches(world: World, settings: Settings, generator: Generator) -> Callable[[int, Generator], Clips]:
@@ -133,7 +134,7 @@ def _trunk(settings: Settings, seed: int, network: tuple) -> dict[str, Tensor]:
     world = make_world(settings.world, settings.camera)
     with reproducible(seed):
         clips = Generator().manual_seed(2**40 + seed)
-        model = SmallNet(world.size[0], world.classes, **dict(network))
+        model = make_network(world.size, world.classes, **dict(network))
         optimizer, schedule = _optimizer(model, settings.learning_rate, settings.trunk_steps)
         for _ in range(settings.trunk_steps):
             batch = world.plain_clips(settings.batch_size, clips)

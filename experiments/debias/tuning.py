@@ -5,9 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
-from experiments.debias.experiment import Job, Kept, run_all
+from experiments.debias.experiment import Job, run_all
 from experiments.debias.rows import TRIES, TUNED, Row
 from experiments.debias.settings import Settings
+from experiments.debias.training import Run
+from experiments.kept import Kept
 from sdfast.foundation import write_atomically
 
 SEEDS = (1000, 1001)  # apart from those of any test
@@ -17,7 +19,7 @@ def tune(
     rows: Sequence[Row],
     settings: Settings,
     processes: int = 1,
-    kept: Kept | None = None,
+    kept: Kept[Run] | None = None,
     seeds: Sequence[int] = SEEDS,
     path: Path = TUNED,
 ) -> dict[str, float]:

@@ -5,40 +5,30 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
-from typing import Any
 
-import torch
-
-from experiments.fusion.experiment import Kept, run_all
+from experiments.arguments import experiment_parser, seeds_of
+from experiments.fusion.experiment import Job, kept_runs, run_all
 from experiments.fusion.results import save, tables
 from experiments.fusion.rows import ROWS
 from experiments.fusion.summary import Summaries
 from experiments.fusion.training import Settings
-from sdfast import __version__
-from sdfast.commands import Parser, RunError, cores, not_negative, positive, run_command, try_writing
+from experiments.kept import RUNS, versions
+from sdfast.commands import Parser, RunError, cores, run_command, try_writing
 
 QUICK_SEEDS, SEEDS = 2, 8
 QUICK_STEPS = 200
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """Return the parser of the command."""
-    command = Parser(
-        prog="python -m experiments.fusion",
-        description="Train small two-stream networks to segment what moves, for four fusions and three kinds of cross "
-        "connections; test them on camouflaged objects and on plain ones; measure the static and dynamic information "
-        "of each stream and fusion layer.",
+    return experiment_parser(
+        "fusion",
+        "Train small two-stream networks to segment what moves, for four fusions and three kinds of cross connections; "
+        "test them on camouflaged objects and on plain ones; measure the static and dynamic information of each stream "
+        "and fusion layer.",
+        SEEDS,
+        f"fewer seeds ({QUICK_SEEDS}) and steps ({QUICK_STEPS})",
     )
-    add = command.add_argument
-    add("--quick", action="store_true", help=f"fewer seeds ({QUICK_SEEDS}) and steps ({QUICK_STEPS}): a first look")
-    add("--seeds", type=positive, metavar="N", help=f"how often to repeat everything ({SEEDS})")
-    add("--steps", type=positive, metavar="N", help="steps of training")
-    add("--seed", type=not_negative, default=0, metavar="N", help="the first seed (%(default)s)")
-    add("--processes", type=positive, metavar="N", help="trainings at a time (default: one a core)")
-    add("--out", type=Path, default=Path("sdfast-fusion"), metavar="FOLDER", help="for the results (%(default)s)")
-    add("--resume", action="store_true", help="go on from where a run with the same --out was stopped")
-    return command
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -50,26 +40,23 @@ def run(args: argparse.Namespace) -> None:
     """Train as the arguments say, save the results and print the tables."""
     settings = Settings()
     settings = replace(settings, steps=args.steps or (QUICK_STEPS if args.quick else settings.steps))
-    seeds = range(args.seed, args.seed + (args.seeds or (QUICK_SEEDS if args.quick else SEEDS)))
-    kept = Kept(args.out / "runs", settings)
-    try_writing(kept.folder, megabytes=1)
+    seeds = seeds_of(args, SEEDS, QUICK_SEEDS)
+    try_writing(args.out, megabytes=1)
+    kept = kept_runs(args.out / RUNS, args.resume, args.any_code)
     start = time.perf_counter()
     try:
-        runs = run_all(ROWS, seeds, kept, args.processes or cores(), args.resume)
+        jobs = [Job(row, seed, settings) for seed in seeds for row in ROWS]
+        runs = run_all(jobs, args.processes or cores(), kept)
         seconds = round(time.perf_counter() - start, 1)
         found = Summaries(runs)
-        written = save(args.out, found, runs, _settings(settings, seeds, seconds))
+        about = {**versions(), **asdict(settings), "seeds": list(seeds), "seconds": seconds}
+        written = save(args.out, found, runs, {**about, "runs_of_other_code": kept.others})
     except OSError as error:
         raise RunError(str(error)) from error
     print(tables(found))
     print()
     for path in written:
         print(f"wrote {path}")
-
-
-def _settings(settings: Settings, seeds: range, seconds: float) -> dict[str, Any]:
-    versions = {"sdfast": __version__, "torch": torch.__version__}
-    return {**versions, **asdict(settings), "seeds": list(seeds), "seconds": seconds}
 
 
 if __name__ == "__main__":

@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from experiments.arguments import write_results
 from experiments.estimates import Estimate
 from experiments.fusion.model import CHANNELS
 from experiments.fusion.rows import LEVELS
 from experiments.fusion.summary import BASELINE, Summaries
 from experiments.fusion.training import KINDS, Run
 from experiments.tables import markdown
-from sdfast.foundation import require, write_atomically
 from sdfast.report import plain
 
 FILES = ("fusion.md", "fusion.json", "fusion.png")
@@ -25,17 +25,13 @@ def save(folder: Path, found: Summaries, runs: Sequence[Run], settings: Mapping[
         "fusion.md": tables(found) + "\n",
         "fusion.json": json.dumps(plain(content), indent=1, allow_nan=False) + "\n",
     }
-    for name, text in texts.items():
-        write_atomically(folder / name, lambda part, text=text: part.write_text(text, encoding="utf-8"))
-    try:
-        require("matplotlib")
-    except ImportError as error:
-        print(f"no picture: {error}")
-        return [folder / name for name in texts]
-    from experiments.fusion.figure import figure
 
-    write_atomically(folder / "fusion.png", figure(found).savefig)
-    return [folder / name for name in FILES]
+    def draw() -> dict[str, Any]:
+        from experiments.fusion.figure import figure
+
+        return {"fusion.png": figure(found)}
+
+    return write_results(folder, texts, draw)
 
 
 def tables(found: Summaries) -> str:

@@ -1,6 +1,6 @@
 """One run: train on objects in plain sight, test on others and on camouflaged ones, measure each layer."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from functools import cache, lru_cache
 
@@ -56,7 +56,13 @@ class Run:
         return asdict(self)
 
 
-def train(row: Row, seed: int, settings: Settings, textures: Textures | None = None) -> Run:
+def train(
+    row: Row,
+    seed: int,
+    settings: Settings,
+    textures: Textures | None = None,
+    on_step: Callable[[], object] = lambda: None,
+) -> Run:
     """Train, test and measure; the same arguments give the same run.
 
     Initial weights, scenes and pairs depend on the seed alone, so that rows differ in what joins the streams only.
@@ -66,6 +72,7 @@ def train(row: Row, seed: int, settings: Settings, textures: Textures | None = N
         seed: decides everything random.
         settings: of the training.
         textures: what scenes are made of; None for those of the demo's clips.
+        on_step: called after each step.
     """
     with reproducible(seed):
         seen = _seen(seed, settings, textures or _textures())
@@ -78,6 +85,7 @@ def train(row: Row, seed: int, settings: Settings, textures: Textures | None = N
             loss.backward()
             optimizer.step()
             schedule.step()
+            on_step()
         overlap = {kind: overlap_of(model, scenes) for kind, scenes in seen.tests.items()}
         scores = _measure(model, row, seen.pairs)
     return Run(row.name, seed, overlap, scores)

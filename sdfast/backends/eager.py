@@ -13,7 +13,7 @@ _dispatch_modes = torch._C._len_torch_dispatch_stack
 _functorch_level = torch._C._functorch.peek_interpreter_stack
 
 
-def is_direct(feats_a: Tensor, feats_b: Tensor, labels: Tensor | None) -> bool:
+def is_direct(feats_a: object, feats_b: object, labels: object) -> bool:
     """Tell whether a kernel may be called without torch's dispatcher: `is_eager`, outside of autograd, with kernels.
 
     What that leaves open (shapes, dtypes, a second device) the compiled kernels of the CPU refuse by themselves.
@@ -72,7 +72,7 @@ def overlaps_itself(x: Tensor) -> bool:
 
 def is_view_of_trained_leaf(x: Tensor) -> bool:
     """Tell whether x is a view of a leaf that requires grad, which autograd lets no one write to."""
-    return x._is_view() and x._base.requires_grad and x._base.is_leaf
+    return x._base is not None and x._base.requires_grad and x._base.is_leaf
 
 
 def forget_compiled() -> None:

@@ -7,9 +7,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal, overload
 
 import torch
+from torch import Tensor
+
+from sdfast.backends.selection import CHOICES, Choice
 
 # One module a backend. What it has of an operation has the operation's name, and the arguments that all backends take.
 _MODULES = {
@@ -19,19 +22,11 @@ _MODULES = {
     "reference": "sdfast.backends.reference",
 }
 _RUNS_ON = {"cpu": "cpu", "triton": "cuda", "cuda": "cuda"}  # torch calls AMD's GPUs cuda, too
-# Which backend serves an operation on a device; where it has no such kernel, the operation
-# is composed of others: the pairwise correlation on the CPU, the update of co-moments by CUDA kernels, on GPUs the
-# correlations without a group and of resamples. There it is Triton, whose kernels serve those of AMD, too; what has
-# none is plain torch.
-TABLE = {
-    # By counts, as no GPU has been measured on: no kernel of Triton's is bound by instructions, whatever the labels and
-    # the dtype, and its channels-last and (N, C) kernels have at least twice as much under way as those of CUDA.
-    "comoments": {"cpu": "cpu", "cuda": "triton"},
-    "channel_bias": {"cpu": "cpu", "cuda": "triton"},
-    "update_comoments": {"cpu": "cpu", "cuda": "triton"},  # CUDA has none
-    # CUDA's has more of its instructions multiply, but serves no GPUs of AMD, and is not in every installation.
-    "pairwise_correlation": {"cpu": "cpu", "cuda": "triton"},
-    "static_dropout": {"cpu": "cpu", "cuda": "triton"},  # whole sectors at a time, where CUDA's threads use halves
+# Which backend serves an operation on a device, or which of several may. Where it has no such kernel, the operation is
+# composed of others: the pairwise correlation on the CPU, on GPUs the correlations without a group and of resamples.
+# What has no kernel there is plain torch.
+TABLE: dict[str, dict[str, str | tuple[Choice, ...]]] = {
+    **{operation: {"cpu": "cpu", "cuda": choices} for operation, choices in CHOICES.items()},
     "standard_scores": {"cpu": "cpu", "cuda": "reference"},
     "normal_scores": {"cpu": "cpu", "cuda": "reference"},  # sorts, which torch does well
     "kraskov": {"cpu": "cpu", "cuda": "reference"},
@@ -46,6 +41,10 @@ _HOW_TO_GET = {
     "cuda": "its kernels are not compiled in; install sdfast from source with a CUDA toolkit and SDFAST_CUDA=ON",
 }
 
+# What plain torch can do for all backends, and all that may be left to be composed of others.
+Composed = Literal["deviation_sums", "kraskov", "leave_one_out", "normal_scores", "standard_scores"]
+_InParts = Literal[Composed, "pairwise_correlation", "resampled_correlations", "update_comoments"]
+
 _forced: ContextVar[str | None] = ContextVar("sdfast_backend", default=os.environ.get("SDFAST_BACKEND") or None)
 
 
@@ -53,7 +52,21 @@ class BackendError(RuntimeError):
     """A backend that was asked for, or that a device needs, cannot be used here."""
 
 
-def run(operation: str, check: Callable[..., None], args: tuple) -> Any:
+@overload
+def run(operation: Literal["comoments"], check: Callable[..., None], args: tuple[Any, ...]) -> Tensor: ...
+@overload
+def run(operation: Literal["static_dropout"], check: Callable[..., None], args: tuple[Any, ...]) -> None: ...
+@overload
+def run(
+    operation: Literal["channel_bias"], check: Callable[..., None], args: tuple[Any, ...]
+) -> tuple[Tensor, Tensor, Tensor] | None: ...
+@overload
+def run(
+    operation: Literal["correlations_without"], check: Callable[..., None], args: tuple[Any, ...]
+) -> tuple[Tensor, Tensor] | None: ...
+@overload
+def run(operation: _InParts, check: Callable[..., None], args: tuple[Any, ...]) -> Tensor | None: ...
+def run(operation: str, check: Callable[..., None], args: tuple[Any, ...]) -> Any:
     """Run an operation where its first argument lives: the one route to a kernel.
 
     The compiled kernels of the CPU refuse what does not fit by themselves, and `check` then says why; for all others
@@ -80,7 +93,8 @@ def run(operation: str, check: Callable[..., None], args: tuple) -> Any:
         except (TypeError, ValueError):
             check(*args)
             raise
-    kernel = getattr(load(chosen(operation, feats.device.type)), operation, None)
+    name = chosen(operation, feats.device.type, feats.dtype, feats.numel() * feats.element_size())
+    kernel = getattr(load(name), operation, None)
     if kernel is None:
         return None
     check(*args)
@@ -92,10 +106,13 @@ def _cpu_kernel(operation: str) -> Callable[..., Any] | None:
     return getattr(load("cpu"), operation, None)
 
 
-def chosen(operation: str, device_type: str) -> str:
-    """Return the name of the backend that serves an operation on a device, or the forced one."""
+def chosen(operation: str, device_type: str, dtype: torch.dtype | None = None, size: int | None = None) -> str:
+    """Return the name of the backend that serves an operation on a device, or the forced one.
+
+    Where several do, the dtype and the bytes of the first tensor decide, which are large ones of any dtype by default.
+    """
     forced = _forced.get()
-    name = forced or TABLE[operation].get(device_type)
+    name = forced or _served_by(TABLE[operation].get(device_type), dtype, size)
     if forced is None and name == "cpu":
         return name
     if name is None:
@@ -112,6 +129,22 @@ def chosen(operation: str, device_type: str) -> str:
         needs = "the CPU" if _RUNS_ON[name] == "cpu" else "GPUs"
         raise BackendError(f"backend {name!r}: its kernels run on {needs}, got tensors on {where}")
     return name
+
+
+def _served_by(served: str | tuple[Choice, ...] | None, dtype: torch.dtype | None, size: int | None) -> str | None:
+    if served is None or isinstance(served, str):
+        return served
+    *preferred, last = [choice.backend for choice in served if choice.is_for(dtype, size)]
+    return next((name for name in preferred if _can_be_loaded(name)), last)
+
+
+@functools.cache
+def _can_be_loaded(name: str) -> bool:
+    try:
+        load(name)
+    except BackendError:
+        return False
+    return True
 
 
 def _fits(name: str, device_type: str) -> bool:

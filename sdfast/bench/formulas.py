@@ -4,6 +4,7 @@ Each takes `(feats_a, feats_b, channel_dim, pool)` and returns `(mi, corr)`, bot
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -50,9 +51,10 @@ def centred(feats_a: Tensor, feats_b: Tensor, channel_dim: int = 1, pool: bool =
 def centred_product(feats_a: Tensor, feats_b: Tensor) -> Tensor:
     """Correlate all channels with all: centre and scale both samples (N, C), then multiply."""
     a, b = (x - x.mean(0) for x in (feats_a, feats_b))
-    return (a / a.norm(dim=0)).T @ (b / b.norm(dim=0))
+    corr: Tensor = (a / a.norm(dim=0)).T @ (b / b.norm(dim=0))
+    return corr
 
 
-def compiled(formula: Callable) -> Callable:
+def compiled(formula: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a formula for the one shape that it will see."""
     return torch.compile(formula, fullgraph=True, dynamic=False)

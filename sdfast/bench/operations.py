@@ -4,23 +4,25 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 # By the names that users know, so that `python -m benchmarks --compare` can go back to other layouts of the package.
-from sdfast import channel_bias, pairwise_correlation, static_dropout, use_backend
+from sdfast import ChannelBias, channel_bias, pairwise_correlation, static_dropout, use_backend
 from sdfast.bench.features import draw_pair, dtype_text, largest_error, shape_text
 from sdfast.bench.formulas import centred, centred_product
 
+Answer = TypeVar("Answer")
 _P = 0.5
 _SMALL = 1 << 20  # bytes; below it a call is all that a limit would time
 _FACTOR = 1.25  # any number; torch does not look at it
 
 
 @dataclass(frozen=True)
-class Operation:
+class Operation(Generic[Answer]):
     """What is timed, and against what.
 
     Args:
@@ -33,9 +35,9 @@ class Operation:
     """
 
     shape: str
-    ours: Callable[[], object]
+    ours: Callable[[], Answer]
     eager: Callable[[], object]
-    error: Callable[[object], float]
+    error: Callable[[Answer], float]
     tolerance: float
     limit_name: str = ""
     limit: Callable[[], object] | None = None
@@ -71,7 +73,7 @@ def _statistics(
     dtype: torch.dtype = torch.float32,
     layout: str = "contiguous",
     pool: bool = False,
-) -> Operation:
+) -> Operation[ChannelBias]:
     a, b = (x.to(device) for x in draw_pair(shape, dtype, layout))
     with use_backend("reference"):
         truth = channel_bias(a.double(), b.double(), pool=pool).corr.cpu()
@@ -85,10 +87,10 @@ def _statistics(
     )
 
 
-def _dropout(device: torch.device, shape: tuple[int, ...], guided: bool = False) -> Operation:
+def _dropout(device: torch.device, shape: tuple[int, ...], guided: bool = False) -> Operation[Tensor]:
     source = draw_pair(shape, torch.float32)[0].to(device)
     x = source.clone()
-    guidance = {}
+    guidance: dict[str, Any] = {}
     if guided:  # the upper half of each frame is static
         mask = torch.zeros(shape[0], *shape[2:], device=device)
         mask[..., : shape[-2] // 2, :] = 1
@@ -117,7 +119,7 @@ def _dropout(device: torch.device, shape: tuple[int, ...], guided: bool = False)
     )
 
 
-def _pairwise(device: torch.device, shape: tuple[int, int]) -> Operation:
+def _pairwise(device: torch.device, shape: tuple[int, int]) -> Operation[Tensor]:
     a, b = (x.to(device) for x in draw_pair(shape, torch.float32))
 
     truth = centred_product(a.double(), b.double()).cpu()
@@ -134,7 +136,7 @@ def _pairwise(device: torch.device, shape: tuple[int, int]) -> Operation:
 
 # Each makes its tensors when it is called with a device. Larger than most caches, but for the last but one.
 _FEATS = (128, 256, 8, 7, 7)
-OPERATIONS: dict[str, Callable[[torch.device], Operation]] = {
+OPERATIONS: dict[str, Callable[[torch.device], Operation[Any]]] = {
     "co-moments, every position": partial(_statistics, shape=_FEATS),
     "co-moments, pooled": partial(_statistics, shape=_FEATS, pool=True),
     "co-moments, half precision": partial(_statistics, shape=_FEATS, dtype=torch.bfloat16),

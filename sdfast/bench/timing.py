@@ -94,7 +94,7 @@ def interleave(
 
 def sample(run: Callable[[], object], calls: int, wait: Callable[[], object] | None = None) -> float:
     """Return the seconds that each of some calls in a row takes."""
-    repeats: Iterable = range(calls)
+    repeats: Iterable[int] = range(calls)
     if wait is not None:
         wait()
     begin = time.perf_counter()
@@ -111,7 +111,10 @@ def _calls_a_sample(run: Callable[[], object], clock: Callable[[Callable[[], obj
 
 
 def _round(
-    candidates: Mapping[str, Callable], calls: Mapping[str, int], settle: Callable | None, clock: Callable
+    candidates: Mapping[str, Callable[[], object]],
+    calls: Mapping[str, int],
+    settle: Callable[[], object] | None,
+    clock: Callable[[Callable[[], object], int], float],
 ) -> dict[str, float]:
     taken = {}
     for name, run in candidates.items():

@@ -4,15 +4,16 @@ import argparse
 import contextlib
 import json
 from pathlib import Path
+from typing import Any
 
 from torch.utils.data import Dataset
 
-from sdfast.commands.arguments import positive
+from sdfast.commands.arguments import Subparsers, positive
 from sdfast.commands.dataset import class_names
 from sdfast.commands.errors import RunError
 from sdfast.commands.machine import find_device, try_writing
 from sdfast.commands.output import add_output, check_new, told
-from sdfast.commands.settings import MODEL_HELP, add_settings, chosen_model, loading, pair_settings
+from sdfast.commands.settings import MODEL_HELP, WEIGHTS_HELP, add_settings, chosen_model, loading, pair_settings
 from sdfast.foundation import write_atomically
 from sdfast.measurement import video_labels
 from sdfast.models import VideoModel, match_layers
@@ -23,7 +24,7 @@ from sdfast.training import HOW, ablation_losses
 _JSON = "ablation.json"
 
 
-def register(subparsers) -> None:
+def register(subparsers: Subparsers) -> None:
     """Add `ablate` to the subcommands."""
     command = subparsers.add_parser(
         "ablate",
@@ -36,7 +37,7 @@ def register(subparsers) -> None:
     add = command.add_argument
     add("report", type=Path, metavar="REPORT", help="a folder of results of `sdfast measure`")
     add("--model", default="transnetv2", metavar="SPEC", help=MODEL_HELP)
-    add("--weights", metavar="FILE", help='a state_dict, or "random" (default: the trained ones of the model)')
+    add("--weights", metavar="FILE", help=WEIGHTS_HELP)
     add("--videos", nargs="+", metavar="PATH", help="video files or folders of them (default: the demo's clips)")
     add("--labels", metavar="folder|FILE",
         help="classes, for accuracies: the names of the folders below --videos, sorted as the model's outputs are, or "
@@ -92,7 +93,7 @@ def run(args: argparse.Namespace) -> None:
     print(f"{found.summary()}\nwrote {out / _JSON}", file=file)
 
 
-class _Clips(Dataset):
+class _Clips(Dataset[tuple[Any, int]]):
     """Each clip once, with the number of its video."""
 
     def __init__(self, clips: ChangedClips) -> None:
@@ -101,7 +102,7 @@ class _Clips(Dataset):
     def __len__(self) -> int:
         return len(self.clips) // 2
 
-    def __getitem__(self, index: int) -> tuple:
+    def __getitem__(self, index: int) -> tuple[Any, int]:
         clip, _, _, source = self.clips[2 * index]
         return clip, source
 

@@ -1,8 +1,18 @@
-"""Numbers as arguments of a command."""
+"""Numbers as arguments of a command, and what adds commands and arguments."""
 
 import argparse
 import math
-import re
+from collections.abc import Callable
+from typing import Any, Protocol
+
+Add = Callable[..., argparse.Action]  # what adds an argument to a command
+
+
+class Subparsers(Protocol):
+    """What a command adds itself to."""
+
+    def add_parser(self, name: str, *, help: str, description: str = ...) -> argparse.ArgumentParser:
+        """Add a command."""
 
 
 def positive(text: str) -> int:
@@ -26,7 +36,13 @@ def not_negative(text: str) -> int:
 class PairsAction(argparse.Action):
     """Take `N`, `flow` or `flow N`: how many pairs there shall be, and in `flow` whether with optical flow."""
 
-    def __call__(self, parser, namespace, values, option_string=None) -> None:
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
         """Set what was given, or say what was expected."""
         numbers = [value for value in values if value != "flow"]
         if len(numbers) > 1 or len(values) - len(numbers) > 1:
@@ -44,9 +60,9 @@ def half_width(text: str) -> float:
     >>> half_width("0.5%"), half_width("1 %"), half_width("0.01")
     (0.005, 0.01, 0.01)
     """
-    number, percent = re.fullmatch(r"\s*(.*?)\s*(%?)\s*", text, re.DOTALL).groups()
+    given = text.strip()
     try:
-        value = float(number) / (100 if percent else 1)
+        value = float(given.removesuffix("%")) / (100 if given.endswith("%") else 1)
     except ValueError:
         value = math.nan
     if not 0 < value < 1:

@@ -2,11 +2,12 @@
 
 import argparse
 import sys
+from typing import Any
 
 import torch
 
 from sdfast.bench import OPERATIONS, Operation, interleave
-from sdfast.commands.arguments import positive
+from sdfast.commands.arguments import Subparsers, positive
 from sdfast.commands.errors import RunError
 from sdfast.commands.info import collect
 from sdfast.commands.machine import find_device
@@ -16,7 +17,7 @@ _OURS, _EAGER, _LIMIT = "sdfast", "eager torch", "limit"
 _HEADER = ("operation", "features", "time", "eager / ours", "of the limit", "", "error")
 
 
-def register(subparsers) -> None:
+def register(subparsers: Subparsers) -> None:
     """Add `bench` to the subcommands."""
     command = subparsers.add_parser(
         "bench",
@@ -62,13 +63,13 @@ def _run(device: torch.device) -> list[str]:
     return wrong
 
 
-def _error(operation: Operation) -> float:
+def _error(operation: Operation[Any]) -> float:
     if operation.settle is not None:
         operation.settle()
     return operation.error(operation.ours())
 
 
-def _figures(operation: Operation, device: torch.device) -> tuple[str, str, str, str]:
+def _figures(operation: Operation[Any], device: torch.device) -> tuple[str, str, str, str]:
     wait = None if device.type == "cpu" else lambda: torch.accelerator.synchronize(device)
     calls = {_OURS: operation.ours, _EAGER: operation.eager}
     if operation.limit is not None:

@@ -1,42 +1,79 @@
 """What commands that show videos have in common: clips read at a size, videos and pictures written."""
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
-from sdfast.foundation import opencv, require, write_atomically
+from sdfast.foundation import opencv, progress_bar, require, write_atomically
+from sdfast.pairs import Frames, Video, VideoError
 
 _SIDE = 320  # pixels of the shorter side in what is written, about
+VIDEOS_HELP = "video files, folders of videos or of frames, patterns, lists in text files (default: the demo's clips)"
 _RATE = 10  # frames a second, slow enough to follow what moves
 
+Clip = TypeVar("Clip")
 
-def unlike_names(videos: Sequence[Path]) -> list[str]:
-    """Return the names of files without their suffixes; two of one name are told apart by a number.
 
-    >>> unlike_names([Path("run.mp4"), Path("deeper/run.mkv"), Path("jump.mp4")])
-    ['run', 'run-2', 'jump']
+def unlike_names(videos: Sequence[Video]) -> list[str]:
+    """Return the names of files without their suffixes, and of folders; two of one name are told apart by a number.
+
+    >>> from sdfast.pairs import VideoFile
+    >>> unlike_names([VideoFile(name) for name in ("run.mp4", "deeper/run.mkv", "run-2.mp4", "jump.mp4")])
+    ['run', 'run-2', 'run-2-2', 'jump']
     """
-    stems = [video.stem for video in videos]
-    again = [stems[:i].count(stem) for i, stem in enumerate(stems)]
-    return [f"{stem}-{k + 1}" if k else stem for stem, k in zip(stems, again, strict=True)]
+    names: list[str] = []
+    for origin in (Path(video.origin) for video in videos):
+        name = stem = origin.name if origin.is_dir() else origin.stem
+        number = 1
+        while name in names:
+            number += 1
+            name = f"{stem}-{number}"
+        names.append(name)
+    return names
 
 
-def keep_apart(targets: Sequence[Path], videos: Sequence[Path]) -> None:
-    """Raise ValueError where a file to be written is one of the videos."""
-    taken = {video.resolve() for video in videos}
+def keep_apart(targets: Sequence[Path], videos: Sequence[Video]) -> None:
+    """Raise ValueError where a file to be written is one of the videos, or would lie among the frames of one."""
+    taken = {Path(video.origin).resolve() for video in videos}
     for target in targets:
-        if target.resolve() in taken:
-            raise ValueError(f"--out: expected a place other than that of the videos, {target} is one of them")
+        for path in (target, target.parent):
+            if path.resolve() in taken:
+                raise ValueError(f"--out: expected a place other than that of the videos, {path} is one of them")
 
 
-def read_frames(video: Path, numbers: np.ndarray, side: int, index) -> np.ndarray:
+def usable(
+    videos: Mapping[str, Video], read: Callable[[str, Video], Clip], progress: bool
+) -> Iterator[tuple[int, str, Clip]]:
+    """Yield number, name and what is read of each video, with a warning for each that cannot be used.
+
+    Raises:
+        VideoError: none can be used.
+    """
+    used, last = 0, None
+    with progress_bar(len(videos), "videos", progress) as bar:
+        for number, (name, video) in enumerate(videos.items()):
+            try:
+                clip = read(name, video)
+            except VideoError as error:
+                last = error
+                if len(videos) > 1:  # of a single one the error says it
+                    warnings.warn(f"skipped a video: {error}", stacklevel=2)
+            else:
+                used += 1
+                yield number, name, clip
+            bar.update()
+    if not used:
+        raise VideoError(f"videos: none of {len(videos)} can be used; the last: {last}")
+
+
+def read_frames(frames: Frames, numbers: np.ndarray, side: int) -> np.ndarray:
     """Return frames of a video, uint8 (T, H, W, 3), their shorter side of so many pixels."""
-    from sdfast.pairs import read_clip
-
-    height, width = read_clip(video, numbers[:1], index=index).shape[1:3]
+    height, width = frames.read(numbers[:1], None).shape[1:3]
     scale = side / min(height, width)
-    return read_clip(video, numbers, (round(height * scale), round(width * scale)), index)
+    return frames.read(numbers, (round(height * scale), round(width * scale)))
 
 
 def evenly(number: int, chosen: int) -> np.ndarray:

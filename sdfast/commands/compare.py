@@ -8,13 +8,14 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from sdfast.commands.arguments import Subparsers
 from sdfast.report import BiasReport, Difference, compare, format_differences, load_reports, load_settings, plain
 
 # What other videos, styles or numbers of the videos would show in. Sizes and lengths of clips are a model's own.
 _OF_THE_PAIRS = ("videos", "styles", "seed")
 
 
-def register(subparsers) -> None:
+def register(subparsers: Subparsers) -> None:
     """Add `compare` to the subcommands."""
     command = subparsers.add_parser(
         "compare",
@@ -51,12 +52,14 @@ def run(args: argparse.Namespace) -> None:
     pairs = f"{int(report.count.sum())} pairs of {report.num_sources} sources, {report.kind}"
     print(f"{_named(args.a, settings_a)} less {_named(args.b, settings_b)}: {pairs}\n")
     print(format_differences(differences))
-    for path, layers in zip((args.a, args.b), left_out.values(), strict=True):
-        if layers:
-            print(f"only in {path}, left out: {', '.join(layers)}")
+    for path, alone in zip((args.a, args.b), left_out.values(), strict=True):
+        if alone:
+            print(f"only in {path}, left out: {', '.join(alone)}")
 
 
-def _chosen(args: argparse.Namespace, reports_a: Mapping[str, BiasReport], reports_b: Mapping) -> list[str]:
+def _chosen(
+    args: argparse.Namespace, reports_a: Mapping[str, BiasReport], reports_b: Mapping[str, BiasReport]
+) -> list[str]:
     """Return the names of the layers to compare, in the order of A."""
     shared = [name for name in reports_a if name in reports_b]
     if not shared:
@@ -73,7 +76,7 @@ def _matches(name: str, pattern: str) -> bool:
     return name == pattern or fnmatchcase(name, pattern)
 
 
-def _check_same_pairs(args: argparse.Namespace, settings_a: Mapping, settings_b: Mapping) -> None:
+def _check_same_pairs(args: argparse.Namespace, settings_a: Mapping[str, Any], settings_b: Mapping[str, Any]) -> None:
     """Raise ValueError where the settings tell of other pairs, whose numbers alone may well be the same."""
     for key in _OF_THE_PAIRS:
         if key in settings_a and key in settings_b and settings_a[key] != settings_b[key]:
@@ -95,7 +98,7 @@ def _difference(args: argparse.Namespace, name: str, report_a: BiasReport, repor
         raise ValueError(f"layer {name!r}: {said}") from error
 
 
-def _named(path: Path, settings: Mapping) -> str:
+def _named(path: Path, settings: Mapping[str, Any]) -> str:
     """Return a path with the model and the weights that were measured, where they are known."""
     known = ", ".join(str(settings[key]) for key in ("model", "weights") if settings.get(key))
     return f"{path} ({known})" if known else str(path)

@@ -3,14 +3,16 @@
 import argparse
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
+from sdfast.commands.arguments import Subparsers
 from sdfast.foundation import require
 
 _SHELLS = ("bash", "zsh")
 _FILES = ("FILE", "PATH", "REPORT", "VIDEO", "A", "B")
 
 
-def register(subparsers) -> None:
+def register(subparsers: Subparsers) -> None:
     """Add `completion` to the subcommands."""
     command = subparsers.add_parser(
         "completion",
@@ -32,6 +34,7 @@ def run(args: argparse.Namespace) -> None:
 
 def _complete_files(parser: argparse.ArgumentParser, shtab: ModuleType) -> None:
     """Mark the arguments of a command, and of those below it, that are files or folders."""
+    action: Any  # shtab reads an attribute that argparse knows nothing of
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             for below in action.choices.values():

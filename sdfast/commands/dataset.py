@@ -7,25 +7,32 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
-from torch.utils.data import Dataset
-
-from sdfast.commands.arguments import positive
+from sdfast.commands.arguments import Subparsers, positive
 from sdfast.commands.errors import RunError
 from sdfast.commands.machine import find_device, joined_processes, locked, restarted, try_writing, writing_to
 from sdfast.commands.output import add_output, check_new, told
-from sdfast.commands.settings import MODEL_HELP, add_settings, chosen_model, describe, pair_settings, running
+from sdfast.commands.settings import (
+    MODEL_HELP,
+    WEIGHTS_HELP,
+    add_settings,
+    chosen_model,
+    describe,
+    pair_settings,
+    running,
+)
 from sdfast.foundation import require, write_together
 from sdfast.measurement import DATASET_STATES, check_settings, dataset_bias, forget_dataset_states
 from sdfast.models import VideoModel
+from sdfast.pairs import VideoPairs
 from sdfast.report import REPORT_JSON, DatasetBias, plain
 from sdfast.statistics import GROUPS
 
 _CSV, _PNG = "datasets.csv", "datasets.png"
 
 
-def register(subparsers) -> None:
+def register(subparsers: Subparsers) -> None:
     """Add `dataset` to the subcommands."""
     command = subparsers.add_parser(
         "dataset",
@@ -38,8 +45,7 @@ def register(subparsers) -> None:
     command.set_defaults(run=run)
     add = command.add_argument
     add("--model", default="transnetv2", metavar="SPEC", help=MODEL_HELP)
-    add("--weights", nargs="+", metavar="FILE",
-        help='state_dicts, or "random" (default: the trained ones of the model)')  # fmt: skip
+    add("--weights", nargs="+", metavar="FILE", help=WEIGHTS_HELP)
     add("--videos", nargs="+", action="append", required=True, metavar="PATH",
         help="video files or folders of a data set; give it once for each")  # fmt: skip
     add("--labels", metavar="folder|FILE",
@@ -105,14 +111,12 @@ def run(args: argparse.Namespace) -> None:
         print(bias.summary(), *(f"wrote {path}" for path in written), sep="\n", file=file)
 
 
-def _pairs(args: argparse.Namespace, model: VideoModel) -> list[Dataset]:
-    from sdfast.pairs import VideoPairs
-
+def _pairs(args: argparse.Namespace, model: VideoModel) -> list[VideoPairs]:
     settings = pair_settings(args, model) | ({"styles": args.styles} if args.styles else {})
     return [VideoPairs(paths, **settings) for paths in args.videos]
 
 
-def _prepare(args: argparse.Namespace, layers: int, pairs: list[Dataset]) -> None:
+def _prepare(args: argparse.Namespace, layers: int, pairs: list[VideoPairs]) -> None:
     """Fail now if the results will not fit; without --resume, forget earlier runs."""
     if not args.resume:
         with writing_to(args.out):
@@ -153,7 +157,7 @@ def class_names(labels: str, videos: Sequence[str]) -> list[str]:
     return [line.strip() for line in lines if line.strip()]
 
 
-def _save(bias: DatasetBias, settings: list[dict[str, Any]], folder: Path, file) -> list[Path]:
+def _save(bias: DatasetBias, settings: list[dict[str, Any]], folder: Path, file: TextIO) -> list[Path]:
     """Write report.json, datasets.csv and datasets.png, and return which there are."""
     from sdfast import __version__
 

@@ -10,10 +10,11 @@ from typing import Any
 import torch
 
 from sdfast.backends import BackendError, load, names
+from sdfast.commands.arguments import Subparsers
 from sdfast.foundation import OPTIONAL, how_to_get
 
 
-def register(subparsers) -> None:
+def register(subparsers: Subparsers) -> None:
     """Add `info` to the subcommands."""
     command = subparsers.add_parser("info", help="say what is installed and what runs here")
     command.add_argument("--json", action="store_true", help="as JSON")

@@ -1,14 +1,14 @@
 """`sdfast layers`: the layers of a model, what they return, and where a measurement finds clips and channels."""
 
 import argparse
-import json
 
+from sdfast.commands.arguments import Subparsers
 from sdfast.commands.settings import MODEL_HELP, add_input, prepared_model
-from sdfast.measurement import LayerOutput, list_layers
+from sdfast.measurement import LayerOutput, layouts_text, list_layers
 from sdfast.report import aligned
 
 
-def register(subparsers) -> None:
+def register(subparsers: Subparsers) -> None:
     """Add `layers` to the subcommands."""
     command = subparsers.add_parser(
         "layers",
@@ -20,7 +20,7 @@ def register(subparsers) -> None:
     command.set_defaults(run=run)
     add = command.add_argument
     add("model", metavar="MODEL", help=MODEL_HELP)
-    add("--weights", default="random", metavar="FILE", help="a state_dict (default: random)")
+    add("--weights", default="random", metavar="FILE", help="a state_dict, as for measure (default: random)")
     add_input(add)
     add("--seed", type=int, default=0, help=argparse.SUPPRESS)
     add("--json", action="store_true", help="print the layers as JSON")
@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> None:
     dims = {"channel_dim": model.channel_dim, "batch_dim": model.batch_dim}
     found = list_layers(model.module, clip_a, clip_b, args.layers or "**", **dims, forward=model.forward)
     if args.json:
-        print(json.dumps([layer._asdict() for layer in found], indent=1))
+        print(layouts_text(found))
         return
     rows = [["layer", "type", "output", "clips", "channels", "in dimension"], *map(_cells, found)]
     print("\n".join(aligned(rows)))

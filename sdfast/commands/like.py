@@ -30,7 +30,8 @@ def as_before(args: argparse.Namespace, argv: Sequence[str] | None) -> argparse.
     if getattr(args, "like", None) is None:
         return args
     args.command.set_defaults(**_defaults(args.like))
-    return args.parser.parse_args(argv)
+    again: argparse.Namespace = args.parser.parse_args(argv)
+    return again
 
 
 def _defaults(path: Path) -> dict[str, Any]:

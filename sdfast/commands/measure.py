@@ -5,17 +5,24 @@ import contextlib
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import torch
-from torch.utils.data import Dataset
 
-from sdfast.commands.arguments import PairsAction, half_width, positive
+from sdfast.commands.arguments import PairsAction, Subparsers, half_width, positive
 from sdfast.commands.errors import RunError
 from sdfast.commands.like import add_like
 from sdfast.commands.machine import JOIN, find_device, joined_processes, locked, restarted, try_writing, writing_to
 from sdfast.commands.output import add_output, check_new, told
-from sdfast.commands.settings import MODEL_HELP, add_settings, chosen_model, describe, pair_settings, running
+from sdfast.commands.settings import (
+    MODEL_HELP,
+    WEIGHTS_HELP,
+    add_settings,
+    chosen_model,
+    describe,
+    pair_settings,
+    running,
+)
 from sdfast.measurement import (
     STATES,
     check_estimator,
@@ -27,11 +34,12 @@ from sdfast.measurement import (
     widest_share,
 )
 from sdfast.models import ClipToTensor, RgbAndFlow, VideoModel
+from sdfast.pairs import FlowPairs, PairDataset, ProbeSet, StylisedFolderPairs, VideoPairs, demo_videos
 from sdfast.report import FORMATS, REPORT_JSON, BiasReport, format_table, results, save_reports
 from sdfast.statistics import GROUPS, SAMPLE_ESTIMATORS
 
 
-def register(subparsers) -> None:
+def register(subparsers: Subparsers) -> None:
     """Add `measure` to the subcommands."""
     command = subparsers.add_parser(
         "measure",
@@ -42,7 +50,7 @@ def register(subparsers) -> None:
     command.set_defaults(run=run, flow=False)
     add = command.add_argument
     add("--model", default="transnetv2", metavar="SPEC", help=MODEL_HELP)
-    add("--weights", metavar="FILE", help='a state_dict, or "random" (default: the trained ones of the model)')
+    add("--weights", metavar="FILE", help=WEIGHTS_HELP)
     add("--videos", nargs="+", metavar="PATH",
         help="video files, folders of videos or frames, patterns, lists (.txt, .csv), or one folder of styles, "
         "style_1/VIDEO/frame_00001.jpg (default: the demo's clips)")  # fmt: skip
@@ -79,15 +87,16 @@ def run(args: argparse.Namespace) -> None:
         # Everything but the JSON goes to stderr then, also what the model's own package prints.
         with contextlib.redirect_stdout(sys.stderr) if args.json else contextlib.nullcontext():
             model = chosen_model(args, args.weights)
-            pairs = _pairs(args, model)
+            made = _pairs(args, model)
             # What measure would say only after the state of an earlier run is gone.
             check_settings(model.module, model.layers, args.kind, args.threshold, model.channel_dim)
             check_estimator(args.estimator, args.neighbors, args.kind)
             until_done.enter_context(locked(args.out))
             if rank == 0:  # another may already have begun to write
                 check_new(args, args.out, [*results(args.format), STATES])
+            pairs: PairDataset | ProbeSet = made
             if args.probe is not None:
-                pairs = pairs.materialise(args.probe, num_workers=running(args)["num_workers"])
+                pairs = made.materialise(args.probe, num_workers=running(args)["num_workers"])
             # Tables, pictures, the sums and the state twice, for layers of some 2,000 channels.
             groups = min(GROUPS, len(pairs.sources))
             _prepare(args.out, megabytes=4 + len(model.layers) * groups // 2, keep=args.resume)
@@ -101,7 +110,7 @@ def run(args: argparse.Namespace) -> None:
 def _measure(
     args: argparse.Namespace,
     model: VideoModel,
-    pairs: Dataset,
+    pairs: PairDataset | ProbeSet,
     device: torch.device,
     rank: int,
     world: int,
@@ -139,15 +148,11 @@ def _measure(
     return reports
 
 
-def _pairs(args: argparse.Namespace, model: VideoModel) -> Dataset:
-    from sdfast.pairs import FlowPairs, VideoPairs, demo_videos
-
+def _pairs(args: argparse.Namespace, model: VideoModel) -> PairDataset:
     settings = pair_settings(args, model)
     if args.flow and isinstance(model.prepare, ClipToTensor):
         settings["transform"] = RgbAndFlow(model.prepare, model.prepare)
     if not args.flow and args.videos and len(args.videos) == 1 and any(Path(args.videos[0]).glob("style_*/")):
-        from sdfast.pairs import StylisedFolderPairs
-
         if args.styles:
             raise ValueError(f"--styles: the folder {args.videos[0]} has its own; leave it out")
         return StylisedFolderPairs(args.videos[0], **settings)
@@ -172,7 +177,7 @@ def _stopped(args: argparse.Namespace, reports: dict[str, BiasReport]) -> dict[s
     return {"until": args.until, "widest_share": widest, "reached": not ran_out(reports, args.until)}
 
 
-def _show(args: argparse.Namespace, reports: dict[str, BiasReport], file) -> None:
+def _show(args: argparse.Namespace, reports: dict[str, BiasReport], file: TextIO) -> None:
     print(format_table(reports), file=file)
     if args.until is not None and not ran_out(reports, args.until):
         measured = max(int(report.count.sum()) for report in reports.values())

@@ -3,22 +3,36 @@
 import argparse
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from glob import escape
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from sdfast.commands.arguments import not_negative, positive
-from sdfast.commands.clips import enlarge, evenly, keep_apart, read_frames, unlike_names, write_video
+from sdfast.commands.arguments import Subparsers, not_negative, positive
+from sdfast.commands.clips import (
+    VIDEOS_HELP,
+    enlarge,
+    evenly,
+    keep_apart,
+    read_frames,
+    unlike_names,
+    usable,
+    write_video,
+)
 from sdfast.commands.errors import RunError
 from sdfast.commands.machine import try_writing
 from sdfast.commands.masks import show_masks
+from sdfast.commands.output import add_output, check_new, told
 from sdfast.dropout import CAMERAS, from_motion, from_video
-from sdfast.foundation import opencv, progress_bar, require, write_atomically
-from sdfast.pairs import VideoError, demo_videos, find_videos, index_frames, ood
+from sdfast.foundation import map_npy, opencv, require, write_atomically
+from sdfast.pairs import Video, VideoError, demo_videos, list_videos, ood
+
+if TYPE_CHECKING:
+    import matplotlib.figure
 
 _COLUMNS = 4  # frames of each set in the picture of a video
 _GREY = torch.full((3,), 128.0)  # behind a foreground alone
@@ -42,14 +56,14 @@ SETS: dict[str, Callable[[Clip, Clip, Tensor, Generator], Tensor]] = {
     "scufo": _scufo,
     "conflicting": lambda clip, other, background, draws: ood.conflicting(*clip, background, *other, generator=draws),
     "action_swap": lambda clip, other, *_: ood.action_swap(*clip, *other),
-    "foreground_only": lambda clip, *_: ood.foreground_only(*clip, _GREY),
+    "foreground_only": lambda clip, _, __, ___: ood.foreground_only(*clip, _GREY),
     "background_only": lambda clip, *_: ood.background_only(*clip),
     "appearance_free": lambda clip, _, __, draws: ood.appearance_free(clip.video, generator=draws),
 }
 WITH_ANOTHER = ("conflicting", "action_swap")
 
 
-def register(subparsers) -> None:
+def register(subparsers: Subparsers) -> None:
     """Add `ood` to the subcommands."""
     command = subparsers.add_parser(
         "ood",
@@ -62,7 +76,7 @@ def register(subparsers) -> None:
     )
     command.set_defaults(run=run)
     add = command.add_argument
-    add("--videos", nargs="+", metavar="PATH", help="video files, or folders of them (default: the demo's clips)")
+    add("--videos", nargs="+", metavar="PATH", help=VIDEOS_HELP)
     add("--masks", default="motion", metavar="motion|video|FOLDER",
         help="masks.from_motion, masks.from_video, or a folder with a NAME.npy for each NAME.mp4, (T, H, W) from 0 to "
         "1 where static, or a folder NAME of pictures, one a frame, black where static (%(default)s)")  # fmt: skip
@@ -76,6 +90,7 @@ def register(subparsers) -> None:
     add("--start", type=not_negative, metavar="FRAME", help="the first frame (default: the clip is in the middle)")
     add("--seed", type=not_negative, default=0, metavar="N", help="draws stripes, frames and noise (%(default)s)")
     add("--out", type=Path, default=Path("sdfast-ood"), metavar="FOLDER", help="for the results (%(default)s)")
+    add_output(add)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -87,64 +102,51 @@ def run(args: argparse.Namespace) -> None:
         raise ValueError(f"--masks: expected motion, video or a folder, got {args.masks}")
     for package in ("av", "cv2"):
         require(package)
-    videos = find_videos(args.videos or demo_videos())
+    videos = list_videos(args.videos or demo_videos())
     names = unlike_names(videos)
-    keep_apart([args.out / chosen / f"{name}.mp4" for chosen in args.sets for name in names], videos)
+    files = [f"{chosen}/{name}.mp4" for chosen in args.sets for name in names] + [f"{name}.png" for name in names]
+    keep_apart([args.out / file for file in files], videos)
+    check_new(args, args.out, map(escape, files))
     try_writing(args.out, megabytes=1 + 4 * len(videos))
     try:
         said = list(_write_all(dict(zip(names, videos, strict=True)), args))
     except OSError as error:
         raise RunError(str(error)) from error
     written = [chosen for chosen in args.sets if len(said) > 1 or chosen not in WITH_ANOTHER]
-    print(*said, *(f"wrote {args.out / chosen}" for chosen in written), sep="\n")
+    print(*said, *(f"wrote {args.out / chosen}" for chosen in written), sep="\n", file=told(args))
 
 
-def _write_all(videos: dict[str, Path], args: argparse.Namespace) -> Iterator[str]:
+def _write_all(videos: dict[str, Video], args: argparse.Namespace) -> Iterator[str]:
     """Write the sets of all videos, each beside the next one that can be used; say something of each."""
-    first = last = None
-    for number, name, clip in _usable(videos, args):
+    first: Clip | None = None
+    last: tuple[int, str, Clip] | None = None
+    for number, name, clip in usable(videos, lambda name, video: _read(name, video, args), not args.quiet):
         if last is not None:
             _write(*last, clip, args)
         last = number, name, clip
         first = first or clip
         static = f"{100 * clip.mask.float().mean().item():.0f} % static"
-        yield f"{videos[name].name}: {clip.video.shape[2]} frames, {static}, shown in {args.out / name}.png"
-    _write(*last, None if last[-1] is first else first, args)
+        file = Path(videos[name].origin).name
+        yield f"{file}: {clip.video.shape[2]} frames, {static}, shown in {args.out / name}.png"
+    if last is not None:
+        _write(*last, None if last[-1] is first else first, args)
 
 
-def _usable(videos: dict[str, Path], args: argparse.Namespace) -> Iterator[tuple[int, str, Clip]]:
-    """Yield numbers, names and clips of the videos that can be used, with a warning for each that cannot."""
-    used = False
-    with progress_bar(len(videos), "videos") as bar:
-        for number, (name, video) in enumerate(videos.items()):
-            try:
-                clip = _read(name, video, args)
-            except VideoError as error:
-                warnings.warn(f"skipped a video: {error}", stacklevel=2)
-                last = error
-            else:
-                used = True
-                yield number, name, clip
-            bar.update()
-    if not used:
-        raise VideoError(f"videos: none of {len(videos)} can be used; the last: {last}")
-
-
-def _read(name: str, video: Path, args: argparse.Namespace) -> Clip:
-    index = index_frames(video)
+def _read(name: str, video: Video, args: argparse.Namespace) -> Clip:
+    frames = video.open()
     span = (args.clip_frames - 1) * args.stride + 1
-    start = max(0, index.count - span) // 2 if args.start is None else args.start
-    numbers = np.arange(start, min(start + span, index.count), args.stride)
+    start = max(0, frames.count - span) // 2 if args.start is None else args.start
+    numbers = np.arange(start, min(start + span, frames.count), args.stride)
     if len(numbers) < 2:
-        raise VideoError(f"{video}: expected two frames or more from frame {start} on, it has {index.count} in all")
-    frames = torch.from_numpy(read_frames(video, numbers, args.size, index)).permute(3, 0, 1, 2).unsqueeze(0)
+        raise VideoError(f"{video}: expected two frames or more from frame {start} on, it has {frames.count} in all")
+    clip = torch.from_numpy(read_frames(frames, numbers, args.size)).permute(3, 0, 1, 2).unsqueeze(0)
     if args.masks == "motion":
         options = {key: value for key in ("camera", "close") if (value := getattr(args, key)) is not None}
-        return Clip(frames, from_motion(frames, **options))
+        return Clip(clip, from_motion(clip, **options))
     if args.masks == "video":
-        return Clip(frames, from_video(frames))
-    mask = torch.from_numpy(_stored_mask(Path(args.masks), name, numbers, index.count))
-    return Clip(frames, functional.interpolate(mask.unsqueeze(0), frames.shape[-2:], mode="nearest-exact"))
+        return Clip(clip, from_video(clip))
+    mask = torch.from_numpy(_stored_mask(Path(args.masks), name, numbers, frames.count))
+    return Clip(clip, functional.interpolate(mask.unsqueeze(0), clip.shape[-2:], mode="nearest-exact"))
 
 
 def _stored_mask(folder: Path, name: str, numbers: np.ndarray, count: int) -> np.ndarray:
@@ -152,7 +154,7 @@ def _stored_mask(folder: Path, name: str, numbers: np.ndarray, count: int) -> np
     array, pictures = folder / f"{name}.npy", folder / name
     if array.is_file():
         try:
-            mask = np.load(array, mmap_mode="r")
+            mask = map_npy(array)
         except (OSError, ValueError) as error:
             raise VideoError(f"{array}: cannot be read: {error}") from error
         if mask.ndim != 3 or len(mask) != count:
@@ -172,9 +174,9 @@ def _stored_mask(folder: Path, name: str, numbers: np.ndarray, count: int) -> np
 
 def _write(number: int, name: str, clip: Clip, other: Clip | None, args: argparse.Namespace) -> None:
     """Write the sets of a clip and their picture; without another clip, those that need none."""
-    size = clip.video.shape[-2:]
+    height, width = size = clip.video.shape[-2:]
     draws = Generator().manual_seed(args.seed * 2**32 + number)
-    background = ood.stripes(1, tuple(size), generator=draws)
+    background = ood.stripes(1, (height, width), generator=draws)
     shown = {"video": _frames(clip.video), "mask": _masked(clip)}
     for chosen in args.sets:
         if other is None and chosen in WITH_ANOTHER:
@@ -209,7 +211,7 @@ def _covering(clip: Clip, size: Sequence[int]) -> Clip:
     return Clip(*(part[..., top : top + size[0], left : left + size[1]] for part in (video, mask)))
 
 
-def _sheet(shown: dict[str, np.ndarray]):
+def _sheet(shown: dict[str, np.ndarray]) -> "matplotlib.figure.Figure":
     """Draw a row of frames for each set."""
     from matplotlib.figure import Figure
 

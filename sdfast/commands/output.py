@@ -3,12 +3,14 @@
 import argparse
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TextIO
 
+from sdfast.commands.arguments import Add
 
-def add_output(add: Callable) -> None:
+
+def add_output(add: Add) -> None:
     """Add to a command what it does with results that are there already, and whether it says what it found."""
     add("--overwrite", action="store_true", help="replace the results of an earlier run in --out")
     add("--quiet", action="store_true", help="print errors and warnings only (and JSON, if asked for)")
@@ -25,7 +27,7 @@ def check_new(args: argparse.Namespace, out: Path, names: Iterable[str]) -> None
     resumes = getattr(args, "resume", None)
     if args.overwrite or resumes or not out.is_dir():
         return
-    found = sorted(path.name for name in names for path in out.glob(name))
+    found = sorted(str(path.relative_to(out)) for name in names for path in out.glob(name))
     if found:
         ways = "--overwrite replaces what is there" + (", --resume goes on with it" if resumes is not None else "")
         raise ValueError(f"--out: expected a folder without results, {out} has {', '.join(found[:3])}; {ways}")

@@ -1,22 +1,22 @@
 """Arguments that commands share which run a model on pairs: what is measured, how, and what they made of it."""
 
 import argparse
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from torch.utils.data import Dataset
-
-from sdfast.commands.arguments import not_negative, positive
+from sdfast.commands.arguments import Add, not_negative, positive
 from sdfast.commands.machine import cores
+from sdfast.measurement import dims_of, load_layouts
 from sdfast.models import FORMS, VideoModel, load_model, named_layers
+from sdfast.pairs import PairDataset, ProbeSet
 from sdfast.statistics import KINDS
 
-MODEL_HELP = f"{', '.join(FORMS[:-1])}, or your own {FORMS[-1]}"
+MODEL_HELP = f"{', '.join(FORMS[:-1])}, or your own {FORMS[-1]}, whose code runs"
+WEIGHTS_HELP = 'a state_dict (.safetensors, or of torch.save), or "random" (default: the trained ones of the model)'
 
 
-def add_settings(add: Callable, of_pairs: bool = True) -> None:
+def add_settings(add: Add, of_pairs: bool = True) -> None:
     """Add to a command what it needs to know besides model, weights, videos and results.
 
     Args:
@@ -35,19 +35,28 @@ def add_settings(add: Callable, of_pairs: bool = True) -> None:
     add("--seed", type=not_negative, default=0, help="draws clips, styles and random weights (%(default)s)")
 
 
-def add_input(add: Callable) -> None:
+def add_input(add: Add) -> None:
     """Add to a command what it may be told of a model: its layers, and how its clips and outputs are laid out."""
     add("--layers", nargs="+", metavar="LAYER",
         help="names or glob patterns, * for children and ** for all below (default: those of the model)")  # fmt: skip
     add("--channel-dim", type=int, metavar="DIM", help="channels in the layers' outputs (default: that of the model)")
     add("--batch-dim", type=int, metavar="DIM", help="clips in the layers' outputs (default: that of the model)")
+    add("--layouts", type=Path, metavar="FILE",
+        help="the same by layer, as `sdfast layers --json` printed it and you may have mended it")  # fmt: skip
     add("--clip-frames", type=positive, metavar="T", help="frames of a clip (default: that of the model)")
+    add("--trust-remote-code", action="store_true", help="run the code that lies beside a model of hf:")
 
 
 def prepared_model(args: argparse.Namespace, weights: str | None) -> VideoModel:
     """Return the model that --model names with its weights, and with the layers and dimensions that were asked for."""
-    asked = {"channel_dim": args.channel_dim, "batch_dim": args.batch_dim, "layers": tuple(args.layers or ()) or None}
-    model = load_model(args.model, weights, seed=args.seed)
+    dims: dict[str, Any] = {"channel_dim": args.channel_dim, "batch_dim": args.batch_dim}
+    if args.layouts is not None:
+        for name, dim in dims.items():
+            if dim is not None:
+                raise ValueError(f"--{name.replace('_', '-')}: expected none beside --layouts, got {dim}")
+        dims = dict(dims_of(load_layouts(args.layouts)))
+    asked = {**dims, "layers": tuple(args.layers or ()) or None}
+    model = load_model(args.model, weights, seed=args.seed, trust_remote_code=args.trust_remote_code)
     return replace(model, **{name: value for name, value in asked.items() if value is not None})
 
 
@@ -96,7 +105,7 @@ def loading(args: argparse.Namespace) -> dict[str, int]:
 
 
 def describe(
-    args: argparse.Namespace, weights: str | None, model: VideoModel, pairs: Dataset, world: int
+    args: argparse.Namespace, weights: str | None, model: VideoModel, pairs: PairDataset | ProbeSet, world: int
 ) -> dict[str, Any]:
     """Return what was measured and how, for report.json."""
     return {

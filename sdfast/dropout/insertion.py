@@ -1,6 +1,7 @@
 """StaticDropout after named modules of a model that knows nothing of it, and out again."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import nn
 
@@ -55,12 +56,12 @@ class Insertion:
         self.remove()
 
 
-def insert_static_dropout(model: nn.Module, layers: str | Sequence[str], **kwargs) -> Insertion:
+def insert_static_dropout(model: nn.Module, layers: str | Sequence[str], **kwargs: Any) -> Insertion:
     """Put a StaticDropout after modules of a model, as their submodule `static_dropout`.
 
     It follows `.train()`, `.eval()` and `.to()`, and the model's state_dict holds its channel weights, if it has any:
     they load into a model with the same layers inserted, guided or not. A bare model's loads into a guided one with a
-    warning; for the other way round, insert the layers into the bare one, load, and `remove()` them. Of outputs
+    warning; for the other way round, call `sdfast.dropout.accept_guided(bare)` before. Of outputs
     that are tuples, lists or dicts it drops from the first tensor; one without any is a TypeError. What torch.compile
     has compiled so far in this process is compiled again, here and at removal: compiled code does not look for new
     layers.
@@ -106,7 +107,7 @@ def insert_static_dropout(model: nn.Module, layers: str | Sequence[str], **kwarg
     return Insertion(hosts, {name: _layer_after(host, before.get(host), kwargs) for name, host in hosts.items()})
 
 
-def _layer_after(host: nn.Module, before: nn.Module | None, arguments: dict) -> StaticDropout:
+def _layer_after(host: nn.Module, before: nn.Module | None, arguments: dict[str, Any]) -> StaticDropout:
     layer = StaticDropout(**arguments)
     if "channel_dim" not in arguments:
         layer.find_channels(known_channels(host, before))
@@ -129,9 +130,9 @@ def _runs_its_children(host: nn.Module) -> bool:
     return isinstance(host, nn.Sequential) and type(host).forward is nn.Sequential.forward
 
 
-def _drop(host: nn.Module, _: tuple, output: object) -> object:
+def _drop(host: nn.Module, _: tuple[Any, ...], output: object) -> object:
     # By name, so that a deep copy of the model runs its own layer.
-    changed, found = change_first_tensor(output, host.static_dropout)
+    changed, found = change_first_tensor(output, getattr(host, NAME))
     if not found:
         raise TypeError(
             f"static_dropout after {type(host).__name__}: expected a tensor, or a tuple, list or dict with one, "

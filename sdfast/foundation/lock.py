@@ -12,6 +12,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from sdfast.foundation.files import StrPath
+
 LOCK = ".sdfast.lock"
 TOUCH = 5.0  # seconds from one sign of life to the next
 PATIENCE = 30.0  # seconds without one, after which a run of another machine is gone
@@ -45,7 +47,7 @@ class FolderLock:
     []
     """
 
-    def __init__(self, folder: str | os.PathLike) -> None:
+    def __init__(self, folder: StrPath) -> None:
         self._folder = Path(folder)
         self._over = threading.Event()
         self._depth = 0

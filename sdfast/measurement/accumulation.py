@@ -1,6 +1,5 @@
 """All pairs through a model once, and a state for each layer at the end, whatever statistic keeps it."""
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
@@ -12,9 +11,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from sdfast.foundation import FolderLock, remove_parts
+from sdfast.foundation import FolderLock, StrPath, remove_parts
 from sdfast.measurement.batches import Batch, Batches
-from sdfast.measurement.capture import Capture, MakeState, untouched
+from sdfast.measurement.capture import Capture, MakeState, State, untouched
 from sdfast.measurement.checks import Checks, by_report
 from sdfast.measurement.dealing import Dealing
 from sdfast.measurement.exchange import merged, spread
@@ -28,7 +27,6 @@ from sdfast.measurement.stopping import NEVER, Stopping
 from sdfast.measurement.time_first import refuse_time_first
 from sdfast.measurement.watch import LOADING, WRITING
 from sdfast.models import Clips, call_model, join_clips
-from sdfast.statistics import PairState
 
 # Runs a model on a batch of clips; what it returns is not looked at.
 Forward = Callable[[nn.Module, Clips], Any]
@@ -39,20 +37,20 @@ def accumulate(
     pairs: Any,
     matches: Mapping[str, Sequence[str]],
     channel_dims: Mapping[str, int],
-    make_state: MakeState,
+    make_state: MakeState[State],
     processes: Processes,
     *,
     device: torch.device | str | None = None,
     batch_size: int = 8,
     num_workers: int = 0,
     progress: bool | str = True,
-    resume: str | os.PathLike | None = None,
-    stopping: Stopping = NEVER,
+    resume: StrPath | None = None,
+    stopping: Stopping[Any] = NEVER,
     told: Told | None = None,
     batch_dims: Mapping[str, int] = MappingProxyType({}),
     forward: Forward | None = None,
     heads: Mapping[str, int] = MappingProxyType({}),
-) -> dict[str, PairState]:
+) -> dict[str, State]:
     """Return the states of the layers, each with the pairs of all processes, by the names of their reports.
 
     Args:
@@ -123,7 +121,7 @@ def _run(
     run: Callable[[Clips], Any],
     dealt: Iterator[tuple[int, int, bool, Batch]],
     pieces: Pieces,
-    capture: Capture,
+    capture: Capture[Any],
     device: torch.device,
     journal: Journal | None,
     processes: Processes,
@@ -159,7 +157,7 @@ def _run(
 
 
 @contextmanager
-def _locked(folder: str | os.PathLike | None, processes: Processes) -> Iterator[FolderLock | None]:
+def _locked(folder: StrPath | None, processes: Processes) -> Iterator[FolderLock | None]:
     """Keep other runs out of a folder of state files; process 0 does it for all."""
     if folder is None or processes.rank > 0:
         yield None

@@ -19,6 +19,7 @@ from sdfast.statistics import FACTORS
 
 # Clips (N, ...) twice, factor (N,) int64, and the number of the source of each pair (N,) int64, where pairs tell it.
 Batch = tuple[Clips, Clips, Tensor, Tensor | None]
+Sourced = tuple[Clips, Clips, Tensor, Tensor]  # the same with a source for each pair
 _INTEGERS = (("factor", "label"), ("source", "number"))
 _MIXED = "pairs: expected a source with every pair or with none, got some with and some without"
 
@@ -101,7 +102,7 @@ class Batches:
                 return
 
 
-def in_batches(items: Iterable, batch_size: int) -> Iterator:
+def in_batches(items: Iterable[Any], batch_size: int) -> Iterator[Any]:
     """Yield batches as they come, and single pairs, whose factor is a number, in batches of `batch_size`."""
     gathered = []
     for item in items:
@@ -118,7 +119,7 @@ def in_batches(items: Iterable, batch_size: int) -> Iterator:
         yield collate(gathered)
 
 
-def _alike(batches: Iterable) -> Iterator[Batch]:
+def _alike(batches: Iterable[Any]) -> Iterator[Batch]:
     """Check batches, one by one and that all have sources or none."""
     sourced = None
     for batch in map(checked, batches):
@@ -128,7 +129,7 @@ def _alike(batches: Iterable) -> Iterator[Batch]:
         yield batch
 
 
-def _as_raised(loader: DataLoader) -> Iterator[tuple]:
+def _as_raised(loader: "DataLoader[Any]") -> Iterator[Any]:
     """Iterate over a loader; what one of its processes raised says here what it said there, without the traceback."""
     try:
         yield from loader
@@ -157,7 +158,7 @@ class _Indices:
             yield range(start, min(start + self._batch_size, self._num_pairs))
 
 
-def collate(pairs: list) -> tuple:
+def collate(pairs: list[Any]) -> tuple[Any, ...]:
     """Stack pairs, (clip_a, clip_b, factor) or with a source, to a batch; clips are of one shape and kind."""
     for pair in pairs:
         if not isinstance(pair, tuple | list) or len(pair) not in (3, 4):
@@ -171,7 +172,7 @@ def collate(pairs: list) -> tuple:
     return tuple(stacked)
 
 
-def _integer(name: str, what: str, value: object) -> int:
+def _integer(name: str, what: str, value: Any) -> int:
     try:
         # int, bool, either of NumPy, or an integer tensor
         return operator.index(value.item() if isinstance(value, np.generic) else value)

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -16,20 +17,23 @@ from sdfast.models import (
     first_tensor,
     known_channels,
     layers_before,
-    named_layers,
+    model_and_layers,
     pick_clips,
     tokens_first,
-    unwrapped,
 )
 from sdfast.statistics import PairState
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 # (layer, call): how often the layer had been called before in the same forward pass.
 Key = tuple[str, int]
+State = TypeVar("State", bound=PairState)
 # From how many channels a layer has, and the device of its features, to an empty state.
-MakeState = Callable[[int, torch.device], PairState]
+MakeState = Callable[[int, torch.device], State]
 
 
-class Capture:
+class Capture(Generic[State]):
     """Hook layers and consume what they return, batch by batch; the hooks are gone after the `with` block.
 
     Attributes:
@@ -43,11 +47,11 @@ class Capture:
         model: nn.Module,
         matches: Mapping[str, Sequence[str]],
         channel_dims: Mapping[str, int],
-        make_state: MakeState,
+        make_state: MakeState[State],
         batch_dims: Mapping[str, int] = MappingProxyType({}),
         heads: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
-        self.states: dict[Key, PairState] = {}
+        self.states: dict[Key, State] = {}
         self.unclear: dict[Key, Tensor | None] = {}
         self._stage = "count"
         self._few_clips = 0
@@ -57,7 +61,7 @@ class Capture:
         self._make_state = make_state
         self._matches = matches
         self._channel_dims = channel_dims
-        self._modules = {"": unwrapped(model), **named_layers(model)}
+        self._modules = model_and_layers(model)
         # A module under two names runs one hook; the first name that was asked for stands for it.
         self._names: dict[nn.Module, str] = {}
         for group in matches.values():
@@ -71,7 +75,7 @@ class Capture:
         self._factor = self._source = torch.empty(0, dtype=torch.int64)
         self._handles: list[torch.utils.hooks.RemovableHandle] = []
 
-    def __enter__(self) -> "Capture":
+    def __enter__(self) -> "Self":
         for module in self._names:
             self._handles.append(module.register_forward_hook(self._consume))
         return self
@@ -105,7 +109,7 @@ class Capture:
         self._stage = "count"
         self.unclear.clear()
 
-    def _consume(self, module: nn.Module, _: tuple, output: object) -> None:
+    def _consume(self, module: nn.Module, _: tuple[Any, ...], output: object) -> None:
         name, call = self._names[module], self._calls[module]
         key = name, call
         self._calls[module] = call + 1

@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from sdfast.foundation import write_atomically
-from sdfast.measurement.capture import MakeState
+from sdfast.measurement.capture import MakeState, State
 from sdfast.statistics import PairState
 
 MAGIC = b"sdfast\r\n"
@@ -54,7 +54,7 @@ def save(path: Path, job: Mapping[str, Any], done: Any, states: Mapping[str, Pai
     return len(content)
 
 
-def load(path: Path, job: Mapping[str, Any], make_state: MakeState) -> tuple[Any, dict[str, PairState]]:
+def load(path: Path, job: Mapping[str, Any], make_state: MakeState[State]) -> tuple[Any, dict[str, State]]:
     """Read which batches were measured, and the states by key, made by `make_state` on the CPU.
 
     Raises:
@@ -74,7 +74,7 @@ def load(path: Path, job: Mapping[str, Any], make_state: MakeState) -> tuple[Any
         raise CheckpointError(f"{path}: damaged, its checksum does not fit; delete it to start over")
     (length,) = _LENGTH.unpack_from(body)
     start = _LENGTH.size + length
-    header = json.loads(bytes(body[_LENGTH.size : start]))
+    header = _header(path, bytes(body[_LENGTH.size : start]), len(body) - start)
     differences = [*_differences(header["job"], json.loads(json.dumps(job)))]
     if differences:
         raise CheckpointError(f"{path}: of another job: {'; '.join(differences)}")
@@ -107,8 +107,8 @@ def described(states: Mapping[str, PairState]) -> tuple[dict[str, Any], list[np.
 
 
 def restored(
-    layout: Mapping[str, Any], read: Callable[[np.dtype, Sequence[int]], Tensor], make_state: MakeState
-) -> dict[str, PairState]:
+    layout: Mapping[str, Any], read: Callable[[np.dtype[Any], Sequence[int]], Tensor], make_state: MakeState[State]
+) -> dict[str, State]:
     """Return states on the CPU from what `described` says of them, and a function that reads one tensor after another.
 
     Raises:
@@ -122,13 +122,35 @@ def restored(
     return states
 
 
+def _header(path: Path, encoded: bytes, rest: int) -> dict[str, Any]:
+    """Return the header, if its tensors take the bytes that follow it: whoever changes a file can change its digest."""
+    try:
+        header = json.loads(encoded)
+        job, done, states = header["job"], header["done"], header["states"]
+        sizes = {key: [_size(*kind) for kind in state["tensors"].values()] for key, state in states.items()}
+        channels = [(state["num_channels"], sum(sizes[key])) for key, state in states.items()]
+    except (ValueError, RecursionError, LookupError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path}: damaged, its header says {type(error).__name__}") from error
+    # A state has a number for each channel: as many as a file says are made before its tensors are looked at.
+    fits = sum(8 * sum(each) for each in sizes.values()) == rest
+    if not fits or any(type(number) is not int or not 0 < number <= max(1, held) for number, held in channels):
+        raise CheckpointError(f"{path}: damaged, its tensors are not those that its header says")
+    return {"job": job, "done": done, "states": states}
+
+
+def _size(dtype: str, shape: Sequence[int]) -> int:
+    if dtype not in _DTYPES.values() or not all(type(length) is int and length >= 0 for length in shape):
+        raise ValueError(f"{dtype} {shape}")
+    return math.prod(shape)
+
+
 def _array(name: str, x: Tensor) -> np.ndarray:
     if x.dtype not in _DTYPES:
         raise TypeError(f"state_dict: {name}: expected float64 or int64, got {x.dtype}")
     return x.detach().cpu().numpy().astype(_DTYPES[x.dtype], order="C")
 
 
-def _differences(theirs: Any, ours: Any, name: str = ""):
+def _differences(theirs: Any, ours: Any, name: str = "") -> Iterator[str]:
     """Yield what differs between two trees of JSON values, in words."""
     if isinstance(theirs, dict) and isinstance(ours, dict):
         for key in sorted(theirs.keys() | ours.keys()):

@@ -1,6 +1,7 @@
 """Whether the pairs so far are enough: asked by all processes together, at the same batches."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 
@@ -24,7 +25,7 @@ class Checks:
     """
 
     def __init__(
-        self, stopping: Stopping, pieces: Pieces, make_state: MakeState, processes: Processes, after: int
+        self, stopping: Stopping[Any], pieces: Pieces, make_state: MakeState[Any], processes: Processes, after: int
     ) -> None:
         self._stopping, self._pieces, self._make_state, self._processes = stopping, pieces, make_state, processes
         self._due = (done * processes.world for done in stopping.checks())

@@ -1,12 +1,16 @@
 """How a layer's features change with a clip, and how much of them the changed clip foretells."""
 
 import hashlib
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from sdfast.ops import leave_one_out, pair_means
 from sdfast.statistics import GroupedCoMoments, Spread, merge, sound_groups
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 _DISTANCE, _CLIP_RIGHT, _CHANGED_RIGHT = range(3)
 
@@ -53,7 +57,7 @@ class ClipChanges:
         apart = (clip - changed).norm(dim=1)
         columns = [torch.where(apart == 0, 0.0, apart / clip.norm(dim=1))]
         for feats in (clip, changed):
-            right = torch.zeros_like(apart) if self._labels is None else self._right(feats, source)
+            right = torch.zeros_like(apart) if self._labels is None else _right(feats, self._labels, source)
             columns.append(right)
         rows = torch.stack(columns, dim=1)
         self._rows.update(rows, rows, factor, source)
@@ -75,7 +79,7 @@ class ClipChanges:
         groups, whole, without = _left_out(self._features)
         return Spread(_explained(whole), _explained(without), groups[0, :, :, 0] > 0)
 
-    def merge(self, other: "ClipChanges") -> None:
+    def merge(self, other: "Self") -> None:
         """Add the pairs of another state of the same size."""
         self._features.merge(other._features)
         self._rows.merge(other._rows)
@@ -85,7 +89,7 @@ class ClipChanges:
         self._features.reduce(group)
         self._rows.reduce(group)
 
-    def to(self, device: torch.device | str) -> "ClipChanges":
+    def to(self, device: torch.device | str) -> "Self":
         """Move to a device and return self."""
         self._features.to(device)
         self._rows.to(device)
@@ -104,12 +108,16 @@ class ClipChanges:
         for part, state in (("features.", self._features), ("rows.", self._rows)):
             state.load_state_dict({key[len(part) :]: x for key, x in state_dict.items() if key.startswith(part)})
 
-    def _right(self, logits: Tensor, source: Tensor) -> Tensor:
-        return (logits.argmax(dim=1) == self._labels.to(logits.device)[source]).to(logits.dtype)
-
     def _mean(self, column: int) -> Spread:
         groups, whole, without = _left_out(self._rows)
         return Spread(whole[1, :, column], without[1, :, :, column], groups[0, :, :, column] > 0)
+
+
+def _right(logits: Tensor, labels: Tensor, source: Tensor | None) -> Tensor:
+    """Return whether the highest logit of each clip is that of the class of its source, 1 or 0."""
+    if source is None:
+        raise ValueError("source: expected the number of each clip's source, which has the label, got None")
+    return (logits.argmax(dim=1) == labels.to(logits.device)[source]).to(logits.dtype)
 
 
 def _digest(labels: Tensor) -> int:

@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sdfast.foundation import StrPath
 from sdfast.measurement.accumulation import Forward, accumulate
 from sdfast.measurement.capture import untouched
 from sdfast.measurement.clip_changes import ClipChanges
@@ -39,7 +39,7 @@ def dataset_bias(
     num_workers: int = 0,
     progress: bool = True,
     channel_dim: int | Mapping[str, int] | None = None,
-    resume: str | os.PathLike | None = None,
+    resume: StrPath | None = None,
     batch_dim: int | Mapping[str, int] | None = None,
     forward: Forward | None = None,
 ) -> DatasetBias:
@@ -81,11 +81,17 @@ def dataset_bias(
     several = [x for x in (model, pairs) if isinstance(x, Mapping)]
     if len(several) != 1 or not several[0]:
         raise ValueError("pairs: expected several data sets by name and one model, or one and several models by name")
-    running = {"device": device, "batch_size": batch_size, "num_workers": num_workers, "forward": forward}
-    reading = {"kind": kind, "threshold": threshold, "channel_dim": channel_dim}
+    running: dict[str, Any] = {
+        "device": device,
+        "batch_size": batch_size,
+        "num_workers": num_workers,
+        "forward": forward,
+    }
+    reading: dict[str, Any] = {"kind": kind, "threshold": threshold, "channel_dim": channel_dim}
     runs = {}
     for name in several[0]:  # what is wrong with the last shall not show after the others have run
-        one_model, one_pairs = (x[name] if isinstance(x, Mapping) else x for x in (model, pairs))
+        one_model = model[name] if isinstance(model, Mapping) else model
+        one_pairs = pairs[name] if isinstance(pairs, Mapping) else pairs
         clips = ChangedClips.of(one_pairs)
         matches = check_settings(one_model, layers, **reading)
         batch_dims = match_dims("batch_dim", one_model, batch_dim, matches[0])
@@ -103,7 +109,7 @@ def dataset_bias(
     return DatasetBias(found, accuracy)
 
 
-def forget_dataset_states(folder: str | os.PathLike) -> None:
+def forget_dataset_states(folder: StrPath) -> None:
     """Delete the states that `dataset_bias` keeps in a folder.
 
     Raises:
@@ -117,7 +123,7 @@ def forget_dataset_states(folder: str | os.PathLike) -> None:
             path.rmdir()
 
 
-def _state_folders(resume: str | os.PathLike | None, number: int) -> list[Path | None]:
+def _state_folders(resume: StrPath | None, number: int) -> list[Path | None]:
     """Return where the states of a data set's changed clips and of its pairs lie."""
     return [None if resume is None else Path(resume) / _STATES.format(number=number, part=part) for part in _PARTS]
 
@@ -136,7 +142,8 @@ def video_labels(
         got = "none" if logits is None else f"{tuple(logits.shape)}"
         raise ValueError(f"classes: expected as many as the model has logits, of shape (1, {len(classes)}), got {got}")
     numbers = {name: number for number, name in enumerate(classes)}
-    labels, of_origin = [], {}
+    labels: list[int] = []
+    of_origin: dict[str, str | None] = {}
     for video in clips.sources:
         if of_origin.setdefault(video.origin, video.label) != video.label:
             raise ValueError(f"classes: expected one class in {video.origin}, got several in parts of it")

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +15,9 @@ from sdfast.measurement.pieces import Piece, by_key, by_text
 from sdfast.measurement.processes import Processes
 
 
-def merged(base: Piece | None, nodes: Sequence[Piece], make_state: MakeState, processes: Processes) -> Piece | None:
+def merged(
+    base: Piece | None, nodes: Sequence[Piece], make_state: MakeState[Any], processes: Processes
+) -> Piece | None:
     """Merge the pieces of all processes, and return what is there of it at process 0; elsewhere, and of nothing, None.
 
     Args:
@@ -54,14 +57,16 @@ def merged(base: Piece | None, nodes: Sequence[Piece], make_state: MakeState, pr
     return total
 
 
-def spread(piece: Piece | None, make_state: MakeState, processes: Processes) -> Piece | None:
+def spread(piece: Piece | None, make_state: MakeState[Any], processes: Processes) -> Piece | None:
     """Return the piece of process 0 at all processes: each sends it to two others, 0 to 1 and 2, 1 to 3 and 4, ..."""
     for target in range(1, processes.world):
         piece = _moved(piece, (target - 1) // 2, target, make_state, processes) or piece
     return piece
 
 
-def _moved(piece: Piece | None, source: int, target: int, make_state: MakeState, processes: Processes) -> Piece | None:
+def _moved(
+    piece: Piece | None, source: int, target: int, make_state: MakeState[Any], processes: Processes
+) -> Piece | None:
     """Return at the target what the source has, and None elsewhere."""
     if source == target:
         return piece if processes.rank == target else None
@@ -74,7 +79,7 @@ def _moved(piece: Piece | None, source: int, target: int, make_state: MakeState,
         yield from (torch.from_numpy(array) for array in arrays if array.size)
 
     def take(fill: Callable[[Tensor], None]) -> Piece:
-        def read(dtype: np.dtype, shape: Sequence[int]) -> Tensor:
+        def read(dtype: np.dtype[Any], shape: Sequence[int]) -> Tensor:
             array = np.empty(shape, dtype)
             if array.size:
                 fill(torch.from_numpy(array))

@@ -23,7 +23,7 @@ def weights_digest(model: nn.Module) -> str:
         for part in plain_parts(name, tensor) if isinstance(tensor, Tensor) else ():
             flat = part.reshape(-1).contiguous().cpu()
             digest.update(f"{name} {part.dtype} {tuple(part.shape)}".encode())
-            digest.update(flat.view(torch.uint8).numpy())
+            digest.update(flat.view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
@@ -49,7 +49,7 @@ def _maker(what: Any) -> Any:
     return what if inspect.isroutine(what) or inspect.isclass(what) else type(what)
 
 
-def _codes(maker: Any, inside: tuple = ()) -> Iterator[str]:
+def _codes(maker: Any, inside: tuple[Any, ...] = ()) -> Iterator[str]:
     """Yield the names of a function, or of the classes that a class is made of, each with its code."""
     if not inspect.isclass(maker):
         inner = inspect.unwrap(maker)

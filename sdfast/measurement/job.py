@@ -1,6 +1,5 @@
 """The main job: what each layer of a model encodes, from pairs of clips."""
 
-import os
 import warnings
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -9,11 +8,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from sdfast.foundation import check_integer
+from sdfast.foundation import StrPath, check_integer
 from sdfast.measurement.accumulation import Forward, accumulate
 from sdfast.measurement.heads import by_head, check_heads
 from sdfast.measurement.processes import Processes
-from sdfast.measurement.stopping import NEVER, SharesKnown, ran_out
+from sdfast.measurement.stopping import NEVER, SharesKnown, Stopping, ran_out
 from sdfast.models import check_model, match_dims, match_layers
 from sdfast.report import BiasReport, check_reading
 from sdfast.statistics import SAMPLE_ESTIMATORS, GroupedCoMoments, KeptSamples, SampledCoMoments
@@ -32,11 +31,11 @@ def measure(
     num_workers: int = 0,
     progress: bool | str = True,
     channel_dim: int | Mapping[str, int] | None = None,
-    resume: str | os.PathLike | None = None,
+    resume: StrPath | None = None,
     until: float | None = None,
     estimator: str = "gaussian",
     neighbors: int = 3,
-    keep_in: str | os.PathLike | None = None,
+    keep_in: StrPath | None = None,
     batch_dim: int | Mapping[str, int] | None = None,
     forward: Forward | None = None,
     heads: int | Mapping[str, int] | None = None,
@@ -96,7 +95,8 @@ def measure(
         forward: runs the model on a batch of clips, if it is not simply called: `lambda model, clips: ...`.
         heads: how many heads share the channels of layers, in equal parts one after the other, for all layers or by
             name or pattern: each head has a report of its own then, `name.head0`, `name.head1`, ... After an output
-            projection, as in `nn.MultiheadAttention`, the parts are no heads any more: name what runs before it.
+            projection the parts are no heads any more: name what runs before it. `nn.MultiheadAttention` is refused;
+            of layers that names and classes tell as such projections, or as attention with one, a warning says so.
         timeout: seconds without a sign of life from a process, or without a batch while others wait for it or while one
             is loaded; where batches take longer, ten times the longest. Default: the variable SDFAST_TIMEOUT, or 45.
 
@@ -125,7 +125,7 @@ def measure(
     """
     with Processes(distributed, timeout) as processes:
         matches, channel_dims = check_settings(model, layers, kind, threshold, channel_dim)
-        numbers = check_heads(match_dims("heads", model, heads, matches))
+        numbers = check_heads(model, match_dims("heads", model, heads, matches))
         check_estimator(estimator, neighbors, kind)
         kept = estimator != "gaussian"
 
@@ -134,7 +134,7 @@ def measure(
                 return SampledCoMoments(num_channels, device=device, folder=keep_in)
             return GroupedCoMoments(num_channels, device=device)
 
-        stopping = NEVER
+        stopping: Stopping[GroupedCoMoments] = NEVER
         if until is not None:
             stopping = SharesKnown(until, kind, least_pairs=neighbors + 1 if estimator == "kraskov" else 0)
         states = accumulate(
@@ -155,10 +155,10 @@ def measure(
             forward=forward,
             heads=numbers,
         )
-        reports = {}
+        reports: dict[str, BiasReport] = {}
         for name, state in states.items():
-            known = {"sources": state.num_sources}
-            if kept:
+            known: dict[str, Any] = {"sources": state.num_sources}
+            if isinstance(state, SampledCoMoments):
                 known |= {"estimator": estimator, "information": state.kept.information(estimator, neighbors)[0]}
             report = BiasReport(state.moments, kind, threshold, name, **known)
             found = {name: report, **by_head(report, numbers.get(name.partition("#")[0]))}
@@ -170,9 +170,7 @@ def measure(
     return reports
 
 
-def _memory(
-    estimator: str, keep_in: str | os.PathLike | None, at_most: bool, channels: Sequence[int], pairs: int | None
-) -> str:
+def _memory(estimator: str, keep_in: StrPath | None, at_most: bool, channels: Sequence[int], pairs: int | None) -> str:
     """Return how much room the samples of layers with so many channels take, in words."""
     size = sum(KeptSamples.num_bytes(1000 if pairs is None else pairs, number) for number in channels)
     where = "in memory" if keep_in is None else f"in a file in {keep_in}"

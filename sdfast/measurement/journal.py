@@ -1,6 +1,5 @@
 """What a measurement keeps in its state files, what makes a state file its own, and who deletes it."""
 
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -9,10 +8,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from sdfast.foundation import FolderLock
+from sdfast.foundation import FolderLock, StrPath
 from sdfast.measurement import checkpoint
 from sdfast.measurement.batches import Batches
-from sdfast.measurement.capture import MakeState
+from sdfast.measurement.capture import MakeState, State
 from sdfast.measurement.identity import code_digest, weights_digest
 from sdfast.measurement.numbers import Numbers
 from sdfast.measurement.pieces import Piece, Plan, by_key, by_text
@@ -29,8 +28,8 @@ def describe_job(
     matches: Mapping[str, Sequence[str]],
     channel_dims: Mapping[str, int],
     batch_dims: Mapping[str, int],
-    make_state: MakeState,
-    forward: Callable | None = None,
+    make_state: MakeState[State],
+    forward: Callable[..., Any] | None = None,
 ) -> dict[str, Any]:
     """Return, as JSON values, all that the states depend on. How they are read later is not among it."""
     from sdfast import __version__
@@ -77,7 +76,7 @@ class Journal:
     """
 
     def __init__(
-        self, folder: Path, job: Mapping[str, Any], make_state: MakeState, lock: FolderLock | None = None
+        self, folder: Path, job: Mapping[str, Any], make_state: MakeState[Any], lock: FolderLock | None = None
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder, self._job, self._make_state, self._lock = folder, job, make_state, lock
@@ -153,7 +152,7 @@ class Journal:
         return self._folder / STATES.replace("*", str(first))
 
 
-def forget_states(folder: str | os.PathLike) -> None:
+def forget_states(folder: StrPath) -> None:
     """Delete the state files in a folder, so that the next measurement there starts from its first pair.
 
     Where several processes measure, all may call it before that.

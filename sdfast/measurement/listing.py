@@ -35,6 +35,7 @@ class LayerOutput(NamedTuple):
         channel_dim: the dimension of the channels, or None.
         channels: how many.
         refused: why it cannot be measured, or an empty string.
+        clips_inside: whether positions folded into that dimension come first ones of all clips first, then the second.
     """
 
     name: str
@@ -45,6 +46,7 @@ class LayerOutput(NamedTuple):
     channel_dim: int | None = None
     channels: int | None = None
     refused: str = ""
+    clips_inside: bool = False
 
 
 def list_layers(
@@ -80,7 +82,7 @@ def list_layers(
     channel_dims = match_dims("channel_dim", model, channel_dim, matches)
     batch_dims = match_dims("batch_dim", model, batch_dim, matches)
     with untouched(model, None) as device:
-        capture = _Listing(model, matches, channel_dims, GroupedCoMoments, batch_dims)
+        capture = _Listing(model, matches, channel_dims, _make_state, batch_dims)
         capture.expect(*torch.zeros(2, 1, dtype=torch.int64))
         clips = join_clips(clips_a, clips_b, device)
         run = partial(forward or call_model, model)
@@ -91,7 +93,11 @@ def list_layers(
     return capture.listed()
 
 
-class _Listing(Capture):
+def _make_state(num_channels: int, device: torch.device) -> GroupedCoMoments:
+    return GroupedCoMoments(num_channels, device=device)
+
+
+class _Listing(Capture[GroupedCoMoments]):
     """Keep what is found of the outputs instead of the features; what is refused is a finding, too."""
 
     def __init__(self, *args: Any) -> None:
@@ -109,7 +115,7 @@ class _Listing(Capture):
                 rows.append(LayerOutput(name, type(module).__name__, refused="not called"))
         return rows
 
-    def _consume(self, module: nn.Module, inputs: tuple, output: object) -> None:
+    def _consume(self, module: nn.Module, inputs: tuple[Any, ...], output: object) -> None:
         key = self._names[module], self._calls[module]
         try:
             super()._consume(module, inputs, output)
@@ -125,4 +131,5 @@ class _Listing(Capture):
         if rest or not positions:
             super()._add(key, feats, channels, layout)  # it says what is wrong
         kind = type(self._modules[name]).__name__
-        self._found[key] = LayerOutput(name, kind, shape, batch_dim, positions, channel_dim, shape[channel_dim])
+        found = LayerOutput(name, kind, shape, batch_dim, positions, channel_dim, shape[channel_dim])
+        self._found[key] = found._replace(clips_inside=layout.clips_inside)

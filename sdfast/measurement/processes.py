@@ -8,12 +8,15 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch.distributed as dist
 from torch import Tensor
 
 from sdfast.measurement.watch import FAILED, Watch
+
+if TYPE_CHECKING:
+    from torch.distributed import Store  # type: ignore[attr-defined]
 
 JOIN = 30.0  # seconds
 TIMEOUT = 45.0  # seconds
@@ -53,7 +56,8 @@ class Processes:
             raise TypeError(f"distributed: expected a bool or seconds, got {distributed!r}")
         if distributed is not False and not distributed > 0:
             raise ValueError(f"distributed: expected a bool or a positive number of seconds, got {distributed!r}")
-        self.rank, self.world, self._store = 0, 1, None
+        self.rank, self.world = 0, 1
+        self._store: Store | None = None
         self._join_within = JOIN if distributed is True else float(distributed)
         self._timeout = _seconds(timeout)
         self._asked = 0
@@ -293,14 +297,16 @@ def _group(timeout: float) -> Any:
     return None if "cpu:gloo" in dist.get_backend_config() else _gloo(dist.group.WORLD, timeout)
 
 
-def _claim_store() -> "dist.Store":
+def _claim_store() -> "Store":
     """Return the store of the next measurement: every process counts, so the n-th here is the n-th there.
 
     One that was given up is left out: the process that began it alone has counted it, the others have not.
     """
     global _next
+    world = dist.group.WORLD
+    assert world is not None, "the default group is there"
     while True:
-        store = dist.PrefixStore(f"sdfast/measure/{_next}", dist.group.WORLD.get_group_store())
+        store: Store = dist.PrefixStore(f"sdfast/measure/{_next}", world.get_group_store())  # type: ignore[attr-defined]
         _next += 1
         if not store.check([_ABANDONED]):
             return store

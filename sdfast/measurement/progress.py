@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from sdfast.foundation import progress_bar
 from sdfast.measurement.batches import Batches
@@ -22,7 +23,9 @@ class Progress:
         told: what is said when the channels are known.
     """
 
-    def __init__(self, shown: bool | str, batches: Batches, before: int, stopping: Stopping, told: Told | None) -> None:
+    def __init__(
+        self, shown: bool | str, batches: Batches, before: int, stopping: Stopping[Any], told: Told | None
+    ) -> None:
         self._batches, self._before, self._stopping = batches, before, stopping
         self._pairs = self._own = 0
         self._bar = progress_bar(

@@ -2,10 +2,14 @@
 
 import sys
 from collections.abc import Iterator
+from typing import TYPE_CHECKING, TypeGuard
 
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
+
+if TYPE_CHECKING:
+    from torch.distributed.tensor import DTensor
 
 
 def plain_parts(name: str, tensor: Tensor) -> Iterator[Tensor]:
@@ -18,7 +22,7 @@ def plain_parts(name: str, tensor: Tensor) -> Iterator[Tensor]:
     [torch.Size([3, 2])]
     """
     tensor = tensor.detach()
-    if isinstance(tensor, _loaded("torch.distributed.tensor", "DTensor")):
+    if _is_sharded(tensor):
         tensor = tensor.full_tensor()
     if is_traceable_wrapper_subclass(tensor):
         for part in tensor.__tensor_flatten__()[0]:
@@ -45,8 +49,7 @@ def check_sharded(model: nn.Module, num_batches: int | None, world: int, resumes
     >>> check_sharded(nn.Linear(2, 3), 5, 2, False)
     False
     """
-    kind = _loaded("torch.distributed.tensor", "DTensor")
-    sharded = {name: x for name, x in model.named_parameters() if isinstance(x, kind) and x.device_mesh.size() > 1}
+    sharded = {name: x for name, x in model.named_parameters() if _is_sharded(x) and x.device_mesh.size() > 1}
     if not sharded:
         return False
     by_fsdp = any(isinstance(module, _loaded("torch.distributed.fsdp", "FSDPModule")) for module in model.modules())
@@ -70,6 +73,10 @@ def check_sharded(model: nn.Module, num_batches: int | None, world: int, resumes
     return True
 
 
-def _loaded(module: str, name: str) -> type | tuple:
+def _is_sharded(tensor: Tensor) -> "TypeGuard[DTensor]":
+    return isinstance(tensor, _loaded("torch.distributed.tensor", "DTensor"))
+
+
+def _loaded(module: str, name: str) -> type | tuple[()]:
     """Return a class of a module that takes long to import; where nobody has, there is nothing of that class."""
     return getattr(sys.modules.get(module), name, ())

@@ -3,16 +3,18 @@
 import copy
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Generic
 
+from sdfast.measurement.capture import State
 from sdfast.report import BiasReport
-from sdfast.statistics import GroupedCoMoments, Jackknife, PairState, estimator_of
+from sdfast.statistics import GroupedCoMoments, Jackknife, estimator_of
 
 LEVEL = 0.95  # that of reports
 LEAST_SOURCES = 20  # of fewer, intervals by chance too narrow would stop it too early
 _GROWTH = 10  # a check whenever there is a tenth more
 
 
-class Stopping:
+class Stopping(Generic[State]):
     """Never stop before the pairs run out.
 
     Attributes:
@@ -27,19 +29,19 @@ class Stopping:
         """Yield after how many batches of each process to ask; it depends on nothing else."""
         return iter(())
 
-    def asked_of(self, state: PairState) -> PairState:
+    def asked_of(self, state: State) -> State:
         """Return a copy of what has to be known of a state for that; it is merged over all processes then."""
         return copy.deepcopy(state)
 
-    def reached(self, states: Mapping[str, PairState]) -> bool:
+    def reached(self, states: Mapping[str, State]) -> bool:
         """Tell whether what was asked of all layers, merged over all processes, is enough."""
         return False
 
 
-NEVER = Stopping()
+NEVER: Stopping[Any] = Stopping()
 
 
-class SharesKnown(Stopping):
+class SharesKnown(Stopping[GroupedCoMoments]):
     """Stop when no layer has a share whose 95 % interval is wider than it may be.
 
     Args:
@@ -53,6 +55,8 @@ class SharesKnown(Stopping):
     Source: Chow and Robbins, Annals of Mathematical Statistics 36 (1965): stopping as soon as an interval is narrow
     enough keeps its level in the limit. In simulations of shares 93 to 100 % of runs were within ± until.
     """
+
+    until: float
 
     def __init__(self, until: float, kind: str = "pearson", least_pairs: int = 0) -> None:
         number = isinstance(until, int | float) and not isinstance(until, bool)
@@ -106,13 +110,13 @@ def _widest(half_widths: Iterable[float]) -> float:
 
 def ran_out(reports: Mapping[str, BiasReport], until: float) -> str:
     """Return what to say if the pairs ran out before `until` was reached, else an empty string."""
-    widest, sources = widest_share(reports.values()), min(report.num_sources for report in reports.values())
+    widest, sources = widest_share(reports.values()), min(report.num_sources or 0 for report in reports.values())
     if sources >= LEAST_SOURCES and widest <= until * (1 + 1e-9):  # less than rounding is no failure
         return ""
     if math.isnan(widest):
         known = "is not known at all"
     else:
-        needed = max(report.needed_sources(until) for report in reports.values())
+        needed = max(report.needed_sources(until) or 0 for report in reports.values())
         known = f"is known to ±{percent(widest)}, about {max(needed, LEAST_SOURCES):,} sources would do"
     few = f" (fewer than {LEAST_SOURCES} are never enough)" * (sources < LEAST_SOURCES)
     return f"until: the pairs ran out before ±{percent(until)}: with {sources:,} sources{few} the widest share {known}"

@@ -3,11 +3,12 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.modules import batchnorm, conv, instancenorm, pooling
 
-from sdfast.models import Clips, named_layers, tensors_of, unwrapped
+from sdfast.models import Clips, model_and_layers, tensors_of
 
 # Layers over frames, height and width, and the attribute that says how many channels they take.
 _CONVOLUTIONS = (nn.Conv3d, nn.ConvTranspose3d, nn.LazyConv3d)
@@ -24,7 +25,7 @@ def refuse_time_first(model: nn.Module, clips: Clips) -> Iterator[None]:
     """
     shapes = {tuple(x.shape) for x in tensors_of(clips) if x.ndim == 5}
     handles = []
-    for name, module in {"": unwrapped(model), **named_layers(model)}.items() if shapes else ():
+    for name, module in model_and_layers(model).items() if shapes else ():
         if isinstance(module, (*_CONVOLUTIONS, *_NORMS)) or type(module).__module__ == pooling.__name__:
             # Before a lazy layer takes what it sees for its channels.
             handles.append(module.register_forward_pre_hook(partial(_check, name, shapes), prepend=True))
@@ -35,7 +36,7 @@ def refuse_time_first(model: nn.Module, clips: Clips) -> Iterator[None]:
             handle.remove()
 
 
-def _check(name: str, shapes: set[tuple[int, ...]], module: nn.Module, inputs: tuple) -> None:
+def _check(name: str, shapes: set[tuple[int, ...]], module: nn.Module, inputs: tuple[Any, ...]) -> None:
     shape = tuple(inputs[0].shape) if inputs and isinstance(inputs[0], Tensor) else ()
     if shape not in shapes:
         return

@@ -12,7 +12,14 @@ from sdfast.models.clips import (
     tensors_of,
 )
 from sdfast.models.inputs import PackedPatches, Pathways, RgbAndFlow
-from sdfast.models.layers import check_called, check_model, match_dims, match_layers, named_layers
+from sdfast.models.layers import (
+    check_called,
+    check_model,
+    match_dims,
+    match_layers,
+    model_and_layers,
+    named_layers,
+)
 from sdfast.models.load import FORMS, load_model
 from sdfast.models.outputs import change_first_tensor, first_tensor
 from sdfast.models.tokens_first import tokens_first
@@ -41,6 +48,7 @@ __all__ = [
     "map_clips",
     "match_dims",
     "match_layers",
+    "model_and_layers",
     "named_layers",
     "pick_clips",
     "stack_clips",

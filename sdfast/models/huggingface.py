@@ -1,12 +1,14 @@
 """Models of Hugging Face: of videos, of images on frames, and the vision towers of video-language models."""
 
 import contextlib
-import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import Any
 
+import numpy as np
 from torch import nn
 
-from sdfast.foundation import require
+from sdfast.foundation import read_json, require
 from sdfast.models.clips import frames_as_batch
 from sdfast.models.inputs import PackedPatches
 from sdfast.models.stages import spread
@@ -31,25 +33,26 @@ _OF_FRAMES = ("xclip_vision_model",)
 _PROCESSORS = ("video_preprocessor_config.json", "preprocessor_config.json")
 
 
-def load(source: str, weights: str | None, seed: int) -> VideoModel:
+def load(source: str, weights: str | None, seed: int, trust_remote_code: bool) -> VideoModel:
     """Load a model, or the vision tower of one, by its name on the hub or from a folder with a config.json."""
     transformers = require("transformers")
+    trust = {"trust_remote_code": trust_remote_code}  # where it is not given, transformers asks on stdin
     with _errors_in_one_line(source):
-        config = transformers.AutoConfig.from_pretrained(source)
+        config = transformers.AutoConfig.from_pretrained(source, **trust)
     vision = getattr(config, "vision_config", config)
     clip_frames, frame_size, of_frames = _input_shape(transformers, vision, source)
     with _errors_in_one_line(source), seeded(seed):
         if weights is None:
-            module = transformers.AutoModel.from_pretrained(source, config=config)
+            module = transformers.AutoModel.from_pretrained(source, config=config, **trust)
         elif type(vision) in transformers.MODEL_MAPPING:
-            module = transformers.AutoModel.from_config(vision)
+            module = transformers.AutoModel.from_config(vision, **trust)
         else:
-            module = transformers.AutoModel.from_config(config)
+            module = transformers.AutoModel.from_config(config, **trust)
         mean, std = _normalisation(transformers, vision, source)
     module = next(part for part in module.modules() if type(getattr(part, "config", None)) is type(vision))
     if weights not in (None, RANDOM):
         load_state(module, weights)
-    prepare = ClipToTensor(mean, std, time_first=vision.model_type not in _PACKED)
+    prepare: Callable[[np.ndarray], Any] = ClipToTensor(mean, std, time_first=vision.model_type not in _PACKED)
     if vision.model_type in _PACKED:
         prepare = PackedPatches(prepare, vision.patch_size, vision.temporal_patch_size, vision.spatial_merge_size)
     forward = frames_as_batch if of_frames else None
@@ -61,10 +64,15 @@ def _errors_in_one_line(source: str) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, KeyError) as error:
+        if "trust_remote_code=True" in str(error):
+            raise ValueError(
+                f"model: hf:{source} brings code of its own; --trust-remote-code, load_model(..., "
+                "trust_remote_code=True), lets it run"
+            ) from error
         raise OSError(f"model: cannot load hf:{source}: {str(error).strip().splitlines()[0]}") from error
 
 
-def _input_shape(transformers, config, source: str) -> tuple[int, tuple[int, int], bool]:
+def _input_shape(transformers: ModuleType, config: Any, source: str) -> tuple[int, tuple[int, int], bool]:
     """Return the number of frames, (H, W), and whether the frames of a clip are the images of a batch."""
     frames = getattr(config, "num_frames", None) or getattr(config, "frames_per_clip", None)  # the latter of V-JEPA 2
     size = getattr(config, "image_size", None) or getattr(config, "crop_size", None)
@@ -78,18 +86,19 @@ def _input_shape(transformers, config, source: str) -> tuple[int, tuple[int, int
     if packed:
         unit = config.patch_size * config.spatial_merge_size
         size = max(1, _SIDE // unit) * unit
-    height, width = (size or _SIDE,) * 2 if isinstance(size or _SIDE, int) else size
+    size = size or _SIDE
+    height, width = (size, size) if isinstance(size, int) else size
     return int(frames or _CLIP_FRAMES), (int(height), int(width)), of_frames
 
 
-def _takes_images(transformers, config) -> bool:
+def _takes_images(transformers: ModuleType, config: Any) -> bool:
     if type(config) not in transformers.MODEL_MAPPING:
         return False
     model = transformers.MODEL_MAPPING[type(config)]
     return getattr(model[0] if isinstance(model, tuple) else model, "main_input_name", "") == "pixel_values"
 
 
-def _normalisation(transformers, config, source: str) -> tuple[tuple, tuple]:
+def _normalisation(transformers: ModuleType, config: Any, source: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return (mean, std) from the configuration of a processor beside the weights, or those of the architecture."""
     mean, std = _NORMALISATION.get(config.model_type, _IMAGENET)
     found = (
@@ -99,8 +108,8 @@ def _normalisation(transformers, config, source: str) -> tuple[tuple, tuple]:
     path = next((path for path in found if path is not None), None)
     if path is None:
         return mean, std
-    with open(path, encoding="utf-8") as file:
-        stated = json.load(file)
+    with _errors_in_one_line(source):
+        stated = read_json(path)
     if not stated.get("do_normalize", True):
         mean, std = (0.0,) * 3, (1.0,) * 3
     else:

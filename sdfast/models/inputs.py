@@ -1,5 +1,6 @@
 """What turns a clip into the inputs of models that take more than one tensor."""
 
+from collections import UserDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -89,7 +90,7 @@ class PackedPatches:
     frames: int
     merge: int
 
-    def __call__(self, clip: np.ndarray):
+    def __call__(self, clip: np.ndarray) -> UserDict[str, Tensor]:
         pixels = self.prepare(clip)
         height, width = pixels.shape[2:]
         unit = self.size * self.merge
@@ -102,4 +103,5 @@ class PackedPatches:
         rows = pixels.permute(1, 3, 6, 4, 7, 0, 2, 5, 8)
         grid = rows.shape[0], height // self.size, width // self.size
         parts = {"hidden_states": rows.reshape(-1, rows[0, 0, 0, 0, 0].numel()), "grid_thw": torch.tensor([grid])}
-        return require("transformers").BatchFeature(parts)
+        patches: UserDict[str, Tensor] = require("transformers").BatchFeature(parts)
+        return patches

@@ -35,6 +35,15 @@ def named_layers(model: nn.Module) -> dict[str, nn.Module]:
     return found
 
 
+def model_and_layers(model: nn.Module) -> dict[str, nn.Module]:
+    """Return the model by an empty name, less what was put around it, and the modules inside it by theirs.
+
+    >>> list(model_and_layers(nn.Sequential(nn.ReLU())))
+    ['', '0']
+    """
+    return {"": unwrapped(model), **named_layers(model)}
+
+
 def match_layers(model: nn.Module, layers: str | Sequence[str]) -> dict[str, tuple[str, ...]]:
     """Return the names of the modules that each name or glob pattern matches, in the order of the model.
 

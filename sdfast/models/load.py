@@ -9,7 +9,6 @@ from sdfast.models.video_model import VideoModel
 # Each loads a model by its name, its weights and the seed of random ones.
 _FAMILIES = {
     "torchvision": torchvision.load,
-    "hf": huggingface.load,
     "timm": timm.load,
     "pytorchvideo": pytorchvideo.load,
 }
@@ -18,7 +17,7 @@ FORMS = (*_NAMED, "package.module:factory")
 _OWN = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 
-def load_model(spec: str, weights: str | None = None, *, seed: int = 0) -> VideoModel:
+def load_model(spec: str, weights: str | None = None, *, seed: int = 0, trust_remote_code: bool = False) -> VideoModel:
     """Load a video model and what it takes to feed it.
 
     Args:
@@ -26,10 +25,12 @@ def load_model(spec: str, weights: str | None = None, *, seed: int = 0) -> Video
             torchvision.models.video; `hf:NAME_OR_PATH` for a Hugging Face model of videos (VideoMAE, V-JEPA 2, ...),
             of images, or with a vision tower (Qwen2.5-VL, ...), a folder with a config.json included; `timm:NAME` for
             a model of images; `pytorchvideo:NAME`, SlowFast for example; `package.module:factory` for your own, where
-            `factory()` returns a VideoModel, or a Module that takes float (B, 3, 16, 112, 112) in [0, 1].
-        weights: path of a state_dict saved with torch.save; "random"; or None for the family's trained weights
+            `factory()` returns a VideoModel, or a Module that takes float (B, 3, 16, 112, 112) in [0, 1]. Your own
+            is imported, from the working directory where it is nowhere else on the Python path: its code runs.
+        weights: path of a state_dict, .safetensors or of torch.save; "random"; or None for the family's trained weights
             (your own stays as the factory made it, also with "random").
         seed: draws the random weights, so that every process of a run has the same.
+        trust_remote_code: whether code that lies beside a Hugging Face model may run; without, it is refused.
 
     Returns:
         The model on the CPU, in eval mode. `layers` is empty for your own Module: name them yourself. Models of images
@@ -48,9 +49,11 @@ def load_model(spec: str, weights: str | None = None, *, seed: int = 0) -> Video
     family, colon, name = spec.partition(":")
     if spec == transnetv2.NAME:
         model = transnetv2.load(weights, seed)
+    elif family == "hf" and name:
+        model = huggingface.load(name, weights, seed, trust_remote_code)
     elif family in _FAMILIES and name:
         model = _FAMILIES[family](name, weights, seed)
-    elif colon and family not in (*_FAMILIES, transnetv2.NAME) and _OWN.fullmatch(spec):
+    elif colon and family not in ("hf", *_FAMILIES, transnetv2.NAME) and _OWN.fullmatch(spec):
         model = own.load(family, name, weights, seed)
     else:
         raise ValueError(_unknown(spec))

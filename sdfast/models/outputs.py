@@ -1,7 +1,7 @@
 """The first tensor of what a layer returns: itself, or in a tuple, list, dict or ModelOutput."""
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import reduce
 from operator import getitem
 from typing import Any
@@ -21,10 +21,11 @@ def change_first_tensor(output: Any, change: Callable[[Tensor], Tensor]) -> tupl
     return (output, False) if path is None else (_changed(output, path, change), True)
 
 
-def _path(output: Any) -> tuple | None:
+def _path(output: Any) -> tuple[Any, ...] | None:
     """Return the keys and indices that lead to the first tensor."""
     if isinstance(output, Tensor):
         return ()
+    inside: Iterable[tuple[Any, Any]]
     if isinstance(output, Mapping):
         inside = output.items()
     else:
@@ -36,7 +37,7 @@ def _path(output: Any) -> tuple | None:
     return None
 
 
-def _changed(output: Any, path: tuple, change: Callable[[Tensor], Tensor]) -> Any:
+def _changed(output: Any, path: Sequence[Any], change: Callable[[Tensor], Tensor]) -> Any:
     if not path:
         return change(output)
     key, *rest = path

@@ -3,6 +3,8 @@
 import importlib
 import os
 import sys
+from collections.abc import Callable
+from typing import Any
 
 from torch import nn
 
@@ -14,7 +16,7 @@ _FRAME_SIZE = (112, 112)
 
 
 def load(module_name: str, factory_name: str, weights: str | None, seed: int) -> VideoModel:
-    """Import `module_name`, the working directory included, and call its factory."""
+    """Import `module_name`, from the working directory where it is nowhere else, and call its factory."""
     spec = f"{module_name}:{factory_name}"
     factory = _find(module_name, factory_name)
     # Also without "random": what the factory leaves untrained must be the same in every process.
@@ -31,10 +33,10 @@ def load(module_name: str, factory_name: str, weights: str | None, seed: int) ->
     return made
 
 
-def _find(module_name: str, factory_name: str):
+def _find(module_name: str, factory_name: str) -> Callable[[], Any]:
     here = os.getcwd()
     if here not in sys.path and "" not in sys.path:
-        sys.path.insert(0, here)  # as `python -m` does; an installed command has its own folder there instead
+        sys.path.append(here)  # the last: a file here must not stand in for a module that others import
     try:
         found = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
@@ -46,7 +48,8 @@ def _find(module_name: str, factory_name: str):
         ) from error
     for part in factory_name.split("."):
         if not hasattr(found, part):
-            raise ValueError(f"model: {module_name} has no {factory_name!r}")
+            file = getattr(sys.modules[module_name], "__file__", None)
+            raise ValueError(f"model: {module_name} has no {factory_name!r}; it was found as {file}")
         found = getattr(found, part)
     if not callable(found):
         raise ValueError(f"model: {module_name}:{factory_name} should be callable, got {type(found).__name__}")

@@ -36,8 +36,9 @@ def _redraw(module: nn.Module, seed: int) -> None:
     """Draw new weights; the package always loads its trained ones."""
     with seeded(seed):
         for part in module.modules():
-            if hasattr(part, "reset_parameters"):
-                part.reset_parameters()
+            reset = getattr(part, "reset_parameters", None)
+            if callable(reset):
+                reset()
 
 
 @contextlib.contextmanager

@@ -71,8 +71,8 @@ class ClipToTensor:
     tensor([0.5000])
     """
 
-    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
+    std: tuple[float, ...] = (1.0, 1.0, 1.0)
     time_first: bool = False
 
     def __call__(self, clip: np.ndarray) -> Tensor:

@@ -1,11 +1,13 @@
 """Weights of a model: a state_dict from a file, or random ones that every process draws alike."""
 
-import pickle
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+from sdfast.foundation import read_torch, require
 
 RANDOM = "random"
 
@@ -38,25 +40,44 @@ def load_state(module: nn.Module, path: str) -> None:
     ]
     if faults:
         raise ValueError(f"weights: {path} does not fit {type(module).__name__}: {'; '.join(faults)}")
-    module.load_state_dict(state)
-
-
-def _read(path: str) -> dict[str, torch.Tensor]:
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        module.load_state_dict(state)
+    except Exception as error:  # what a file says of its modules, beside their tensors, may be anything
+        raise ValueError(f"weights: {path} does not fit {type(module).__name__} ({type(error).__name__})") from error
+
+
+def _read(path: str) -> dict[str, Tensor]:
+    try:
+        state = _read_safetensors(path) if os.fspath(path).endswith(".safetensors") else read_torch(path)
     except FileNotFoundError:
         raise FileNotFoundError(f'weights: expected "random" or the path of a state_dict, got {path!r}') from None
     except OSError as error:
         raise OSError(f"weights: {path} cannot be read: {error.strerror}") from error
-    except (RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:
-        raise ValueError(f"weights: {path} is no state_dict of torch.save ({type(error).__name__})") from error
+    except ValueError as error:
+        raise ValueError(f"weights: {path} is no state_dict ({error})") from error
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]  # a training checkpoint with its optimizer beside the weights
-    if not isinstance(state, dict) or not all(torch.is_tensor(value) for value in state.values()):
+    if not isinstance(state, dict) or not all(isinstance(name, str) and _is_plain(x) for name, x in state.items()):
         raise ValueError(f"weights: expected a state_dict of tensors in {path}, got {type(state).__name__}")
     # as saved from DistributedDataParallel
     torch.nn.modules.utils.consume_prefix_in_state_dict_if_present(state, "module.")
     return state
+
+
+def _read_safetensors(path: str) -> dict[str, Tensor]:
+    safetensors = require("safetensors")
+    try:
+        tensors: dict[str, Tensor] = require("safetensors.torch").load_file(path)
+    except safetensors.SafetensorError as error:
+        raise ValueError(f"no tensors of safetensors: {str(error).splitlines()[0]}") from error
+    return tensors
+
+
+def _is_plain(value: object) -> bool:
+    """Tell whether a value is a tensor with an element for each place; a file may have others."""
+    if not isinstance(value, Tensor) or value.is_nested:
+        return False
+    return value.layout == torch.strided and value.device.type == "cpu" and not value.is_quantized
 
 
 def _fault(kind: str, names: list[str]) -> list[str]:

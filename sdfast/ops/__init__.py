@@ -1,6 +1,6 @@
 """The operations, a file each: checks, schema, fake kernel, autograd and the direct way to a kernel."""
 
-from sdfast.ops.arrays import over_array
+from sdfast.ops.arrays import Features, Labels, as_labels, as_numbers, over_arrays
 from sdfast.ops.channel_bias import channel_bias
 from sdfast.ops.checks import (
     FLOAT_DTYPES,
@@ -29,6 +29,10 @@ __all__ = [
     "FLOAT_DTYPES",
     "GRANULARITIES",
     "Dropping",
+    "Features",
+    "Labels",
+    "as_labels",
+    "as_numbers",
     "channel_bias",
     "check_factor",
     "check_factor_values",
@@ -46,7 +50,7 @@ __all__ = [
     "kraskov",
     "leave_one_out",
     "normal_scores",
-    "over_array",
+    "over_arrays",
     "pair_means",
     "pairwise_correlation",
     "resampled_correlations",

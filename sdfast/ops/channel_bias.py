@@ -1,15 +1,18 @@
 """Mutual information, correlation and number of samples from the kernel that sums them up."""
 
+from typing import Any
+
 from torch import Tensor
 
 from sdfast.backends import is_direct, run
+from sdfast.ops.arrays import Features, Labels
 from sdfast.ops.comoments import check_arguments
 
 
 def channel_bias(
-    feats_a: Tensor,
-    feats_b: Tensor,
-    factor: Tensor | None,
+    feats_a: Features,
+    feats_b: Features,
+    factor: Labels | None,
     num_factors: int,
     channel_dim: int,
     pool: bool,
@@ -21,5 +24,5 @@ def channel_bias(
     return None
 
 
-def _check(*args) -> None:
+def _check(*args: Any) -> None:
     check_arguments(*args[:-1])

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from sdfast.foundation import check_integer
 
+MOST_DIMENSIONS = 16  # that kernels walk through
 FLOAT_DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 MASK_DTYPES = (torch.bool, torch.uint8, *FLOAT_DTYPES)
 
@@ -36,6 +37,8 @@ def check_features(name: str, feats: Tensor, channel_dim: int, may_be_empty: boo
         raise TypeError(f"{name}: expected a dense tensor, got {feats.layout}")
     if feats.ndim < 2:
         raise ValueError(f"{name}: expected shape (N, C) or (N, C, ...), got {tuple(feats.shape)}")
+    if feats.ndim > MOST_DIMENSIONS:
+        raise ValueError(f"{name}: expected at most {MOST_DIMENSIONS} dimensions, got {feats.ndim}; flatten positions")
     if 0 in feats.shape and not may_be_empty:
         what = "at least one pair" if feats.shape[0] == 0 else "no empty dimension"
         raise ValueError(f"{name}: expected {what}, got shape {tuple(feats.shape)}")
@@ -60,9 +63,9 @@ def check_factor(factor: Tensor | None, feats_a: Tensor, num_factors: int) -> No
     if factor is None:
         return
     if not isinstance(factor, Tensor):
-        raise TypeError(f"factor: expected an int64 torch.Tensor, got {type(factor).__name__}")
-    if factor.dtype != torch.int64:
-        raise TypeError(f"factor: expected dtype torch.int64, got {factor.dtype}")
+        raise TypeError(f"factor: expected a torch.Tensor of integers or bool, got {type(factor).__name__}")
+    if factor.dtype != torch.int64:  # users' integers and bool are that by now
+        raise TypeError(f"factor: expected integers or bool, got {factor.dtype}")
     if factor.shape != feats_a.shape[:1]:
         raise ValueError(f"factor: expected shape ({feats_a.shape[0]},), one label a pair, got {tuple(factor.shape)}")
     if factor.device != feats_a.device:

@@ -1,10 +1,14 @@
 """Co-moments of feature pairs as a torch operator."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from sdfast.backends import is_direct, run
 from sdfast.ops.checks import check_factor, check_factor_values, check_feature_pair
+
+MOST_SUMS = 2**40  # factors times channels: 48 bytes each
 
 
 def comoments(
@@ -25,13 +29,25 @@ def comoments(
     if is_direct(feats_a, feats_b, factor):
         return run("comoments", check_arguments, args)
     check_arguments(*args, values=False)
-    return torch.ops.sdfast.comoments(*args)
+    moments: Tensor = torch.ops.sdfast.comoments(*args)
+    return moments
 
 
-def check_arguments(feats_a, feats_b, factor, num_factors, channel_dim, pool, values=True) -> None:
+def check_arguments(
+    feats_a: Tensor,
+    feats_b: Tensor,
+    factor: Tensor | None,
+    num_factors: int,
+    channel_dim: int,
+    pool: bool,
+    values: bool = True,
+) -> None:
     """Raise an error that names the first argument that does not fit; `values` reads labels on the CPU, too."""
     check_feature_pair(feats_a, feats_b, channel_dim)
     check_factor(factor, feats_a, num_factors)
+    channels = feats_a.shape[channel_dim]
+    if num_factors * channels > MOST_SUMS:
+        raise ValueError(f"num_factors: expected at most 2**40 sums of {channels} channels, got {num_factors} factors")
     if not isinstance(pool, int):
         raise TypeError(f"pool: expected True or False, got {pool!r}")
     if values and factor is not None and factor.is_cpu:
@@ -46,16 +62,18 @@ def _comoments(
 
 
 @_comoments.register_fake
-def _(feats_a, feats_b, factor, num_factors, channel_dim, pool):
+def _(
+    feats_a: Tensor, feats_b: Tensor, factor: Tensor | None, num_factors: int, channel_dim: int, pool: bool
+) -> Tensor:
     return feats_a.new_empty((6, num_factors, feats_a.shape[channel_dim]), dtype=torch.float64)
 
 
-def _setup_context(ctx, inputs, output) -> None:
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     feats_a, feats_b, factor, _, ctx.channel_dim, ctx.pool = inputs
     ctx.save_for_backward(feats_a, feats_b, factor, output)
 
 
-def _backward(ctx, grad: Tensor):
+def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     feats_a, feats_b, factor, moments = ctx.saved_tensors
     layout = [1] * feats_a.ndim
     layout[ctx.channel_dim] = -1

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from sdfast.backends import is_eager, load, run
+from sdfast.backends import compose, is_eager, run_or_compose
 
 
 def deviation_sums(values: Tensor) -> Tensor:
@@ -26,11 +26,11 @@ def deviation_sums(values: Tensor) -> Tensor:
     _check(values)
     flat = values.reshape(len(values), -1)
     if values.dtype != torch.float64 or values.requires_grad or not is_eager(values, None, None):
-        return load("reference").deviation_sums(flat).view(4, *values.shape[1:])
-    return run("deviation_sums", _check, (flat.contiguous(),)).view(4, *values.shape[1:])
+        return compose("deviation_sums", flat).view(4, *values.shape[1:])
+    return run_or_compose("deviation_sums", _check, (flat.contiguous(),)).view(4, *values.shape[1:])
 
 
-def _check(values) -> None:
+def _check(values: Tensor) -> None:
     if not isinstance(values, Tensor) or not values.is_floating_point():
         got = values.dtype if isinstance(values, Tensor) else type(values).__name__
         raise TypeError(f"values: expected a floating-point torch.Tensor, got {got}")

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from sdfast.backends import is_eager, load, run
+from sdfast.backends import compose, is_eager, run, run_or_compose
 
 
 def leave_one_out(grouped: Tensor) -> Tensor:
@@ -30,8 +30,8 @@ def leave_one_out(grouped: Tensor) -> Tensor:
     """
     check_grouped(grouped)
     if grouped.requires_grad or not is_eager(grouped, None, None):
-        return load("reference").leave_one_out(grouped)
-    return run("leave_one_out", check_grouped, (_flat(grouped),)).view(grouped.shape)
+        return compose("leave_one_out", grouped)
+    return run_or_compose("leave_one_out", check_grouped, (_flat(grouped),)).view(grouped.shape)
 
 
 def correlations_without(grouped: Tensor, pearson: bool) -> tuple[Tensor, Tensor] | None:
@@ -61,7 +61,7 @@ def correlations_without(grouped: Tensor, pearson: bool) -> tuple[Tensor, Tensor
     return found and (found[0].view(6, *grouped.shape[2:]), found[1].view(-1, *grouped.shape[2:]))
 
 
-def check_grouped(grouped, pearson=True) -> None:
+def check_grouped(grouped: Tensor, pearson: bool = True) -> None:
     """Raise an error that names what does not fit."""
     if not isinstance(grouped, Tensor) or grouped.dtype != torch.float64:
         got = grouped.dtype if isinstance(grouped, Tensor) else type(grouped).__name__

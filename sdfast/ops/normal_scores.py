@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from sdfast.backends import is_direct, load, run
+from sdfast.backends import is_direct, run_or_compose
 from sdfast.ops.checks import check_no_gradient, check_samples
 
 
@@ -33,18 +33,18 @@ def normal_scores(samples: Tensor) -> Tensor:
     if is_direct(samples, samples, None):
         return _run(samples)
     check_arguments(samples)
-    return torch.ops.sdfast.normal_scores(samples)
+    scores: Tensor = torch.ops.sdfast.normal_scores(samples)
+    return scores
 
 
-def check_arguments(samples) -> None:
+def check_arguments(samples: Tensor) -> None:
     """Raise an error that names what does not fit."""
     check_samples("samples", samples)
     check_no_gradient("samples", samples)
 
 
 def _run(samples: Tensor) -> Tensor:
-    found = run("normal_scores", check_arguments, (samples,))
-    return load("reference").normal_scores(samples) if found is None else found
+    return run_or_compose("normal_scores", check_arguments, (samples,))
 
 
 @torch.library.custom_op("sdfast::normal_scores", mutates_args=())
@@ -53,5 +53,5 @@ def _normal_scores(samples: Tensor) -> Tensor:
 
 
 @_normal_scores.register_fake
-def _(samples):
+def _(samples: Tensor) -> Tensor:
     return samples.new_empty(samples.shape)

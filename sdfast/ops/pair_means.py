@@ -1,5 +1,7 @@
 """The samples of feature pairs: each clip's channels, averaged over positions."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -13,7 +15,8 @@ PAIRS = 256  # pooled at a time
 def pair_means(feats_a: Tensor, feats_b: Tensor, channel_dim: int = 1) -> Tensor:
     """Return the features averaged over positions, (2, N, C) float64: those of a, and those of b. Differentiable."""
     check_feature_pair(feats_a, feats_b, channel_dim)
-    return torch.ops.sdfast.pair_means(feats_a, feats_b, channel_dim)
+    means: Tensor = torch.ops.sdfast.pair_means(feats_a, feats_b, channel_dim)
+    return means
 
 
 @torch.library.custom_op("sdfast::pair_means", mutates_args=())
@@ -35,16 +38,16 @@ def _mean(feats: Tensor, channel_dim: int) -> Tensor:
 
 
 @_pair_means.register_fake
-def _(feats_a, feats_b, channel_dim):
+def _(feats_a: Tensor, feats_b: Tensor, channel_dim: int) -> Tensor:
     return feats_a.new_empty((2, feats_a.shape[0], feats_a.shape[channel_dim]), dtype=torch.float64)
 
 
-def _setup_context(ctx, inputs, output) -> None:
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     feats_a, _, ctx.channel_dim = inputs
     ctx.shape, ctx.dtype = feats_a.shape, feats_a.dtype
 
 
-def _backward(ctx, grad: Tensor):
+def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
     """Spread each clip's gradient over its positions: a view, which nobody has to write."""
     pairs, channels = grad.shape[1:]
     layout = [1] * len(ctx.shape)

@@ -1,6 +1,7 @@
 """StaticDropout as torch operators, functional and in place: autograd, fakes, batching and the direct route."""
 
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -45,7 +46,8 @@ def static_dropout(x: Tensor, dropping: Dropping, inplace: bool = False) -> Tens
         if inplace:
             check_writable(x)
         if x.requires_grad and torch.is_grad_enabled():
-            return _Eager.apply(x, inplace, *dropping)
+            dropped: Tensor = _Eager.apply(x, inplace, *dropping)  # type: ignore[no-untyped-call]
+            return dropped
         out = x if inplace else torch.empty_like(x)
         _run(x, out, dropping)
         if inplace:
@@ -53,10 +55,10 @@ def static_dropout(x: Tensor, dropping: Dropping, inplace: bool = False) -> Tens
         return out
     check_arguments(x, dropping)
     if is_transformed():
-        out = _Transformed.apply(x, *dropping)
-        return x.copy_(out) if inplace else out
+        dropped = _Transformed.apply(x, *dropping)  # type: ignore[no-untyped-call]
+        return x.copy_(dropped) if inplace else dropped
     if not inplace:
-        return torch.ops.sdfast.static_dropout(x, *dropping)
+        return _operator(x, dropping)
     check_writable(x)
     torch.ops.sdfast.static_dropout_(x, *dropping)
     return x
@@ -108,7 +110,7 @@ def _run(x: Tensor, out: Tensor, dropping: Dropping) -> None:
         check_arguments(x, dropping)
 
 
-def _check_kernel_arguments(x: Tensor, _: Tensor, *dropping) -> None:
+def _check_kernel_arguments(x: Tensor, _: Tensor, *dropping: Any) -> None:
     check_arguments(x, Dropping(*dropping))
 
 
@@ -116,16 +118,15 @@ class _Eager(torch.autograd.Function):
     """Autograd around the kernel for eager calls; keeps the seed and what the caller holds anyway."""
 
     @staticmethod
-    def forward(ctx, x, inplace, *dropping):
-        dropping = _save(ctx, dropping)
+    def forward(ctx: Any, x: Tensor, inplace: bool, *dropping: Any) -> Tensor:
         if inplace:
             ctx.mark_dirty(x)
         out = x if inplace else torch.empty_like(x)
-        _run(x, out, dropping)
+        _run(x, out, _save(ctx, dropping))
         return out
 
     @staticmethod
-    def backward(ctx, grad):
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         return _again(ctx, static_dropout, grad), None, *_NO_GRADS
 
 
@@ -135,42 +136,44 @@ class _Transformed(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(x, *dropping):
-        return torch.ops.sdfast.static_dropout(x, *dropping)
+    def forward(x: Tensor, *dropping: Any) -> Tensor:
+        return _operator(x, Dropping(*dropping))
 
     @staticmethod
-    def setup_context(ctx, inputs, output):
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         dropping = _save(ctx, inputs[1:])
         ctx.save_for_forward(dropping.seed, dropping.mask, dropping.channel_weight)
 
     @staticmethod
-    def backward(ctx, grad):
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         return _again(ctx, static_dropout, grad), *_NO_GRADS
 
     @staticmethod
-    def jvp(ctx, tangent, *_):
+    def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Tensor:
         return _again(ctx, static_dropout, tangent)
 
 
-def _save(ctx, dropping) -> Dropping:
+def _save(ctx: Any, arguments: Iterable[Any]) -> Dropping:
     """Keep for backward what decides; the tensors where autograd looks after them."""
-    dropping = Dropping(*dropping)
+    dropping = Dropping(*arguments)
     ctx.save_for_backward(dropping.seed, dropping.mask, dropping.channel_weight)
-    ctx.dropping = dropping._replace(seed=None, mask=None, channel_weight=None)
+    ctx.settings = dropping.p, dropping.granularity, dropping.rescale, dropping.channel_dim
     ctx.backend = forced_name()
     return dropping
 
 
-def _again(ctx, drop, x: Tensor) -> Tensor:
+def _again(ctx: Any, drop: Callable[[Tensor, Dropping], Tensor], x: Tensor) -> Tensor:
     """Drop the same elements of x, on the backend of forward: on GPUs autograd has threads of its own."""
     seed, mask, channel_weight = ctx.saved_tensors
-    dropping = ctx.dropping._replace(seed=seed, mask=mask, channel_weight=channel_weight)
+    p, granularity, rescale, channel_dim = ctx.settings
+    dropping = Dropping(seed, p, mask, channel_weight, granularity, rescale, channel_dim)
     with as_forced(ctx.backend):
         return drop(x, dropping)
 
 
 def _operator(x: Tensor, dropping: Dropping) -> Tensor:
-    return torch.ops.sdfast.static_dropout(x, *dropping)
+    dropped: Tensor = torch.ops.sdfast.static_dropout(x, *dropping)
+    return dropped
 
 
 @torch.library.custom_op("sdfast::static_dropout", mutates_args=())
@@ -190,15 +193,15 @@ def _static_dropout(
 
 
 @_static_dropout.register_fake
-def _(x, *_):
+def _(x: Tensor, *_: Any) -> Tensor:
     return torch.empty_like(x)
 
 
-def _setup_context(ctx, inputs, output) -> None:
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     _save(ctx, inputs[1:])
 
 
-def _backward(ctx, grad: Tensor):
+def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     return _again(ctx, _operator, grad), *_NO_GRADS
 
 
@@ -206,10 +209,10 @@ _static_dropout.register_autograd(_backward, setup_context=_setup_context)
 
 
 @_static_dropout.register_vmap
-def _(info, in_dims, *inputs):
+def _(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[Tensor, int]:
     """Run once an example, as nothing else draws each example's own numbers."""
 
-    def example(i: int) -> list:
+    def example(i: int) -> list[Any]:
         return [v if d is None else v.select(d, i) for v, d in zip(inputs, in_dims, strict=True)]
 
     return torch.stack([torch.ops.sdfast.static_dropout(*example(i)) for i in range(info.batch_size)]), 0
@@ -222,13 +225,13 @@ _library.define(f"static_dropout_(Tensor(a!) x, {_ARGUMENTS}) -> ()", tags=torch
 
 
 @torch.library.impl(_library, "static_dropout_", "CompositeExplicitAutograd")
-def _write(x, *dropping) -> None:
+def _write(x: Tensor, *dropping: Any) -> None:
     check_writable(x)
     _run(x, x, Dropping(*dropping))
 
 
-@torch.library.register_fake("sdfast::static_dropout_", lib=_library)
-def _(x, *_):
+@torch.library.register_fake("sdfast::static_dropout_", lib=_library)  # type: ignore[untyped-decorator]
+def _(x: Tensor, *_: Any) -> None:
     return None
 
 
@@ -236,7 +239,7 @@ class _InPlace(torch.autograd.Function):
     """Autograd of the in-place operator, above the dispatcher's other keys."""
 
     @staticmethod
-    def forward(ctx, x, *dropping):
+    def forward(ctx: Any, x: Tensor, *dropping: Any) -> Tensor:
         _save(ctx, dropping)
         ctx.mark_dirty(x)
         with below_autograd():
@@ -244,15 +247,15 @@ class _InPlace(torch.autograd.Function):
         return x
 
     @staticmethod
-    def backward(ctx, grad):
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         return _again(ctx, _operator, grad), *_NO_GRADS
 
 
 @torch.library.impl(_library, "static_dropout_", "Autograd")
-def _differentiable(x, *dropping) -> None:
+def _differentiable(x: Tensor, *dropping: Any) -> None:
     if torch.is_grad_enabled() and x.requires_grad:
         check_writable(x)
-        _InPlace.apply(x, *dropping)
+        _InPlace.apply(x, *dropping)  # type: ignore[no-untyped-call]
         return
     with below_autograd():
         torch.ops.sdfast.static_dropout_(x, *dropping)

@@ -35,7 +35,16 @@ def update_comoments(
     return run("update_comoments", check_update, (moments, feats_a, feats_b, factor, source, channel_dim, pool))
 
 
-def check_update(moments, feats_a, feats_b, factor, source, channel_dim, pool, values=True) -> None:
+def check_update(
+    moments: Tensor,
+    feats_a: Tensor,
+    feats_b: Tensor,
+    factor: Tensor | None,
+    source: Tensor | None,
+    channel_dim: int,
+    pool: bool,
+    values: bool = True,
+) -> None:
     """Raise an error that names the first argument that does not fit; `values` reads labels on the CPU, too."""
     num_factors, num_channels = moments.shape[-2:]
     if factor is None and num_factors > 1:

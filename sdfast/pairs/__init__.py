@@ -7,6 +7,7 @@ from sdfast.pairs.finding import demo_videos, find_videos
 from sdfast.pairs.flow_pairs import FlowPairs
 from sdfast.pairs.folder_pairs import StylisedFolderPairs
 from sdfast.pairs.listing import list_videos
+from sdfast.pairs.opened import Frames
 from sdfast.pairs.probe import ProbeSet
 from sdfast.pairs.sources import FrameFolder, Part, Row, Video, VideoFile
 from sdfast.pairs.video import VideoError, index_frames, read_clip
@@ -21,6 +22,7 @@ __all__ = [
     "ChangedClips",
     "FlowPairs",
     "FrameFolder",
+    "Frames",
     "PairDataset",
     "Part",
     "ProbeSet",

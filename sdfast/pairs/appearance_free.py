@@ -88,8 +88,8 @@ def estimate_flow(video: Tensor) -> Tensor:
         raise ValueError("video: expected finite values, got NaN or Inf")
     gray = video.detach().cpu().float().mean(dim=1)  # (N, T, H, W)
     low, high = (bound.view(-1, 1, 1, 1) for bound in gray.flatten(1).aminmax(dim=1))
-    gray = ((gray - low) / (high - low).clamp(min=1e-12) * 255).round().byte().numpy()
-    flow = torch.from_numpy(np.stack([optical_flow(clip) for clip in gray]))  # (N, T - 1, H, W, 2), columns first
+    pictures = ((gray - low) / (high - low).clamp(min=1e-12) * 255).round().byte().numpy()
+    flow = torch.from_numpy(np.stack([optical_flow(clip) for clip in pictures]))  # (N, T - 1, H, W, 2), columns first
     return flow.flip(-1).permute(0, 4, 1, 2, 3).contiguous().to(video.device)
 
 

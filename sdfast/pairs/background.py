@@ -36,7 +36,8 @@ def fill_from_background(video: Tensor, static: Tensor) -> Tensor:
     filled = torch.where(seen.flatten(1).any(dim=1).view(-1, 1, 1, 1, 1), filled, mean)
     pictures = filled.transpose(1, 2).flatten(0, 1)  # (N * T, C, H, W)
     pictures = _from_around(pictures, seen.flatten(0, 1).unsqueeze(1).to(video.dtype))
-    return pictures.unflatten(0, (len(video), frames)).transpose(1, 2).contiguous()
+    clips: Tensor = pictures.unflatten(0, (len(video), frames))
+    return clips.transpose(1, 2).contiguous()
 
 
 def _from_around(pictures: Tensor, known: Tensor) -> Tensor:

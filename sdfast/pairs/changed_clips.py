@@ -37,7 +37,7 @@ class ChangedClips(VideoPairs):
 
     def video(self, source: int) -> Video:
         """Return the video that has a number."""
-        return self.sources[self._order[source]]
+        return self.sources[int(self._order[source])]
 
     def _make_pair(self, index: int, source: int) -> tuple[np.ndarray, np.ndarray]:
         clip, rng = self._clip(index // 2, source), self._rng(index)

@@ -8,15 +8,15 @@ import copy
 import hashlib
 import json
 import multiprocessing
-import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 
-from sdfast.foundation import check_integer, check_lengths
-from sdfast.pairs.indexed import IndexedPairs
+from sdfast.foundation import StrPath, check_integer, check_lengths
+from sdfast.pairs.indexed import IndexedPairs, Transform
 from sdfast.pairs.probe import ProbeSet
 from sdfast.pairs.probe_writing import write_probe
 from sdfast.pairs.video import VideoError
@@ -55,12 +55,12 @@ class PairDataset(IndexedPairs):
 
     def __init__(
         self,
-        sources: Sequence,
+        sources: Sequence[Any],
         num_pairs: int,
         clip_frames: int,
         frame_size: tuple[int, int],
         seed: int,
-        transform: Callable | None,
+        transform: Transform | None,
         stride: int | None,
         distinct: bool,
     ):
@@ -108,7 +108,7 @@ class PairDataset(IndexedPairs):
     def _reset(self) -> None:
         """Start with empty caches, as in a new process."""
 
-    def _settings(self) -> dict:
+    def _settings(self) -> dict[str, Any]:
         """Return what decides the pairs besides the sources, as JSON values."""
         keys = ("num_pairs", "clip_frames", "frame_size", "seed", "stride", "distinct")
         return {"class": type(self).__name__, **{key: getattr(self, key) for key in keys}}
@@ -117,7 +117,7 @@ class PairDataset(IndexedPairs):
         """Return what every source was taken from."""
         return [str(source) for source in self.sources]
 
-    def _inventory(self) -> list:
+    def _inventory(self) -> list[Any]:
         """Return, as JSON values, what tells every source from others; also of one that is gone."""
         raise NotImplementedError
 
@@ -133,7 +133,7 @@ class PairDataset(IndexedPairs):
         content = json.dumps([self._settings(), numbered], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()
 
-    def materialise(self, folder: str | os.PathLike, *, num_workers: int = 0, progress: bool = True) -> ProbeSet:
+    def materialise(self, folder: StrPath, *, num_workers: int = 0, progress: bool = True) -> ProbeSet:
         """Decode and restyle all pairs once, keep them in a folder, and return them as they are read from there.
 
         A folder that holds these pairs already is read as it is; where an earlier call was interrupted, this one goes
@@ -158,12 +158,12 @@ class PairDataset(IndexedPairs):
         write_probe(raw, folder, num_workers, progress)
         return ProbeSet(folder, self.transform)
 
-    def __getstate__(self) -> dict:
+    def __getstate__(self) -> dict[str, Any]:
         fresh = object.__new__(type(self))
         fresh._reset()
         state = {**self.__dict__, **fresh.__dict__}
         del state["_warning"]  # forked processes share it; others take one of their own
         return state
 
-    def __setstate__(self, state: dict) -> None:
+    def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update({"_warning": multiprocessing.Lock(), **state})

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
 
-from sdfast.foundation import how_to_get
+from sdfast.foundation import StrPath, how_to_get
 from sdfast.pairs.video import VideoError
 
 SUFFIXES = (".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".avi", ".wmv", ".flv", ".ogv", ".mpg", ".mpeg", ".ts")
@@ -16,7 +16,7 @@ _DEMO_FILES = {
 }
 
 
-def find_videos(path: str | os.PathLike | Iterable[str | os.PathLike]) -> list[Path]:
+def find_videos(path: StrPath | Iterable[StrPath]) -> list[Path]:
     """Find video files in a folder and the folders below it.
 
     Args:
@@ -51,10 +51,10 @@ def is_video(name: str) -> bool:
     return name.lower().endswith(SUFFIXES) and not name.startswith(".")
 
 
-def walk(folder: str | os.PathLike) -> Iterator[tuple[str, list[str]]]:
+def walk(folder: StrPath) -> Iterator[tuple[str, list[str]]]:
     """Yield each folder from this one down and the names of its files; where links lead in circles, each once."""
     seen = set()
-    for path, folders, names in os.walk(folder, followlinks=True):
+    for path, folders, names in os.walk(os.fspath(folder), followlinks=True):
         folders.sort()
         if (real := os.path.realpath(path)) in seen:
             folders.clear()

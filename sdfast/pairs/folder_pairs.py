@@ -1,14 +1,16 @@
 """Pairs from clips that were restyled before: the folder layout of the authors' code."""
 
 import os
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from sdfast.foundation import StrPath
 from sdfast.pairs.dataset import PairDataset, permute_frames
 from sdfast.pairs.finding import walk
 from sdfast.pairs.frames import images_in, is_image, natural, read_images
+from sdfast.pairs.indexed import Transform
 from sdfast.pairs.video import VideoError, sample_clip
 from sdfast.statistics import STATIC
 
@@ -45,14 +47,16 @@ class StylisedFolderPairs(PairDataset):
     sdfast.pairs.video.VideoError: no/such/folder: expected at least 2 folders style_*, got 0
     """
 
+    styles: list[Path]
+
     def __init__(
         self,
-        folder: str | os.PathLike,
+        folder: StrPath,
         num_pairs: int = 200,
         clip_frames: int = 16,
         frame_size: tuple[int, int] = (112, 112),
         seed: int = 0,
-        transform: Callable | None = None,
+        transform: Transform | None = None,
         *,
         stride: int | None = None,
         distinct: bool = False,
@@ -82,10 +86,10 @@ class StylisedFolderPairs(PairDataset):
     def _read(self, folder: Path, names: list[str]) -> np.ndarray:
         return read_images([folder / name for name in names], self.frame_size)
 
-    def _settings(self) -> dict:
+    def _settings(self) -> dict[str, Any]:
         return {**super()._settings(), "styles": [style.name for style in self.styles]}
 
-    def _inventory(self) -> list:
+    def _inventory(self) -> list[Any]:
         return [
             [video, [sum((style / video / name).stat().st_size for name in _frames_in(style / video))
                      for style in self.styles]]

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from sdfast.foundation import opencv
+from sdfast.foundation import StrPath, opencv
 from sdfast.pairs.video import VideoError
 
 IMAGES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"))
 
 
-def natural(path: Path | str) -> list:
+def natural(path: Path | str) -> list[tuple[bool, int | str]]:
     """Sort numbers inside names as numbers: frame_9 before frame_10, style_2 before style_10.
 
     >>> sorted(["f10.jpg", "f9.jpg", "f1².jpg"], key=natural)
@@ -34,7 +34,7 @@ def is_image(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in IMAGES and not os.path.basename(name).startswith(".")
 
 
-def frames_in(folder: str | os.PathLike) -> list[str]:
+def frames_in(folder: StrPath) -> list[str]:
     """Return the names of the frames in a folder: its numbered images, or where there are none, all.
 
     Raises:
@@ -57,7 +57,7 @@ def frames_in(folder: str | os.PathLike) -> list[str]:
     return [name for name, kind in zip(images, kinds, strict=True) if kind in numbered] if numbered else images
 
 
-def read_images(paths: Iterable[str | os.PathLike], size: tuple[int, int] | None = None) -> np.ndarray:
+def read_images(paths: Iterable[StrPath], size: tuple[int, int] | None = None) -> np.ndarray:
     """Decode images, uint8 (T, H, W, 3) RGB, resized to (height, width).
 
     Raises:

@@ -1,27 +1,39 @@
 """Pairs by their numbers: of dynamic and static ones in turn, each clip as the model takes it."""
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from torch.utils.data import Dataset
 
+Transform = Callable[[np.ndarray], Any]  # from uint8 (T, H, W, C) to what the model takes
+Pair = tuple[Any, Any, int, int]  # both clips, the factor that they share, and the number of their source
 
-class IndexedPairs(Dataset):
+
+class IndexedPairs(Dataset[Pair]):
     """Give the items (clip_a, clip_b, factor, source) of numbered pairs: even ones are dynamic, odd ones static.
 
     Attributes:
         num_pairs: how many there are.
         transform: from uint8 (T, H, W, C) to what the model takes, for each clip; None leaves the array.
+        sources: what they were cut from.
+        styles: what they were restyled by.
+        clip_frames: frames of a clip, T.
+        frame_size: (H, W) in pixels.
     """
 
     num_pairs: int
-    transform: Callable | None
+    sources: Sequence[Any]
+    styles: Sequence[Any]
+    clip_frames: int
+    frame_size: tuple[int, int]
+    transform: Transform | None
 
     def __len__(self) -> int:
         return self.num_pairs
 
-    def __getitem__(self, index: int) -> tuple:
+    def __getitem__(self, index: int) -> Pair:
         index = operator.index(index)
         if not 0 <= index < self.num_pairs:
             raise IndexError(f"index: expected a pair in [0, {self.num_pairs}), got {index}")

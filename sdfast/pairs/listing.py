@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sdfast.foundation import StrPath
 from sdfast.pairs.finding import SUFFIXES, is_video, walk
 from sdfast.pairs.frames import is_image, natural
 from sdfast.pairs.sources import COLUMNS, FrameFolder, Part, Row, Video, at_path
@@ -49,7 +50,7 @@ def list_videos(videos: Any) -> list[Video]:
     return _several(list(videos))
 
 
-def _several(items: list) -> list[Video]:
+def _several(items: list[Any]) -> list[Video]:
     rows = [item if isinstance(item, Mapping) else {"video": item} for item in items]
     found, missing = [], []
     for number, item in enumerate(items):
@@ -79,7 +80,7 @@ def _rows(rows: Any) -> list[Video]:
     return [Row(rows, number) for number in range(len(rows))]
 
 
-def _at(path: str | os.PathLike) -> list[Video]:
+def _at(path: StrPath) -> list[Video]:
     """Return what is at a path or matches a pattern."""
     text = os.fspath(path)
     if os.path.isdir(text):
@@ -120,28 +121,33 @@ def _in_folder(folder: str, required: bool = True) -> list[Video]:
 def _in_list(path: Path) -> list[Video]:
     """Return the videos that a file lists."""
     try:
-        lines = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
+        text = path.read_text(encoding="utf-8-sig")
+        if "\0" in text:
+            raise ValueError("it has bytes of zero")
+        lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
+        if not lines:
+            raise VideoError(f"{path}: lists no video")
+        separator = next((mark for mark in "\t," if mark in lines[0]), " ")
+        rows = [_split(path.parent, line, separator) for line in lines]
+    except VideoError:
+        raise
+    except (OSError, ValueError, csv.Error) as error:
         raise VideoError(f"{path}: cannot be read as a list of videos: {error}") from error
-    lines = [line for line in lines if not line.startswith("#")]
-    if not lines:
-        raise VideoError(f"{path}: lists no video")
-    separator = next((mark for mark in "\t," if mark in lines[0]), " ")
-    rows = [_split(path.parent, line, separator) for line in lines]
-    names = [name.strip().lower() for name in rows[0]]
-    if set(names) & set(_PATHS):
-        names = ["path" if name in _PATHS else name for name in names]
+    head = [name.strip().lower() for name in rows[0]]
+    names: Sequence[str]
+    if set(head) & set(_PATHS):
+        names = ["path" if name in _PATHS else name for name in head]
         unclear = [name for name in names if re.search("start|end|time|frame|sec", name) and name not in _UNNAMED[4]]
         if unclear:
             raise VideoError(f"{path}: column {unclear[0]}: expected start and end, which are frame numbers")
         rows = rows[1:]
     else:
-        names = _UNNAMED.get(len(rows[0]))
-        if names is None:
+        if len(rows[0]) not in _UNNAMED:
             raise VideoError(
                 f"{path}: expected a path a line, `path label` or `path start end label`, or names of the columns in "
                 f"the first line, got {len(rows[0])} columns"
             )
+        names = _UNNAMED[len(rows[0])]
     return [_listed(path, row, names) for row in rows]
 
 
@@ -173,6 +179,6 @@ def _found(folder: Path, name: str) -> str:
 def _frame(path: Path, name: str, cell: str | None) -> int | None:
     if not cell:
         return None
-    if not cell.isdecimal():
-        raise VideoError(f"{path}: {name}: expected the number of a frame, got {cell}")
+    if not cell.isdecimal() or len(cell) > 18:
+        raise VideoError(f"{path}: {name}: expected the number of a frame, got {cell[:40]}")
     return int(cell)

@@ -70,7 +70,7 @@ class Cut:
 class Array:
     """Frames in memory: an array, or a sequence of images."""
 
-    frames: Sequence
+    frames: Sequence[Any]
     name: str
 
     @property

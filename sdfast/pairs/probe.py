@@ -4,16 +4,15 @@ A folder holds `clips.npy`, uint8 (N, 2, T, H, W, C), and `probe.json`, which is
 complete and nobody reads it.
 """
 
-import json
 import math
-import os
 import zlib
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from sdfast.pairs.indexed import IndexedPairs
+from sdfast.foundation import StrPath, check_integer, check_lengths, map_npy, read_json
+from sdfast.pairs.indexed import IndexedPairs, Transform
 from sdfast.pairs.video import VideoError
 
 VERSION = 1
@@ -42,27 +41,30 @@ class ProbeSet(IndexedPairs):
     (4, True, True)
     """
 
-    def __init__(self, folder: str | os.PathLike, transform: Callable | None = None):
+    _fingerprint: str
+    _numbers: list[int]
+    _sums: list[int]
+
+    def __init__(self, folder: StrPath, transform: Transform | None = None):
         self.folder, self.transform = Path(folder), transform
         try:
-            about = json.loads((self.folder / ABOUT).read_text(encoding="utf-8"))
-            version, settings = about["version"], about["settings"]
-            self.sources, self.styles, self.class_name = about["sources"], about["styles"], about["class"]
-            self.num_pairs, self.clip_frames, self.seed = (
-                settings[key] for key in ("num_pairs", "clip_frames", "seed")
-            )
-            self.frame_size = tuple(settings["frame_size"])
-            self._fingerprint, self._numbers, self._sums = about["fingerprint"], about["numbers"], about["crc"]
+            about = read_json(self.folder / ABOUT)
+            if (version := about["version"]) == VERSION:
+                _check(about)
         except FileNotFoundError as error:
             raise VideoError(f"{folder}: holds no complete probe set: {ABOUT} is missing") from error
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise VideoError(f"{folder}: {ABOUT} is damaged: {error!r}") from error
         if version != VERSION:
             raise VideoError(f"{folder}: expected version {VERSION} of a probe set, got {version}")
-        self._shape = (2, *about["shape"])
+        settings = about["settings"]
+        self.sources, self.styles, self.class_name = about["sources"], about["styles"], about["class"]
+        self.num_pairs, self.clip_frames, self.seed = (settings[key] for key in ("num_pairs", "clip_frames", "seed"))
+        self.frame_size, self._shape = tuple(settings["frame_size"]), (2, *about["shape"])
+        self._fingerprint, self._numbers, self._sums = about["fingerprint"], about["numbers"], about["crc"]
         try:
-            clips = np.load(self.folder / CLIPS, mmap_mode="r")
-        except (OSError, ValueError, EOFError) as error:
+            clips = map_npy(self.folder / CLIPS)
+        except (OSError, ValueError) as error:
             raise VideoError(f"{self.folder / CLIPS}: missing or damaged: {error}") from error
         if clips.shape != (expected := (self.num_pairs, *self._shape)) or clips.dtype != np.uint8:
             raise VideoError(f"{self.folder / CLIPS}: expected uint8 {expected}, got {clips.dtype} {clips.shape}")
@@ -79,13 +81,30 @@ class ProbeSet(IndexedPairs):
             VideoError: a pair is not what was written.
         """
         for index in range(self.num_pairs):
-            if zlib.crc32(self._clips_of(index)) != self._sums[index]:
+            if zlib.crc32(self._clips_of(index).data) != self._sums[index]:
                 raise VideoError(f"{self.folder / CLIPS}: damaged: pair {index} has another checksum")
 
-    def _clips_and_source(self, index: int) -> tuple[np.ndarray, int]:
-        return self._clips_of(index), self._numbers[index]
+    def _clips_and_source(self, index: int) -> tuple[tuple[np.ndarray, np.ndarray], int]:
+        clip_a, clip_b = self._clips_of(index)
+        return (clip_a, clip_b), self._numbers[index]
 
     def _clips_of(self, index: int) -> np.ndarray:
         """Map both clips of a pair. Whoever writes to them writes to pages of his own, not to the file."""
         offset = self._offset + index * math.prod(self._shape)
         return np.memmap(self.folder / CLIPS, np.uint8, "c", offset, self._shape).view(np.ndarray)
+
+
+def _check(about: dict[str, Any]) -> None:
+    """Raise ValueError, KeyError or TypeError unless a probe.json says all that is looked for in it."""
+    settings, kinds = about["settings"], {"sources": list, "styles": list, "class": str, "fingerprint": str}
+    for name, kind in kinds.items():
+        if not isinstance(about[name], kind):
+            raise TypeError(f"{name}: expected {kind.__name__}, got {type(about[name]).__name__}")
+    for name in ("num_pairs", "clip_frames"):
+        check_integer(name, settings[name], 1)
+    check_lengths("frame_size", settings["frame_size"], "height, width")
+    check_lengths("shape", about["shape"], "T, H, W, C")
+    for name in ("numbers", "crc"):
+        if len(about[name]) != settings["num_pairs"] or not all(type(x) is int and x >= 0 for x in about[name]):
+            raise ValueError(f"{name}: expected {settings['num_pairs']} integers from 0 on")
+    check_integer("seed", settings["seed"], 0)

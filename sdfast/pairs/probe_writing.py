@@ -11,22 +11,24 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from sdfast.foundation import progress_bar, write_atomically
+from sdfast.foundation import StrPath, progress_bar, write_atomically
+from sdfast.pairs.indexed import IndexedPairs, Pair
 from sdfast.pairs.probe import ABOUT, CLIPS, KEPT, VERSION, ProbeSet
 from sdfast.pairs.video import VideoError
 
 _PROGRESS, _LOCK = ".progress", ".lock"
 # Of each pair: the checksum of its clips, and the number of its source, -1 where the pair is not there yet.
 _RECORD = np.dtype([("crc", "<u4"), ("source", "<i8")])
+_Numbered = tuple[int, Pair | VideoError]  # a pair, or what is wrong with it, and its index
 
 
-def write_probe(pairs: Any, folder: str | os.PathLike, num_workers: int, progress: bool) -> None:
+def write_probe(pairs: Any, folder: StrPath, num_workers: int, progress: bool) -> None:
     """Fill a folder with pairs; one that was begun is gone on with, a complete one left as it is.
 
     Only one process writes at a time; others wait for it and find the set complete.
@@ -85,7 +87,7 @@ def _is_complete(folder: Path, fingerprint: str) -> bool:
     return True
 
 
-def _fill(writer: "_Writer", loader: DataLoader, total: int, missing: int, progress: bool) -> None:
+def _fill(writer: "_Writer", loader: "DataLoader[list[_Numbered]]", total: int, missing: int, progress: bool) -> None:
     with progress_bar(total, "pairs", progress and "probe set", total - missing) as bar:
         for couple in loader:
             for index, item in couple:
@@ -96,16 +98,16 @@ def _fill(writer: "_Writer", loader: DataLoader, total: int, missing: int, progr
                 bar.update()
 
 
-class _Couples(Dataset):
+class _Couples(Dataset[list[_Numbered]]):
     """Pairs by lists of indices: those of one clip together, for it to be decoded once."""
 
-    def __init__(self, pairs: Any):
+    def __init__(self, pairs: IndexedPairs):
         self.pairs = pairs
 
-    def __getitem__(self, indices: Sequence[int]) -> list[tuple]:
+    def __getitem__(self, indices: Sequence[int]) -> list[_Numbered]:
         return [(index, self._item(index)) for index in indices]
 
-    def _item(self, index: int) -> tuple | VideoError:
+    def _item(self, index: int) -> Pair | VideoError:
         try:
             return self.pairs[index]
         except VideoError as error:  # a loader would wrap it in a traceback
@@ -187,7 +189,7 @@ class _Writer:
         self.records = np.frombuffer(content[len(self._start) :], _RECORD).copy()
 
 
-def _write(file, content: bytes, offset: int) -> None:
+def _write(file: IO[bytes], content: bytes, offset: int) -> None:
     view = memoryview(content)
     while view:
         written = os.pwrite(file.fileno(), view, offset)

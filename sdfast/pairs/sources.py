@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from sdfast.foundation import StrPath
 from sdfast.pairs.frames import frames_in
 from sdfast.pairs.opened import Array, Cut, Decoded, Decoder, Frames, Images
 from sdfast.pairs.video import InMemory, VideoError, index_frames
@@ -31,7 +32,7 @@ class Video(ABC):
         """Return the frames; VideoError says what is wrong with the video."""
 
     @abstractmethod
-    def identity(self) -> list:
+    def identity(self) -> list[Any]:
         """Return, as JSON values, what tells it from others of its name; it need not be readable."""
 
     def __str__(self) -> str:
@@ -49,14 +50,14 @@ class VideoFile(Video):
     sdfast.pairs.video.VideoError: no/such/file.mp4: cannot be read: No such file or directory
     """
 
-    def __init__(self, path: str | os.PathLike, label: str | None = None):
+    def __init__(self, path: StrPath, label: str | None = None):
         self.origin, self.label = os.fspath(path), label
 
     def open(self) -> Frames:
         """Index the frames without decoding any."""
         return Decoded(self.origin, index_frames(self.origin))
 
-    def identity(self) -> list:
+    def identity(self) -> list[Any]:
         """Return the size in bytes; None for a file that is gone, to be skipped in its turn."""
         return [os.path.getsize(self.origin) if os.path.exists(self.origin) else None]
 
@@ -70,14 +71,14 @@ class FrameFolder(Video):
         label: the class of the video, if it is known.
     """
 
-    def __init__(self, path: str | os.PathLike, names: Sequence[str] | None = None, label: str | None = None):
+    def __init__(self, path: StrPath, names: Sequence[str] | None = None, label: str | None = None):
         self.origin, self.names, self.label = os.fspath(path), names, label
 
-    def open(self) -> Frames:
+    def open(self) -> Images:
         """List the frames."""
         return Images(self.origin, frames_in(self.origin) if self.names is None else self.names)
 
-    def identity(self) -> list:
+    def identity(self) -> list[Any]:
         """Return the number of frames, and a digest of their names and sizes."""
         try:
             names = self.open().names
@@ -98,7 +99,7 @@ class Part(Video):
         """Open the whole, and check that the part lies in it."""
         return _part(self.origin, self.video.open(), self.start, self.end)
 
-    def identity(self) -> list:
+    def identity(self) -> list[Any]:
         """Return that of the whole, and the frame numbers."""
         return [*self.video.identity(), self.start, self.end]
 
@@ -122,7 +123,7 @@ class Row(Video):
         row = self._row()
         return _part(self.origin, open_value(self._value(row), self.origin), row.get("start"), row.get("end"))
 
-    def identity(self) -> list:
+    def identity(self) -> list[Any]:
         """Return what the data set says of itself, or what tells the video in the row."""
         if known := getattr(self.rows, "_fingerprint", None):
             return [str(known), self.number]
@@ -130,11 +131,13 @@ class Row(Video):
         return [*_identity_of(self._value(row)), row.get("start"), row.get("end")]
 
     @property
-    def label(self) -> str | None:
+    def label(self) -> str | None:  # type: ignore[override]  # other videos can be told theirs
         """Return the class, by its name where the data set knows names."""
         label = self._row().get("label")
-        names = (getattr(self.rows, "features", None) or {}).get("label")
-        return names.int2str(label) if hasattr(names, "int2str") and label is not None else label and str(label)
+        if label is None:
+            return None
+        features: Mapping[str, Any] = getattr(self.rows, "features", None) or {}
+        return str(getattr(features.get("label"), "int2str", str)(label))
 
     def _row(self) -> Mapping[str, Any]:
         return self.rows[self.number]
@@ -169,7 +172,7 @@ def open_value(value: Any, name: str) -> Frames:
     return Array(value, name)
 
 
-def at_path(path: str | os.PathLike, label: str | None = None) -> Video:
+def at_path(path: StrPath, label: str | None = None) -> Video:
     """Return the video in a file or in a folder of frames."""
     return FrameFolder(path, label=label) if os.path.isdir(path) else VideoFile(path, label)
 
@@ -186,7 +189,7 @@ def _part(name: str, frames: Frames, start: int | None, end: int | None) -> Fram
     return Cut(frames, start, stop - start)
 
 
-def _identity_of(value: Any) -> list:
+def _identity_of(value: Any) -> list[Any]:
     if isinstance(value, Mapping):
         value = value["path"] if value.get("bytes") is None else value["bytes"]
     if isinstance(value, (str, os.PathLike)):
@@ -198,5 +201,5 @@ def _identity_of(value: Any) -> list:
     return [frames.count, _digest(ends.tobytes())]
 
 
-def _digest(content: bytes) -> str:
+def _digest(content: bytes | bytearray) -> str:
     return hashlib.sha256(content).hexdigest()[:16]

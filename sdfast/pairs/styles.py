@@ -57,7 +57,8 @@ def colormap(frames: np.ndarray, rng: np.random.Generator | None = None) -> np.n
     tall = _tall(frames)
     mapped = cv2.applyColorMap(cv2.cvtColor(tall, cv2.COLOR_RGB2GRAY), chosen)
     mapped = cv2.cvtColor(mapped, cv2.COLOR_BGR2RGB)
-    return cv2.addWeighted(mapped, share, tall, 1 - share, 0).reshape(frames.shape)
+    mixed: np.ndarray = cv2.addWeighted(mapped, share, tall, 1 - share, 0)
+    return mixed.reshape(frames.shape)
 
 
 def poster(frames: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
@@ -68,7 +69,8 @@ def poster(frames: np.ndarray, rng: np.random.Generator | None = None) -> np.nda
     tones = np.round(np.linspace(0, 1, 256) ** gamma * levels) / levels
     table = np.clip(np.round(255 * tones), 0, 255).astype(np.uint8)
     smooth = _to_bytes(_tall(load("cpu").edge_preserving(frames, reach, contrast, True)))
-    return cv2.LUT(smooth, table).reshape(frames.shape)
+    printed: np.ndarray = cv2.LUT(smooth, table)
+    return printed.reshape(frames.shape)
 
 
 STYLES: dict[str, Style] = {"stylization": stylization, "pencil": pencil, "colormap": colormap, "poster": poster}
@@ -135,12 +137,14 @@ def _tall(frames: np.ndarray) -> np.ndarray:
 
 def _to_bytes(image: np.ndarray) -> np.ndarray:
     """Round an image of numbers from 0 to 255, and cut off what is beyond."""
-    return np.rint(np.clip(image, 0, 255)).astype(np.uint8)
+    rounded: np.ndarray = np.rint(np.clip(image, 0, 255))
+    return rounded.astype(np.uint8)
 
 
 def _reach(frames: np.ndarray) -> float:
     """Return the middle spatial extent of a filter in pixels: an eighth of the longer side."""
-    return min(max(frames.shape[1:3]) / 8, 120.0)
+    side: int = max(frames.shape[1:3])
+    return min(side / 8, 120.0)
 
 
 def _strength(rng: np.random.Generator | None, low: float, high: float) -> float:

@@ -5,13 +5,21 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from sdfast.foundation import require
+from sdfast.foundation import StrPath, require
+from sdfast.pairs.mp4 import claimed_samples
 
 # The usual clip spans about 64 frames, whatever their number: 8 x 8, 16 x 4, 32 x 2 (frames x stride).
 CLIP_SPAN = 64
+
+# More pixels than any frame has (8192 x 8192): decoders make room for the frames that a file says it has.
+MAX_PIXELS = 1 << 26
+
+# Samples a byte: old files count what packed sound unpacks to.
+_MOST_SAMPLES = 64
 
 # Containers that keep a time of display for every frame. In others (AVI, MPEG streams) times are missing or guessed,
 # and guessed differently after a seek: their frames are counted from the start of the file.
@@ -59,14 +67,14 @@ class FrameIndex:
         return int(self.keyframes[before]) if before > 0 else None
 
 
-def index_frames(path: str | os.PathLike | InMemory) -> FrameIndex:
+def index_frames(path: StrPath | InMemory) -> FrameIndex:
     """Index the frames of a video from its packets, without decoding any.
 
     Raises:
         VideoError: the file is missing, empty, unreadable, truncated, or holds no video.
     """
     with _open(path) as (container, stream):
-        times, keyframes, present, end = [], [], 0, 0.0
+        times, keyframes, present, end, size = [], [], 0, 0.0, _size(path)
         # Without a frame count in the header, the duration of all streams is what tells of a missing rest.
         for packet in container.demux(stream) if stream.frames else container.demux():
             if not packet.size:
@@ -78,6 +86,8 @@ def index_frames(path: str | os.PathLike | InMemory) -> FrameIndex:
             if packet.stream_index != stream.index:
                 continue
             present += 1
+            if present > size:  # frames that share their bytes
+                raise VideoError(f"{path}: damaged: expected at most a frame for each of its {size} bytes")
             if packet.is_discard:  # cut away by an edit list: decoded, never shown
                 continue
             times.append(packet.pts)
@@ -96,7 +106,7 @@ def index_frames(path: str | os.PathLike | InMemory) -> FrameIndex:
     return FrameIndex(len(times), np.sort(np.array(times, np.int64)), np.sort(np.array(keyframes, np.int64)))
 
 
-def frame_count(path: str | os.PathLike) -> int:
+def frame_count(path: StrPath) -> int:
     """Count the frames of a video without decoding them.
 
     Raises:
@@ -137,7 +147,7 @@ def sample_clip(num_frames: int, clip_frames: int, rng: np.random.Generator, str
 
 
 def read_clip(
-    path: str | os.PathLike | InMemory,
+    path: StrPath | InMemory,
     indices: Sequence[int] | np.ndarray,
     size: tuple[int, int] | None = None,
     index: FrameIndex | None = None,
@@ -173,11 +183,18 @@ def read_clip(
     if len(images) < len(wanted):
         missing = next(int(i) for i in wanted if int(i) not in images)
         raise VideoError(f"{path}: truncated or damaged: frame {missing} of {index.count} cannot be decoded")
+    if len(sizes := sorted({image.shape for image in images.values()})) > 1:
+        raise VideoError(f"{path}: expected frames of one size, got {sizes[0]} and {sizes[1]}")
     return np.stack([images[int(i)] for i in wanted])[where]
 
 
 def _decode(
-    path, index: FrameIndex, wanted: np.ndarray, size, start: int | None, sparing: bool = True
+    path: StrPath | InMemory,
+    index: FrameIndex,
+    wanted: np.ndarray,
+    size: tuple[int, int] | None,
+    start: int | None,
+    sparing: bool = True,
 ) -> dict[int, np.ndarray]:
     """Return {frame number: image} of those wanted frames that decoding from `start` gives.
 
@@ -206,7 +223,7 @@ def _decode(
     return images
 
 
-def _frames(container, stream, wanted: frozenset[int] | None) -> Iterator:
+def _frames(container: Any, stream: Any, wanted: frozenset[int] | None) -> Iterator[Any]:
     """Decode a stream; where `wanted` is given, other frames only if those of these times refer to them."""
     for packet in container.demux(stream):
         if wanted is not None:
@@ -216,21 +233,35 @@ def _frames(container, stream, wanted: frozenset[int] | None) -> Iterator:
 
 
 @contextmanager
-def _open(path: str | os.PathLike | InMemory) -> Iterator[tuple]:
+def _open(path: StrPath | InMemory) -> Iterator[tuple[Any, Any]]:
     """Open a container and its first video stream; whatever FFmpeg says against it is a VideoError."""
     av = require("av")
     try:
-        held = isinstance(path, InMemory)
-        if (len(path.content) if held else os.path.getsize(path)) == 0:
+        if _size(path) == 0:
             raise VideoError(f"{path}: the file is empty")
-        file = io.BytesIO(path.content) if held else os.fspath(path)
+        file = io.BytesIO(path.content) if isinstance(path, InMemory) else os.fspath(path)
+        if (number := _claimed_samples(path)) > _MOST_SAMPLES * _size(path):
+            raise VideoError(f"{path}: damaged: it says that it has {number} samples")
+        bound = {"max_pixels": str(MAX_PIXELS)}  # to decoders, those that only look at the file included
         # A title in another encoding is no reason to refuse the frames.
-        with av.open(file, metadata_errors="replace") as container:
+        with av.open(file, metadata_errors="replace", options=bound) as container:
             if not container.streams.video:
                 raise VideoError(f"{path}: holds no video stream")
             stream = container.streams.video[0]
             if stream.codec_context is None:
                 raise VideoError(f"{path}: cannot be read: there is no decoder for its video stream")
+            stream.codec_context.options = bound
             yield container, stream
+    except av.error.ArgumentError as error:
+        raise VideoError(f"{path}: cannot be read: {error.strerror}, or frames of over {MAX_PIXELS} pixels") from error
     except (av.error.FFmpegError, OSError) as error:
         raise VideoError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def _size(path: StrPath | InMemory) -> int:
+    return len(path.content) if isinstance(path, InMemory) else os.path.getsize(path)
+
+
+def _claimed_samples(path: StrPath | InMemory) -> int:
+    with io.BytesIO(path.content) if isinstance(path, InMemory) else open(path, "rb") as file:
+        return claimed_samples(file, _size(path))

@@ -2,12 +2,14 @@
 
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from sdfast.foundation import StrPath
 from sdfast.pairs.dataset import PairDataset, permute_frames
+from sdfast.pairs.indexed import Transform
 from sdfast.pairs.listing import list_videos
 from sdfast.pairs.opened import Frames
 from sdfast.pairs.sources import Video
@@ -58,15 +60,20 @@ class VideoPairs(PairDataset):
     True
     """
 
+    sources: list[Video]
+    styles: tuple[str, ...]
+    _open: OrderedDict[int, Frames | VideoError]
+    _last: tuple[tuple[int, int], np.ndarray] | None
+
     def __init__(
         self,
-        videos: str | os.PathLike | Video | Iterable[str | os.PathLike | Video] | Sequence[Mapping[str, Any]],
+        videos: StrPath | Video | Iterable[StrPath | Video] | Sequence[Mapping[str, Any]],
         num_pairs: int = 200,
         clip_frames: int = 16,
         frame_size: tuple[int, int] = (112, 112),
         styles: Iterable[str] = DEFAULT_STYLES,
         seed: int = 0,
-        transform: Callable | None = None,
+        transform: Transform | None = None,
         *,
         stride: int | None = None,
         distinct: bool = False,
@@ -95,17 +102,17 @@ class VideoPairs(PairDataset):
 
     def _clip(self, number: int, source: int) -> np.ndarray:
         """Return the clip that items 2 * number and 2 * number + 1 share; decoded once when they come in turn."""
-        if self._last_key != (number, source):
+        if self._last is None or self._last[0] != (number, source):
             video = self._opened(source)
             if video.count < self.clip_frames:
                 raise VideoError(
                     f"{self.sources[source]}: shorter than a clip: {video.count} frames, "
                     f"clip_frames = {self.clip_frames}"
                 )
-            self._last_clip = video.read(self._frame_numbers(number, source, video.count), self.frame_size)
-            self._last_clip.setflags(write=False)
-            self._last_key = (number, source)
-        return self._last_clip
+            clip = video.read(self._frame_numbers(number, source, video.count), self.frame_size)
+            clip.setflags(write=False)
+            self._last = (number, source), clip
+        return self._last[1]
 
     def _frame_numbers(self, number: int, source: int, count: int) -> np.ndarray:
         # The last word keeps these draws apart from those of item `number`, also for source 0.
@@ -128,19 +135,18 @@ class VideoPairs(PairDataset):
 
     def _reset(self) -> None:
         super()._reset()
-        self._open: OrderedDict[int, Frames | VideoError] = OrderedDict()
-        self._last_key: tuple[int, int] | None = None
-        self._last_clip: np.ndarray | None = None
+        self._open = OrderedDict()
+        self._last = None
 
     def _origins(self) -> list[str]:
         return [video.origin for video in self.sources]
 
-    def _inventory(self) -> list:
+    def _inventory(self) -> list[Any]:
         """Return path and identity of every video; the paths begin where they part."""
         root = os.path.commonpath([os.path.dirname(os.path.abspath(origin)) for origin in self._origins()])
         return [[os.path.relpath(video.origin, root), *video.identity()] for video in self.sources]
 
-    def _settings(self) -> dict:
+    def _settings(self) -> dict[str, Any]:
         # What a video of many frames would be sampled at: another way to draw is another data set.
         drawn = [self._frame_numbers(number, 0, 10_000).tolist() for number in range(2)]
         return {**super()._settings(), "styles": self.styles, "style_version": STYLE_VERSION, "frames": drawn}

@@ -1,12 +1,11 @@
 """What was found in one layer, ready to read, to save and to plot."""
 
-import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from sdfast.foundation import require, write_atomically
+from sdfast.foundation import StrPath, require, write_atomically
 from sdfast.report import tables, values
 from sdfast.report.certainty import Certainty
 from sdfast.report.sums import read_reports
@@ -67,7 +66,7 @@ class BiasReport(Certainty):
         """
         return values.to_dict(self)
 
-    def to_csv(self, path: str | os.PathLike) -> None:
+    def to_csv(self, path: StrPath) -> None:
         """Write one line a channel: class, correlation and mutual information with intervals, number of pairs."""
         write_atomically(path, lambda part: values.write_csv(part, [self]))
 
@@ -97,7 +96,7 @@ class BiasReport(Certainty):
         return values.scalars(self)
 
     @classmethod
-    def load(cls, path: str | os.PathLike, layer: str | None = None) -> "BiasReport":
+    def load(cls, path: StrPath, layer: str | None = None) -> "BiasReport":
         """Return the report of a layer as it was when it was saved.
 
         Args:
@@ -140,11 +139,11 @@ class BiasReport(Certainty):
             if mine != theirs:
                 raise ValueError(f"other: expected {what} {mine!r} like this report, got {theirs!r}")
         mine, theirs = (x.moments if x.groups is None else x.groups for x in (self, other))
-        if sources is None and None not in (self.sources, other.sources):
+        if sources is None and self.sources is not None and other.sources is not None:
             sources = self.sources + other.sources
         return replace(self, moments=merge(torch.stack([mine, theirs])), groups=None, sources=sources)
 
-    def plot(self, path: str | os.PathLike | None = None) -> "matplotlib.figure.Figure":
+    def plot(self, path: StrPath | None = None) -> "matplotlib.figure.Figure":
         """Draw the channels' correlations, coloured by class.
 
         Args:

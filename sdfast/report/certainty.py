@@ -172,7 +172,9 @@ class Certainty(Reading):
         """
         low, high = self.share_interval() / 100
         widest = float((high - low).max()) / 2
-        return None if math.isnan(widest) else needed_sources(widest, half_width, self.sources)
+        if self.sources is None or math.isnan(widest):
+            return None
+        return needed_sources(widest, half_width, self.sources)
 
     @property
     def point_labels(self) -> list[str]:

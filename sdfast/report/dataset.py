@@ -1,13 +1,12 @@
 """How static a data set is: the layers of a model on several of them side by side, in one table."""
 
 import csv
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sdfast.foundation import require, write_atomically
+from sdfast.foundation import StrPath, require, write_atomically
 from sdfast.report.layer_bias import ACCURACIES, Estimate, LayerBias
 from sdfast.report.notes import notes
 from sdfast.report.reading import SHARES
@@ -60,11 +59,11 @@ class DatasetBias:
             }
         )
 
-    def to_csv(self, path: str | os.PathLike) -> None:
+    def to_csv(self, path: StrPath) -> None:
         """Write one line for each data set and layer."""
         write_atomically(path, self._write_csv)
 
-    def plot(self, path: str | os.PathLike | None = None) -> "matplotlib.figure.Figure":
+    def plot(self, path: StrPath | None = None) -> "matplotlib.figure.Figure":
         """Draw the layers' numbers side by side, a colour and a marker for each data set, with their intervals.
 
         Args:

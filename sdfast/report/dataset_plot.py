@@ -1,6 +1,7 @@
 """The picture of several data sets: their layers' numbers side by side, with intervals."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -67,5 +68,5 @@ def _draw(axes: Axes, found: list[list[Estimate | None]], title: str, rows: list
     axes.tick_params(axis="y", length=0)
 
 
-def _look(i: int) -> dict[str, object]:
+def _look(i: int) -> dict[str, Any]:
     return {"color": COLORS[i % len(COLORS)], "marker": MARKERS[i % len(MARKERS)], "markersize": 5}

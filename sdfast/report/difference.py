@@ -67,7 +67,7 @@ class Difference:
                 "layer_interval": named(SHARES, self.layer_interval.T),
                 "percent": named(SHARES, self.percent),
                 "share_interval": named(SHARES, self.share_interval.T),
-                "channels": None if self.corr is None else self._channels(),
+                "channels": self._channels(),
             }
         )
 
@@ -89,16 +89,18 @@ class Difference:
     def _shares(self) -> list[str]:
         return _starred(self.percent, self.share_interval, PERCENT)
 
-    def _channels(self) -> dict[str, list[float]]:
+    def _channels(self) -> dict[str, list[float]] | None:
+        if self.corr is None or self.interval is None:
+            return None
         rows = {"corr": self.corr, "corr_low": self.interval[0], "corr_high": self.interval[1]}
         return {f"{what}_{factor}": row for what, pair in rows.items() for factor, row in named(FACTORS, pair).items()}
 
     def _differing(self) -> str:
-        if self.corr is None:
+        if (differing := self.differing) is None:
             return "not compared: the layers have not as many"
-        numbers = self.differing.sum(1).tolist()
+        numbers = differing.sum(1).tolist()
         counted = " and ".join(f"{number} {factor}" for number, factor in zip(numbers, FACTORS, strict=True))
-        return f"{counted} correlations of {self.corr.shape[1]} differ"
+        return f"{counted} correlations of {differing.shape[1]} differ"
 
     def _notes(self) -> list[str]:
         sure_of = f"± half-widths of {100 * self.level:g} % intervals, by a paired jackknife over the sources"
@@ -139,18 +141,16 @@ def compare(report_a: Certainty, report_b: Certainty) -> Difference:
     ):
         if mine != theirs:
             raise ValueError(f"report_b: expected {what} {mine!r} like report_a, got {theirs!r}")
-    for name, report in (("report_a", report_a), ("report_b", report_b)):
-        if report.groups is None:
-            raise ValueError(f"{name}: expected a report with groups of sources, got one without")
+    (groups_a, sources), (groups_b, _) = _grouped("report_a", report_a), _grouped("report_b", report_b)
     level = report_a.level
     try:
-        found = compare_groups(report_a.groups, report_b.groups, report_a._estimator)
+        found = compare_groups(groups_a, groups_b, report_a._estimator)
     except ValueError as error:
         raise ValueError(f"report_b: expected the pairs of report_a in the same groups ({error})") from error
     corr = found.correlation
     return Difference(
         names=(report_a.name, report_b.name),
-        sources=report_a.sources,
+        sources=sources,
         level=level,
         layer_score=found.scores.value,
         layer_interval=found.scores.interval(level),
@@ -161,12 +161,20 @@ def compare(report_a: Certainty, report_b: Certainty) -> Difference:
     )
 
 
+def _grouped(name: str, report: Certainty) -> tuple[Tensor, int]:
+    """Return the co-moments of a report by groups, and how many sources they are of."""
+    if report.groups is None or report.sources is None:
+        raise ValueError(f"{name}: expected a report with groups of sources, got one without")
+    return report.groups, report.sources
+
+
 def format_differences(differences: Mapping[str, Difference]) -> str:
     """Return a table for the terminal, one line a layer, of what `compare` found."""
     head = ["layer", *(f"score {factor}" for factor in FACTORS), *(f"{share} %" for share in SHARES), "channels"]
     rows = [head]
     for name, found in differences.items():
-        number = "-" if found.corr is None else f"{int(found.differing.any(0).sum())} of {found.corr.shape[1]}"
+        differing = found.differing
+        number = "-" if differing is None else f"{int(differing.any(0).sum())} of {differing.shape[1]}"
         rows.append([name, *found._scores(), *found._shares(), number])
     notes = dict.fromkeys(line for found in differences.values() for line in found._notes())
     return "\n".join([*aligned(rows), "", *notes, "channels: how many differ in a correlation"])

@@ -1,22 +1,22 @@
 """Static and dynamic bias as a torchmetrics metric."""
 
 import functools
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from sdfast.ops import over_array
+from sdfast.foundation import StrPath
+from sdfast.ops import Features, Labels
 from sdfast.report.bias_report import BiasReport
 from sdfast.report.reading import check_reading
 from sdfast.statistics import FACTORS, GROUPS, GroupedCoMoments, merge
 
 if TYPE_CHECKING:
     import matplotlib.figure
+    from typing_extensions import Self
 
 
 class BiasMetric(Metric):
@@ -85,10 +85,10 @@ class BiasMetric(Metric):
 
     def update(
         self,
-        feats_a: Tensor | np.ndarray,
-        feats_b: Tensor | np.ndarray,
-        factor: Tensor | np.ndarray,
-        source: Tensor | np.ndarray | None = None,
+        feats_a: Features,
+        feats_b: Features,
+        factor: Labels,
+        source: Labels | None = None,
     ) -> None:
         """Add a batch of pairs.
 
@@ -100,18 +100,14 @@ class BiasMetric(Metric):
             source: the number of the video, or other source, that each pair was cut from, (N,) integers from 0 on.
                 Default: every pair is a source of its own.
         """
-        if isinstance(feats_a, np.ndarray):
-            feats_a, feats_b = over_array("feats_a", feats_a), over_array("feats_b", feats_b)
-        factor, source = (torch.from_numpy(x.copy()) if isinstance(x, np.ndarray) else x for x in (factor, source))
-        if isinstance(factor, Tensor) and not factor.is_floating_point():
-            factor = factor.long()
         state = self._state
         state.update(feats_a, feats_b, factor, source, channel_dim=self.channel_dim, pool=self.pool)
-        self.moments, self.numbered, self.unnumbered = state.moments, state.numbered, state.unnumbered
+        self.moments, self.numbered = state.moments, state.numbered
+        self.unnumbered = torch.as_tensor(state.unnumbered)
 
     def compute(self) -> BiasReport | Tensor:
         """Return the report over all pairs, of all processes, or the one number of it that `value` names."""
-        report = BiasReport(self.moments, self.kind, self.threshold, sources=int(self._state.num_sources))
+        report = BiasReport(self.moments, self.kind, self.threshold, sources=self._state.num_sources)
         if self.value is None:
             return report
         return torch.tensor(report.scalars()[self.value], dtype=torch.float64, device=self.moments.device)
@@ -123,26 +119,28 @@ class BiasMetric(Metric):
         state.moments, state.numbered, state.unnumbered = self.moments, self.numbered, self.unnumbered
         return state
 
-    def plot(self, path: str | os.PathLike | None = None) -> "matplotlib.figure.Figure":
+    def plot(self, path: StrPath | None = None) -> "matplotlib.figure.Figure":
         """Draw the report; see `BiasReport.plot`.
 
         Raises:
             ValueError: there is none, as `compute` returns a number.
         """
-        if self.value is not None:
+        report = self.compute()
+        if isinstance(report, Tensor):
             raise ValueError(f"value: expected None to plot the report, got {self.value!r}")
-        return self.compute().plot(path)
+        return report.plot(path)
 
     def _forward_reduce_state_update(self, *args: Any, **kwargs: Any) -> Any:
         # Twice a batch is less than merging its groups into all there are, and pairs without a source are counted on.
         return self._forward_full_state_update(*args, **kwargs)
 
-    def _wrap_compute(self, compute: Callable) -> Callable:
+    def _wrap_compute(self, compute: Callable[..., Any]) -> Callable[..., Any]:
         cached = super()._wrap_compute(lambda: _Opaque(compute()))
 
         @functools.wraps(compute)
         def report() -> BiasReport | Tensor:
-            return cached().report
+            opaque: _Opaque = cached()
+            return opaque.report
 
         return report
 
@@ -168,7 +166,7 @@ class BiasMetric(Metric):
             setattr(self, name, getattr(self, name).to(mine.device))
         self._computed = None
 
-    def _apply(self, fn: Callable, exclude_state: tuple[str, ...] = ()) -> "BiasMetric":
+    def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = ()) -> "Self":
         """Follow the module to its device, but not to its dtype: halves cannot even count to 10,000."""
 
         def keep_dtype(state: Tensor) -> Tensor:
@@ -181,12 +179,13 @@ class BiasMetric(Metric):
         self._forward_cache = report
         for name, default in self._defaults.items():
             setattr(self, name, keep_dtype(getattr(self, name)))
-            self._defaults[name] = keep_dtype(default)
+            if isinstance(default, Tensor):  # torchmetrics has lists, too
+                self._defaults[name] = keep_dtype(default)
         return self
 
 
 class _Opaque:
     """A report that torchmetrics does not look into when it caches it: it refuses to copy frozen dataclasses."""
 
-    def __init__(self, report: BiasReport) -> None:
+    def __init__(self, report: BiasReport | Tensor) -> None:
         self.report = report

@@ -43,7 +43,7 @@ def missing_pairs(report: Certainty) -> str:
 
 def how_sure(report: Certainty) -> str:
     """Return how the intervals of a report were made."""
-    if report.groups is None:
+    if report.num_sources is None or report.groups is None:
         return "no sources known: intervals take all pairs as independent (Fisher); scores and shares have none"
     if report.num_groups < 2:
         return f"{counted(report.num_sources, 'source')}: no intervals, so that every class stays undetermined"
@@ -57,14 +57,18 @@ def counted(number: int, what: str) -> str:
 
 def _few(report: Certainty) -> str:
     number = report.num_sources
-    if report.num_groups < 2 or number >= FEW_SOURCES:
+    if number is None or report.num_groups < 2 or number >= FEW_SOURCES:
         return ""
     held = ", and hold in 85 to 97 % of cases instead of 95" if report.level == 0.95 else ""  # simulated for this only
     return f"{number} sources are few: intervals from so few are wide{held}"
 
 
 def _needed(reports: Collection[Certainty]) -> str:
-    known = [(number, report.num_sources) for report in reports if (number := report.needed_sources()) is not None]
+    known = [
+        (number, have)
+        for report in reports
+        if (number := report.needed_sources()) is not None and (have := report.num_sources) is not None
+    ]
     if not known:
         return ""
     number, have = max(known)

@@ -9,6 +9,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
@@ -36,8 +37,8 @@ SCORES = (-0.5, 1.5)  # as far as whiskers of scores are followed
 
 def layers_figure(reports: Mapping[str, Certainty], title: str = "") -> Figure:
     """Draw a row for each layer: the classes its channels fall into, and its dynamic and static score."""
-    figure = Figure(figsize=(10, 1.3 + 0.38 * len(reports)), dpi=150, layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.1, h_pad=0.06)
+    layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.06)
+    figure = Figure(figsize=(10, 1.3 + 0.38 * len(reports)), dpi=150, layout=layout)
     classes, score = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
     for row, report in enumerate(reports.values()):
         _draw_classes(classes, row, report)
@@ -86,7 +87,7 @@ def channels_figure(reports: Mapping[str, Certainty], title: str = "") -> Figure
     dense = "\nhexagons: the class of most channels there, the darker the more" * any(map(_dense, reports.values()))
     figure.supxlabel(f"static correlation{crosses}{dense}", fontsize=10, color=INK)
     figure.supylabel("dynamic correlation", fontsize=10, color=INK)
-    look = {"linestyle": "", "markersize": 7}
+    look: dict[str, Any] = {"linestyle": "", "markersize": 7}
     legend(
         figure,
         [Line2D([], [], marker=MARKERS[x], color=COLORS[x], label=x, **look) for x in LABELS],
@@ -137,7 +138,7 @@ def _draw_classes(axes: Axes, row: int, report: Certainty) -> None:
         axes.barh(row, width, left=start, height=0.7, **_filling(label))
         if width >= 7:
             ink = INK if label in ("residual", "undetermined") else "white"
-            look = {"color": ink, "fontsize": 8, "ha": "center", "va": "center"}
+            look: dict[str, Any] = {"color": ink, "fontsize": 8, "ha": "center", "va": "center"}
             if label == "undetermined":
                 look["bbox"] = {"color": "white", "pad": 1.5}
             axes.text(start + width / 2, row, f"{width:.0f}", **look)
@@ -174,24 +175,25 @@ def _draw_channels(axes: Axes, report: Certainty, lowest: float) -> None:
     for label in () if _dense(report) else reversed(LABELS):  # the few on top of the many
         chosen = (labels == label) & shown
         edge = PALE if label == "residual" else "white"
-        look = {"marker": MARKERS[label], "color": COLORS[label], "edgecolors": edge, "linewidths": 0.4}
+        look: dict[str, Any] = {"marker": MARKERS[label], "color": COLORS[label], "edgecolors": edge, "linewidths": 0.4}
         axes.scatter(static[chosen], dynamic[chosen], s=size, alpha=0.85, clip_on=False, zorder=3, **look)
     if shown.any():
         _draw_intervals(axes, report, shown, lowest)
     else:
-        look = {"color": PALE, "fontsize": 9, "ha": "center", "bbox": {"color": "white"}}
-        axes.text(0.5, 0.3, "undefined", transform=axes.transAxes, **look)
+        place: dict[str, Any] = {"transform": axes.transAxes, "ha": "center", "bbox": {"color": "white"}}
+        axes.text(0.5, 0.3, "undefined", color=PALE, fontsize=9, **place)
 
 
 def _draw_density(axes: Axes, x: np.ndarray, y: np.ndarray, labels: np.ndarray, lowest: float) -> None:
     """Draw hexagons in the colour of the class that most of their channels have, paler where these are few."""
-    grid = {"gridsize": 36, "extent": (lowest, 1, lowest, 1), "mincnt": 1, "linewidths": 0.2, "edgecolors": "white"}
+    grid: dict[str, Any] = {"gridsize": 36, "extent": (lowest, 1, lowest, 1), "mincnt": 1}
+    grid |= {"linewidths": 0.2, "edgecolors": "white"}
     counted = axes.hexbin(x, y, **grid)
-    number = counted.get_array()
+    number = np.asanyarray(counted.get_array())
     counted.remove()
     classes = np.array([LABELS.index(label) for label in labels])
 
-    def most(inside: list[int]) -> int:
+    def most(inside: np.ndarray | list[float]) -> int:
         return int(np.bincount(inside).argmax())
 
     colors = ListedColormap([stroke(label) for label in LABELS])
@@ -214,9 +216,9 @@ def _draw_intervals(axes: Axes, report: Certainty, shown: np.ndarray, lowest: fl
         return
     halves = ((high - low)[shown] / 2 for low, high in ((static_low, static_high), (dynamic_low, dynamic_high)))
     across, up = (np.median(half[np.isfinite(half)]) if np.isfinite(half).any() else np.nan for half in halves)
-    x, y = _free_place(static[shown], dynamic[shown], across, up, lowest)
+    column, row = _free_place(static[shown], dynamic[shown], across, up, lowest)
     halo = [withStroke(linewidth=3.5, foreground="white")]
-    ends = [x - across, x + across, np.nan, x, x], [y, y, np.nan, y - up, y + up]
+    ends = [column - across, column + across, np.nan, column, column], [row, row, np.nan, row - up, row + up]
     axes.plot(*ends, color=INK, linewidth=1.2, zorder=4, path_effects=halo)
 
 
@@ -250,11 +252,11 @@ def heading(reports: Mapping[str, Certainty], title: str) -> str:
     return f"{title}: {text}".removeprefix(": ").replace("$", r"\$")  # not mathematics
 
 
-def legend(figure: Figure, handles: list[Artist], title: str | None = None, **space: float) -> None:
+def legend(figure: Figure, handles: Sequence[Artist], title: str | None = None, **space: float) -> None:
     """Put a line of names above all panels of a figure, and a title above it."""
     space = {"handletextpad": 0.4, "columnspacing": 1.4, **space}
-    place = {"loc": "outside upper center", "ncols": len(handles), "frameon": False}
-    made = figure.legend(handles=handles, fontsize=9, labelcolor=INK, title=title, title_fontsize=10, **place, **space)
+    look: dict[str, Any] = {"fontsize": 9, "labelcolor": INK, "title_fontsize": 10, "frameon": False, **space}
+    made = figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), title=title, **look)
     made.get_title().set_color(INK)
 
 

@@ -35,7 +35,7 @@ class Reading:
     information: Tensor | None = None
 
     def __post_init__(self) -> None:
-        moments, groups = (None if x is None else _snapshot(x) for x in (self.moments, self.groups))
+        moments, groups = _snapshot(self.moments), None if self.groups is None else _snapshot(self.groups)
         if groups is None and moments.ndim == 4:
             _check_shape("moments", moments, "(6, G, 2, C)")
             moments, groups = merge(moments.movedim(1, 0)), moments

@@ -1,16 +1,15 @@
 """The files that a measurement leaves, and the reports that come back from them."""
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sdfast.foundation import FolderLock, require, write_together
+from sdfast.foundation import FolderLock, StrPath, require, write_together
 from sdfast.report import values
 from sdfast.report.bias_report import BiasReport
-from sdfast.report.sums import REPORT_JSON, REPORT_NPZ, read_reports, report_json, sha256_of, write_sums
+from sdfast.report.sums import REPORT_JSON, REPORT_NPZ, read_content, read_reports, report_json, sha256_of, write_sums
 
 CHANNELS_CSV = "channels.csv"
 PICTURES = "layers", "channels", "depth"
@@ -23,7 +22,7 @@ def results(picture: str = "png") -> list[str]:
 
 
 def save_reports(
-    reports: Mapping[str, BiasReport], folder: str | os.PathLike, settings: Mapping[str, Any], picture: str = "png"
+    reports: Mapping[str, BiasReport], folder: StrPath, settings: Mapping[str, Any], picture: str = "png"
 ) -> None:
     """Write report.json, report.npz, channels.csv and pictures of layers, channels and depth.
 
@@ -36,7 +35,7 @@ def save_reports(
         picture: the format of the pictures, "png", "svg" or "pdf".
 
     Without matplotlib the pictures are left out, and a printed line says so. report.npz holds the sums that the
-    reports come back from, see `load_reports`, and report.json its SHA-256.
+    reports come back from, see `load_reports`; each of the two has the SHA-256 of the other.
 
     Raises:
         ValueError: there is no such format of pictures.
@@ -49,14 +48,15 @@ def save_reports(
     folder.mkdir(parents=True, exist_ok=True)
     named = {name: replace(report, name=name) for name, report in reports.items()}
     layers = {name: report.to_dict() for name, report in named.items()}
+    rest = values.plain({"sdfast": __version__, "settings": settings, "layers": layers})
 
     def write_json(part: Path) -> None:
         sums = {"file": REPORT_NPZ, "sha256": sha256_of(part.with_name(REPORT_NPZ))}
-        content = values.plain({"sdfast": __version__, "settings": settings, "sums": sums, "layers": layers})
-        part.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        text = json.dumps({**rest, "sums": sums}, indent=1, allow_nan=False) + "\n"
+        part.write_text(text, encoding="utf-8")
 
     writers: dict[str, Callable[[Path], Any]] = {
-        REPORT_NPZ: lambda part: write_sums(part, named.values()),
+        REPORT_NPZ: lambda part: write_sums(part, named.values(), rest),
         CHANNELS_CSV: lambda part: values.write_csv(part, named.values()),
     }
     try:
@@ -77,7 +77,7 @@ def save_reports(
                 (folder / name).unlink(missing_ok=True)  # those of an earlier run show other numbers
 
 
-def load_settings(path: str | os.PathLike) -> dict[str, Any]:
+def load_settings(path: StrPath) -> dict[str, Any]:
     """Return what was measured and how, as `save_reports` was told it.
 
     Args:
@@ -94,16 +94,13 @@ def load_settings(path: str | os.PathLike) -> dict[str, Any]:
     {'model': 'mine'}
     """
     path = report_json(path)
-    try:
-        settings = json.loads(path.read_text(encoding="utf-8"))["settings"]
-    except (ValueError, LookupError, TypeError) as error:
-        raise ValueError(f"{path}: expected a report.json with settings ({error!r})") from error
+    settings = read_content(path).get("settings")
     if not isinstance(settings, dict):
-        raise ValueError(f"{path}: expected settings by name, got {settings!r}")
+        raise ValueError(f"{path}: expected a report.json with settings by name, got {settings!r}")
     return settings
 
 
-def load_reports(path: str | os.PathLike) -> dict[str, BiasReport]:
+def load_reports(path: StrPath) -> dict[str, BiasReport]:
     """Return the reports of a measurement, {layer: report}, as they were when they were saved.
 
     Args:

@@ -4,7 +4,9 @@ import csv
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
+
+from torch import Tensor
 
 from sdfast.foundation import require
 from sdfast.report.certainty import Certainty
@@ -59,7 +61,11 @@ def to_dict(report: Certainty) -> dict[str, Any]:
     )
 
 
-def plain(value: Any) -> Any:
+@overload
+def plain(value: Mapping[Any, Any]) -> dict[str, Any]: ...
+@overload
+def plain(value: object) -> Any: ...
+def plain(value: object) -> Any:
     """Return a value as JSON can hold it: NaN as None, infinity as "inf", what it does not know as a string."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
@@ -104,12 +110,12 @@ def scalars(report: Certainty) -> dict[str, float]:
     return {prefix + key: value for key, value in found.items()}
 
 
-def named(names: tuple[str, ...], values) -> dict[str, Any]:
+def named(names: tuple[str, ...], values: Tensor) -> dict[str, Any]:
     """Return {name: value} of a tensor with a value, or a row, a name."""
     return dict(zip(names, values.tolist(), strict=True))
 
 
-def _channels(report: Certainty) -> dict[str, list]:
+def _channels(report: Certainty) -> dict[str, list[Any]]:
     """Return what each channel of a report has, a list of values a column."""
     low, high = report.interval()
     rows = {"corr": report.corr, "mi": report.mi, "corr_low": low, "corr_high": high}
@@ -119,7 +125,7 @@ def _channels(report: Certainty) -> dict[str, list]:
     return found
 
 
-def _columns(report: Certainty) -> dict[str, list]:
+def _columns(report: Certainty) -> dict[str, list[Any]]:
     """Return the columns of channels.csv, and what else each channel has."""
     number = report.num_channels
     counts = {f"count_{factor}": [count] * number for factor, count in named(FACTORS, report.count).items()}

@@ -20,6 +20,7 @@ def static_weight(corr: Tensor, alive: Tensor, how: str = "rank") -> Tensor:
     known = gap[alive]
     if len(known) == 0:
         return weight
+    last: float
     if how == "rank":
         below = (known[:, None] > known).sum(1) + ((known[:, None] == known).sum(1) - 1) / 2
         position, last = below, len(known) - 1

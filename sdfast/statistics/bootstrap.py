@@ -56,9 +56,9 @@ def bootstrap_interval(
     """
     check_level(level)
     check_integer("resamples", resamples, 1)
-    for name, value, known in (("of", of, READINGS), ("method", method, METHODS)):
-        if value not in known:
-            raise ValueError(f"{name}: expected one of {', '.join(known)}, got {value!r}")
+    for name, given, known in (("of", of, READINGS), ("method", method, METHODS)):
+        if given not in known:
+            raise ValueError(f"{name}: expected one of {', '.join(known)}, got {given!r}")
     groups, estimator = jackknife.groups, jackknife.estimator
     weights = draw_weights(resamples, groups.shape[1], seed).to(groups.device)
     skewness = _acceleration(getattr(jackknife, of)) if method == "bca" else None
@@ -113,7 +113,7 @@ def _group_sums(groups: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
 
 def _drawn(weights: Tensor, sums: Tensor, origin: Tensor) -> Tensor:
     """Return the co-moments (6, B, F, C) of groups that count as often as their weights (B, K) say."""
-    drawn = (weights @ sums.flatten(1)).unflatten(1, sums.shape[1:])  # (B, 6, F, C)
+    drawn: Tensor = (weights @ sums.flatten(1)).unflatten(1, sums.shape[1:])  # (B, 6, F, C)
     origin_a, origin_b = origin
     n, sum_a, sum_b, sum_aa, sum_bb, sum_ab = drawn.unbind(1)
     pairs = n.clamp(min=1)
@@ -138,7 +138,7 @@ def _correlations(weights: Tensor, sums: Tensor, origin: Tensor, estimator: Esti
     found = resampled_correlations(drawn, origin.flatten(1), len(sums), estimator.is_pearson)
     if found is None:
         return estimator.correlation(_drawn(weights, sums, origin))
-    return found.unflatten(1, origin.shape[1:])
+    return found.view(len(found), *origin.shape[1:])
 
 
 def _scores(moments: Tensor, estimator: Estimator, of: str) -> Tensor:

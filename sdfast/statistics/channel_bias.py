@@ -1,22 +1,23 @@
 """Static and dynamic information per channel, as a function of feature tensors."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from sdfast import ops
+from sdfast.ops import Features, Labels
 from sdfast.statistics.estimators import ESTIMATORS, estimator_of, mutual_information
 from sdfast.statistics.sample_estimators import SAMPLE_ESTIMATORS, paired_samples, sample_information
 
 
 class ChannelBias(NamedTuple):
-    """Mutual information (nats), correlation and number of samples of each channel."""
+    """Mutual information (nats), correlation and number of samples of each channel; arrays where the features are."""
 
     mi: Tensor
     corr: Tensor
-    count: Tensor
+    count: Tensor  # type: ignore[assignment]  # a tuple has a method of this name
 
 
 _at_once = ops.channel_bias
@@ -24,9 +25,9 @@ _new = ChannelBias._make
 
 
 def channel_bias(
-    feats_a: Tensor,
-    feats_b: Tensor,
-    factor: Tensor | None = None,
+    feats_a: Features,
+    feats_b: Features,
+    factor: Labels | None = None,
     *,
     num_factors: int = 2,
     channel_dim: int = 1,
@@ -41,8 +42,9 @@ def channel_bias(
         feats_a: features of the first clips, (N, C) or (N, C, ...); float64, float32, float16 or bfloat16,
             torch on any device or NumPy, any strides.
         feats_b: features of the second clips; like feats_a.
-        factor: which factor each pair shares, (N,) int64 in [0, num_factors), or None for one group of pairs. Other
-            labels are an error on the CPU; on a GPU, where looking for them would wait for it, such pairs are left out.
+        factor: which factor each pair shares, (N,) integers or bool in [0, num_factors), torch on the device of the
+            features or NumPy, or None for one group of pairs. Other labels are an error on the CPU; on a GPU, where
+            looking for them would wait for it, such pairs are left out.
         num_factors: how many factors there are. Used only with `factor`.
         channel_dim: the dimension of the channels; the others but 0 are positions.
         pool: average over positions first, so that a pair is one sample (the paper's measure);
@@ -82,7 +84,12 @@ def channel_bias(
     correlation = ESTIMATORS.get(kind) or estimator_of(kind)
     if factor is None:
         num_factors = 1
+    else:
+        factor = ops.as_labels("factor", factor)
     if estimator != "gaussian":
+        if isinstance(feats_a, np.ndarray):
+            of_samples: dict[str, Any] = {"estimator": estimator, "neighbors": neighbors}
+            return _from_numpy(feats_a, feats_b, factor, num_factors, channel_dim, pool, kind, **of_samples)
         return _from_samples(feats_a, feats_b, factor, num_factors, channel_dim, pool, kind, estimator, neighbors)
     found = _at_once(feats_a, feats_b, factor, num_factors, channel_dim, pool, correlation.is_pearson)
     if found is not None:
@@ -95,15 +102,22 @@ def channel_bias(
     return bias if factor is not None else ChannelBias(*(x[0] for x in bias))
 
 
-def _from_samples(feats_a, feats_b, factor, num_factors, channel_dim, pool, kind, estimator, neighbors) -> ChannelBias:
+def _from_samples(
+    feats_a: Tensor,
+    feats_b: Tensor,
+    factor: Tensor | None,
+    num_factors: int,
+    channel_dim: int,
+    pool: bool,
+    kind: str,
+    estimator: str,
+    neighbors: int,
+) -> ChannelBias:
     if estimator not in SAMPLE_ESTIMATORS:
         names = ", ".join(("gaussian", *SAMPLE_ESTIMATORS))
         raise ValueError(f"estimator: expected one of {names}, got {estimator!r}")
     if kind != "pearson":
         raise ValueError(f"kind: expected 'pearson' with estimator={estimator!r}, got {kind!r}")
-    if isinstance(feats_a, np.ndarray):
-        of_samples = {"estimator": estimator, "neighbors": neighbors}
-        return _from_numpy(feats_a, feats_b, factor, num_factors, channel_dim, pool, kind, **of_samples)
     ops.check_pairs(feats_a, feats_b, factor, num_factors, channel_dim, pool)
     ops.check_no_gradient("feats_a", feats_a)
     ops.check_no_gradient("feats_b", feats_b)
@@ -111,20 +125,27 @@ def _from_samples(feats_a, feats_b, factor, num_factors, channel_dim, pool, kind
     if factor is None:
         return ChannelBias(*sample_information(estimator, a, b, neighbors), torch.tensor(len(a), device=a.device))
     labels = factor.repeat_interleave(len(a) // len(factor))
-    rows = []
+    rows: list[tuple[Tensor, Tensor, Tensor]] = []
     for f in range(num_factors):
         own = labels == f
         rows.append((*sample_information(estimator, a[own], b[own], neighbors), own.sum()))
     return ChannelBias(*(torch.stack(x) for x in zip(*rows, strict=True)))
 
 
-def _from_numpy(feats_a, feats_b, factor, num_factors, channel_dim, pool, kind, **of_samples) -> ChannelBias:
+def _from_numpy(
+    feats_a: np.ndarray,
+    feats_b: np.ndarray,
+    factor: Labels | None,
+    num_factors: int,
+    channel_dim: int,
+    pool: bool,
+    kind: str,
+    **of_samples: Any,
+) -> ChannelBias:
+    labels = None
     if factor is not None:
-        factor = np.asarray(factor)
-        if factor.dtype.kind not in "iu":
-            raise TypeError(f"factor: expected integer labels, got {factor.dtype}")
-        factor = torch.from_numpy(np.ascontiguousarray(factor, dtype=np.int64))
-    feats_a, feats_b = ops.over_array("feats_a", feats_a), ops.over_array("feats_b", feats_b)
-    given = {"num_factors": num_factors, "channel_dim": channel_dim, "pool": pool, "kind": kind, **of_samples}
-    bias = channel_bias(feats_a, feats_b, factor, **given)
-    return ChannelBias(*(x.numpy() for x in bias))
+        labels = ops.as_labels("factor", np.asarray(factor))
+    over_a, over_b = ops.over_arrays(feats_a, feats_b)
+    given: dict[str, Any] = {"num_factors": num_factors, "channel_dim": channel_dim, "pool": pool, "kind": kind}
+    bias = channel_bias(over_a, over_b, labels, **given, **of_samples)
+    return _new(x.numpy() for x in bias)

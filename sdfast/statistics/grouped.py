@@ -1,11 +1,25 @@
 """Co-moments kept apart by groups of sources, so that it can be told how sure what follows from them is."""
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
 from sdfast.foundation import check_integer
-from sdfast.ops import check_features, check_update, update_comoments
+from sdfast.ops import (
+    Features,
+    Labels,
+    as_labels,
+    as_numbers,
+    check_features,
+    check_update,
+    over_arrays,
+    update_comoments,
+)
 from sdfast.statistics.state import add_batch, empty_moments, merge
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 GROUPS = 64
 
@@ -47,7 +61,7 @@ class GroupedCoMoments:
         rows = empty_moments(num_channels, groups * num_factors, device)
         self.moments = rows.view(6, groups, num_factors, num_channels)
         self.numbered = torch.zeros(groups, dtype=torch.int64, device=device)  # sources that have a number, by group
-        self.unnumbered = 0  # pairs that came without: each is a source
+        self.unnumbered: int | Tensor = 0  # pairs that came without: each is a source
 
     @property
     def num_channels(self) -> int:
@@ -67,14 +81,14 @@ class GroupedCoMoments:
     @property
     def num_sources(self) -> int:
         """How many sources there are; exact where they are numbered without gaps, else as if the gaps were filled."""
-        return int(self.numbered.sum()) + self.unnumbered
+        return int(self.numbered.sum()) + int(self.unnumbered)
 
     def update(
         self,
-        feats_a: Tensor,
-        feats_b: Tensor,
-        factor: Tensor | None = None,
-        source: Tensor | None = None,
+        feats_a: Features,
+        feats_b: Features,
+        factor: Labels | None = None,
+        source: Labels | None = None,
         *,
         channel_dim: int = 1,
         pool: bool = True,
@@ -84,7 +98,7 @@ class GroupedCoMoments:
         Args:
             feats_a: features of the first clips.
             feats_b: features of the second clips.
-            factor: which factor each pair shares, (N,) int64.
+            factor: which factor each pair shares, (N,) integers or bool.
             source: the number of the source of each pair, (N,) integers from 0 on, or None where every pair is a
                 source of its own; these are numbered as they come. Negative numbers are an error on the CPU; on a GPU,
                 where looking for them would wait for it, they are not looked for.
@@ -96,14 +110,16 @@ class GroupedCoMoments:
                 negative.
             TypeError: sources are not integers.
         """
-        check_features("feats_a", feats_a, channel_dim)
-        pairs, groups = feats_a.shape[0], len(self.numbered)
+        a, b = over_arrays(feats_a, feats_b)
+        factor = None if factor is None else as_labels("factor", factor)
+        check_features("feats_a", a, channel_dim)
+        pairs, groups = a.shape[0], len(self.numbered)
         if source is None:
             # Where the count is a tensor, as a metric keeps it, its value is not waited for.
-            numbers = torch.arange(pairs, device=feats_a.device) + self.unnumbered
+            numbers = torch.arange(pairs, device=a.device) + self.unnumbered
         else:
-            numbers = _as_numbers(source)
-        add_to_groups(self.moments, feats_a, feats_b, factor, numbers, channel_dim, pool)
+            numbers = as_numbers("source", source)
+        add_to_groups(self.moments, a, b, factor, numbers, channel_dim, pool)
         if source is None:
             self.unnumbered += pairs
         else:
@@ -119,7 +135,7 @@ class GroupedCoMoments:
         sums.moments, sums.numbered, sums.unnumbered = self.moments.clone(), self.numbered.clone(), self.unnumbered
         return sums
 
-    def merge(self, other: "GroupedCoMoments") -> None:
+    def merge(self, other: "Self") -> None:
         """Add the pairs of another state of the same size, whose sources are numbered as these are.
 
         Raises:
@@ -149,7 +165,7 @@ class GroupedCoMoments:
         self.moments, self.numbered = merge(moments), sources[:, :-1].amax(0)
         self.unnumbered = int(sources[:, -1].sum())
 
-    def to(self, device: torch.device | str) -> "GroupedCoMoments":
+    def to(self, device: torch.device | str) -> "Self":
         """Move to a device and return self."""
         self.moments, self.numbered = self.moments.to(device), self.numbered.to(device)
         return self
@@ -224,15 +240,6 @@ def add_to_groups(
     part = flat[:, touched]
     add_batch(part, feats_a, feats_b, rows, channel_dim, pool)
     flat[:, touched] = part
-
-
-def _as_numbers(source: Tensor) -> Tensor:
-    """Return numbers of sources as int64."""
-    if not isinstance(source, Tensor):
-        raise TypeError(f"source: expected an integer torch.Tensor, got {type(source).__name__}")
-    if source.is_floating_point() or source.is_complex() or source.dtype == torch.bool:
-        raise TypeError(f"source: expected an integer dtype, got {source.dtype}")
-    return source.long()
 
 
 def _check_shape(name: str, moments: Tensor, own: Tensor) -> None:

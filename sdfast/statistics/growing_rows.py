@@ -1,11 +1,12 @@
 """Rows that never move while others come after them."""
 
-import os
 import tempfile
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from sdfast.foundation import StrPath
 
 CHUNK = 256  # rows that memory is taken for at a time
 
@@ -26,7 +27,7 @@ class GrowingRows:
     (300, [256, 44])
     """
 
-    def __init__(self, width: int, folder: str | os.PathLike | None = None) -> None:
+    def __init__(self, width: int, folder: StrPath | None = None) -> None:
         self._width = width
         self._file = None if folder is None else tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
         self._chunks: list[Tensor] = []

@@ -52,7 +52,7 @@ class Spread:
     @property
     def largest_part(self) -> Tensor:
         """The part of the variance that a single group carries, (...), from 1 / K to 1; 0 where there is none."""
-        _, total, _, largest = self._sums
+        _, total, _, largest = self._sums.unbind()
         return torch.where(total == 0, 0.0, largest / total)
 
     @property
@@ -70,11 +70,11 @@ class Spread:
         intervals of skewed and heavy-tailed features are too narrow.
         """
         groups = self.groups.expand(self.value.shape)
-        _, squares, fourths, _ = self._sums
+        _, squares, fourths, _ = self._sums.unbind()
         unbiased = (groups + 1) / (groups - 1)  # so that normal values have a kurtosis of 3
         kurtosis = unbiased * groups * fourths / squares.square()
         freedom = (2 * groups / (kurtosis - 1) + 1e-9).floor().nan_to_num(torch.inf)
-        return freedom.clamp(min=2).minimum((groups - 1).clamp(min=1)).long()
+        return freedom.clamp(min=2).minimum(groups - 1).long()  # below two groups the error is NaN
 
     def half_width(self, level: float, error: Tensor | None = None) -> Tensor:
         """Return by how much the ends of the interval differ from the estimate, (...), by this error or another.
@@ -135,6 +135,7 @@ class Jackknife:
         if found is None or not found[0].isfinite().all():  # what is broken in a group is in all of them together
             self.groups = sound_groups(grouped)
             found = correlations_without(self.groups, estimator.is_pearson)
+        self._corr: Tensor | None
         self.total, self._corr = (merge(self.groups.movedim(1, 0)), None) if found is None else found
         self._kept = self.groups[0, :, :, :1] > 0  # (K, F, 1)
 
@@ -147,7 +148,8 @@ class Jackknife:
         """The correlations, (F, C)."""
         if self._corr is not None:
             return Spread(self._corr[-1], self._corr[:-1], self._kept)
-        return Spread(*map(self.estimator.correlation, (self.total, self._without)), self._kept)
+        whole, without = self.estimator.correlation(self.total), self.estimator.correlation(self._without)
+        return Spread(whole, without, self._kept)
 
     @cached_property
     def z(self) -> Spread:

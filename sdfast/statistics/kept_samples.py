@@ -1,15 +1,27 @@
 """Samples of pairs, kept for the estimators that sums over pairs are not enough for."""
 
-import os
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from sdfast.foundation import check_integer
-from sdfast.ops import check_factor_values, check_features, check_update
+from sdfast.foundation import StrPath, check_integer
+from sdfast.ops import (
+    Features,
+    Labels,
+    as_labels,
+    as_numbers,
+    check_factor_values,
+    check_features,
+    check_update,
+    over_arrays,
+)
 from sdfast.statistics.growing_rows import CHUNK, GrowingRows
 from sdfast.statistics.sample_estimators import paired_samples, sample_information
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 BLOCK = 64  # channels whose samples are put side by side at a time
 LABELS = 3  # of a pair's sample: its factor, its source, and a digest of its values
@@ -49,7 +61,7 @@ class KeptSamples:
         num_channels: int,
         num_factors: int = 2,
         dtype: torch.dtype = torch.float32,
-        folder: str | os.PathLike | None = None,
+        folder: StrPath | None = None,
     ) -> None:
         for name, size in (("num_channels", num_channels), ("num_factors", num_factors)):
             check_integer(name, size, 1)
@@ -84,10 +96,10 @@ class KeptSamples:
 
     def update(
         self,
-        feats_a: Tensor,
-        feats_b: Tensor,
-        factor: Tensor | None = None,
-        source: Tensor | None = None,
+        feats_a: Features,
+        feats_b: Features,
+        factor: Labels | None = None,
+        source: Labels | None = None,
         *,
         channel_dim: int = 1,
         pool: bool = True,
@@ -100,16 +112,19 @@ class KeptSamples:
             TypeError: a dtype does not fit.
             OSError: the disk has no room for the file.
         """
-        check_features("feats_a", feats_a, channel_dim)
-        sums = feats_a.new_empty(()).expand(self.num_factors, self.num_channels)  # what the pairs have to fit
-        check_update(sums, feats_a, feats_b, factor, source, channel_dim, pool)
-        pairs = len(feats_a)
+        a, b = over_arrays(feats_a, feats_b)
+        factor = None if factor is None else as_labels("factor", factor)
+        source = None if source is None else as_numbers("source", source)
+        check_features("feats_a", a, channel_dim)
+        sums = a.new_empty(()).expand(self.num_factors, self.num_channels)  # what the pairs have to fit
+        check_update(sums, a, b, factor, source, channel_dim, pool)
+        pairs = len(a)
         factor = torch.zeros(pairs, dtype=torch.int64) if factor is None else factor.cpu()
         check_factor_values(factor, self.num_factors)
         first = self._unnumbered + 1
         source = -torch.arange(first, first + pairs) if source is None else source.cpu()
         with torch.no_grad():
-            samples = torch.cat(paired_samples(feats_a, feats_b, channel_dim, pool), dim=1).to("cpu", self._dtype)
+            samples = torch.cat(paired_samples(a, b, channel_dim, pool), dim=1).to("cpu", self._dtype)
         bits = samples.view(torch.int64)
         labels = torch.stack([factor, source], dim=1).repeat_interleave(len(bits) // pairs, dim=0)
         self._append(bits, torch.cat([labels, (bits * self._weights).sum(1, keepdim=True)], dim=1))
@@ -144,9 +159,10 @@ class KeptSamples:
                 a, b, _ = self.samples(factor, first, first + BLOCK)
                 blocks.append(torch.stack(sample_information(estimator, a, b, neighbors)))
             rows.append(torch.cat(blocks, dim=1))
-        return torch.stack(rows, dim=1).unbind()
+        mi, corr = torch.stack(rows, dim=1).unbind()
+        return mi, corr
 
-    def merge(self, other: "KeptSamples") -> None:
+    def merge(self, other: "Self") -> None:
         """Add the pairs of another state of the same size; those without a source stay apart from those here.
 
         Raises:
@@ -183,7 +199,7 @@ class KeptSamples:
                 bits, labels = block.cpu().split([words, LABELS], dim=1)
                 self._append(bits, _renumbered(labels, shift))
 
-    def to(self, device: torch.device | str) -> "KeptSamples":
+    def to(self, device: torch.device | str) -> "Self":
         """Return the state, whose samples stay on the host; `reduce` sends them by this device."""
         self._device = torch.device(device)
         return self

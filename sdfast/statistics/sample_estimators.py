@@ -12,8 +12,10 @@ SAMPLE_ESTIMATORS = ("copula", "kraskov")
 def paired_samples(feats_a: Tensor, feats_b: Tensor, channel_dim: int, pool: bool) -> tuple[Tensor, Tensor]:
     """Return the samples (S, C) of both features in float64: one a pair when pooled, else one a position."""
     if not pool or feats_a.ndim == 2:
-        return tuple(x.movedim(channel_dim, -1).reshape(-1, x.shape[channel_dim]).double() for x in (feats_a, feats_b))
-    return ops.pair_means(feats_a, feats_b, channel_dim).unbind()
+        a, b = (x.movedim(channel_dim, -1).reshape(-1, x.shape[channel_dim]).double() for x in (feats_a, feats_b))
+    else:
+        a, b = ops.pair_means(feats_a, feats_b, channel_dim)
+    return a, b
 
 
 def sample_information(estimator: str, a: Tensor, b: Tensor, neighbors: int = 3) -> tuple[Tensor, Tensor]:

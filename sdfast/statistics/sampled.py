@@ -1,12 +1,17 @@
 """Grouped co-moments, and the samples beside them: for the mutual information that sums cannot tell."""
 
-import os
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from sdfast.foundation import StrPath
+from sdfast.ops import Features, Labels
 from sdfast.statistics.grouped import GROUPS, GroupedCoMoments
 from sdfast.statistics.kept_samples import KeptSamples
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 _KEPT = "kept."  # before the names of the samples' tensors in a checkpoint
 
@@ -44,17 +49,26 @@ class SampledCoMoments(GroupedCoMoments):
         num_factors: int = 2,
         groups: int = GROUPS,
         device: torch.device | str | None = None,
-        folder: str | os.PathLike | None = None,
+        folder: StrPath | None = None,
     ) -> None:
         super().__init__(num_channels, num_factors, groups, device)
         self.kept = KeptSamples(num_channels, num_factors, folder=folder)
 
-    def update(self, feats_a: Tensor, feats_b: Tensor, factor=None, source=None, *, channel_dim=1, pool=True) -> None:
+    def update(
+        self,
+        feats_a: Features,
+        feats_b: Features,
+        factor: Labels | None = None,
+        source: Labels | None = None,
+        *,
+        channel_dim: int = 1,
+        pool: bool = True,
+    ) -> None:
         """Add a batch of pairs. The arguments, and what they raise, are those of `GroupedCoMoments.update`."""
         super().update(feats_a, feats_b, factor, source, channel_dim=channel_dim, pool=pool)
         self.kept.update(feats_a, feats_b, factor, source, channel_dim=channel_dim, pool=pool)
 
-    def merge(self, other: "SampledCoMoments") -> None:
+    def merge(self, other: "Self") -> None:
         """Add the pairs of another state of the same size, whose sources are numbered as these are."""
         super().merge(other)
         self.kept.merge(other.kept)
@@ -64,7 +78,7 @@ class SampledCoMoments(GroupedCoMoments):
         super().reduce(group)
         self.kept.reduce(group)
 
-    def to(self, device: torch.device | str) -> "SampledCoMoments":
+    def to(self, device: torch.device | str) -> "Self":
         """Move the sums to a device and return self; the samples stay on the host."""
         super().to(device)
         self.kept.to(device)

@@ -87,7 +87,7 @@ def sign_flip_test(
 
 def group_products(groups: Tensor) -> Tensor:
     """Return the sum of (a - mean a)(b - mean b) over the pairs of each group, means over all groups: (K, F, C)."""
-    mean_a, mean_b = merge(groups.movedim(1, 0))[1:3]
+    mean_a, mean_b = merge(groups.movedim(1, 0))[1:3].unbind()
     return groups[5] + groups[0] * (groups[1] - mean_a) * (groups[2] - mean_b)
 
 

@@ -1,12 +1,15 @@
 """Co-moments of any number of pairs in O(channels) memory, the one formula that merges them, and what a state is."""
 
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from sdfast.foundation import check_integer
-from sdfast.ops import check_update, comoments, update_comoments
+from sdfast.ops import Features, Labels, as_labels, check_update, comoments, over_arrays, update_comoments
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 def merge(stacked: Tensor) -> Tensor:
@@ -70,17 +73,17 @@ class PairState(Protocol):
     ) -> None:
         """Add a batch of pairs. Most arguments are those of `sdfast.channel_bias`.
 
-        `source` is the number of the source that each pair was cut from, (N,) int64 from 0 on; without it every pair
+        `source` is the number of the source that each pair was cut from, (N,) integers from 0 on; without it every pair
         is a source of its own.
         """
 
-    def merge(self, other: "PairState") -> None:
+    def merge(self, other: "Self") -> None:
         """Add the pairs of another state of the same class and size."""
 
     def reduce(self, group: "torch.distributed.ProcessGroup | None" = None) -> None:
         """Merge the states of all processes, once, after the last update; afterwards each holds the same."""
 
-    def to(self, device: torch.device | str) -> "PairState":
+    def to(self, device: torch.device | str) -> "Self":
         """Move the state, at no cost where it is there already, and return it."""
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -123,10 +126,10 @@ class CoMoments:
 
     def update(
         self,
-        feats_a: Tensor,
-        feats_b: Tensor,
-        factor: Tensor | None = None,
-        source: Tensor | None = None,
+        feats_a: Features,
+        feats_b: Features,
+        factor: Labels | None = None,
+        source: Labels | None = None,
         *,
         channel_dim: int = 1,
         pool: bool = True,
@@ -138,9 +141,11 @@ class CoMoments:
         Raises:
             ValueError: the features have not `num_channels` channels, or several factors have no labels.
         """
-        add_batch(self.moments, feats_a, feats_b, factor, channel_dim, pool)
+        a, b = over_arrays(feats_a, feats_b)
+        factor = None if factor is None else as_labels("factor", factor)
+        add_batch(self.moments, a, b, factor, channel_dim, pool)
 
-    def merge(self, other: "CoMoments") -> None:
+    def merge(self, other: "Self") -> None:
         """Add the pairs of another state of the same size.
 
         Raises:
@@ -165,7 +170,7 @@ class CoMoments:
         distributed.all_gather(states, self.moments.contiguous(), group=group)
         self.moments = merge(torch.stack(states))
 
-    def to(self, device: torch.device | str) -> "CoMoments":
+    def to(self, device: torch.device | str) -> "Self":
         """Move the state and return it."""
         self.moments = self.moments.to(device)
         return self

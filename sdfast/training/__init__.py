@@ -1,10 +1,10 @@
 """Help for training loops: the bias over training, a loss that makes features less static, channels switched off."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sdfast.training.ablation import HOW, ablate
 from sdfast.training.ablation_losses import ablation_losses
-from sdfast.training.curve import BiasCurve, Settled
+from sdfast.training.curve import BiasCurve, Settled, settled_step
 from sdfast.training.monitor import BiasMonitor
 from sdfast.training.penalty import bias_penalty
 from sdfast.training.permuted import run_with_permuted
@@ -22,10 +22,11 @@ __all__ = [
     "ablation_losses",
     "bias_penalty",
     "run_with_permuted",
+    "settled_step",
 ]
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     # Not in __all__: they need packages that are optional.
     if name in ("LightningMonitor", "TrainerMonitor"):
         from sdfast.training import callbacks

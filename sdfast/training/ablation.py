@@ -82,6 +82,8 @@ def ablate(
             if chosen is None:
                 raise ValueError(f"labels: expected channels of {name!r}, got them of {', '.join(labels)}")
             report = _report(reports, name) if isinstance(chosen, str) or how == "mean" else None
+            if isinstance(chosen, str):
+                chosen = _of_class(chosen, _report(reports, name))
             off[name], channels = _indices(chosen, name, report)
             where = dims[name] if name in dims else known_channels(module, before.get(module))
             switch = _Switch(name, off[name], channels, _values(how, report, off[name]), where)
@@ -103,13 +105,16 @@ def _report(reports: Mapping[str, BiasReport] | None, name: str) -> BiasReport:
     return reports[name]
 
 
+def _of_class(label: str, report: BiasReport) -> Tensor:
+    """Return the indices of the channels of a class."""
+    if label not in LABELS:
+        raise ValueError(f"labels: expected one of {', '.join(LABELS)}, indices or a bool mask, got {label!r}")
+    return torch.tensor([i for i, found in enumerate(report.labels) if found == label], dtype=torch.int64)
+
+
 def _indices(chosen: Any, name: str, report: BiasReport | None) -> tuple[Tensor, int | None]:
     """Return the indices of channels, and how many channels there are where that is known."""
     number = None if report is None else report.num_channels
-    if isinstance(chosen, str):
-        if chosen not in LABELS:
-            raise ValueError(f"labels: expected one of {', '.join(LABELS)}, indices or a bool mask, got {chosen!r}")
-        return torch.tensor([i for i, label in enumerate(report.labels) if label == chosen], dtype=torch.int64), number
     chosen = torch.as_tensor(chosen).detach().cpu()
     if chosen.numel() == 0:
         chosen = chosen.long()
@@ -132,9 +137,9 @@ def _indices(chosen: Any, name: str, report: BiasReport | None) -> tuple[Tensor,
 
 def _values(how: str, report: BiasReport | None, off: Tensor) -> Tensor:
     """Return what the channels that are off are set to, float64."""
-    if how == "zero":
+    if report is None or how == "zero":
         return torch.zeros(len(off), dtype=torch.float64)
-    count, mean_a = report.moments[:2]
+    count, mean_a = report.moments[:2].unbind()
     means = ((count * mean_a).sum(0) / count.sum(0))[off]
     if not means.isfinite().all():
         channel = int(off[~means.isfinite()][0])
@@ -148,7 +153,7 @@ class _Switch:
     def __init__(self, name: str, off: Tensor, channels: int | None, values: Tensor, where: int | Channels) -> None:
         self.name, self.off, self.channels, self.values, self.where = name, off, channels, values, where
 
-    def __call__(self, module: nn.Module, _: tuple, output: object) -> object:
+    def __call__(self, module: nn.Module, _: Any, output: object) -> object:
         changed, found = change_first_tensor(output, self._without)
         if not found:
             raise TypeError(

@@ -48,7 +48,8 @@ def ablation_losses(
         classes: whose channels; of those whose interval is beyond the threshold.
         how: what the channels are set to, "zero" or "mean", as for `ablate`.
         labels: the class of each source, (sources,) int64: accuracy is lost then, by the largest of the outputs
-            (N, classes). Without labels the loss is |output - output without| / |output| of each clip.
+            (N, classes). Without labels the loss is how far the output of each clip moves: the norm of the difference
+            over that of the output.
         draws: how many times as many channels are drawn at random.
         seed: of the draws.
         device, batch_size, num_workers, progress, channel_dim, forward: as for `sdfast.measure`.
@@ -97,9 +98,9 @@ def ablation_losses(
     for (layer, label), rows in found.items():
         off = jobs[layer, label][0]
         losses.setdefault(layer, {})[label] = _loss(torch.cat(rows), groups, len(off), reports[layer].num_channels)
-    whole = None if labels is None else Estimate.of(_spread(torch.cat(right)[:, None], groups), 0, _LEVEL)
+    accuracy = None if labels is None else Estimate.of(_spread(torch.cat(right)[:, None], groups), 0, _LEVEL)
     what = "output" if labels is None else "accuracy"
-    return AblationReport(what, whole, losses, len(clips), len(torch.cat(sources).unique()), how, _LEVEL)
+    return AblationReport(what, accuracy, losses, len(clips), len(torch.cat(sources).unique()), how, _LEVEL)
 
 
 def _jobs(
@@ -156,8 +157,8 @@ def _loss(rows: Tensor, groups: Tensor, channels: int, of: int) -> Loss:
     """Return what is lost from the losses of each clip, (N, 1 + draws), those of the class first."""
     lost, random = rows[:, 0], rows[:, 1:].mean(1)
     spread = _spread(torch.stack([lost, random, lost - random], 1), groups)
-    estimates = (Estimate.of(spread, i, _LEVEL) for i in range(3))
-    return Loss(channels, of, *estimates, tuple(rows[:, 1:].mean(0).tolist()))
+    of_class, at_random, more = (Estimate.of(spread, i, _LEVEL) for i in range(3))
+    return Loss(channels, of, of_class, at_random, more, tuple(rows[:, 1:].mean(0).tolist()))
 
 
 def _spread(rows: Tensor, groups: Tensor) -> Spread:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from sdfast.foundation import require, write_atomically
+from sdfast.foundation import read_torch, require, write_atomically
 from sdfast.training.monitor import BiasMonitor
 
 
@@ -107,7 +107,11 @@ class _TrainerCallback(_Callback):
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Go on with the curve, if this is a checkpoint's training."""
         if state.global_step > 0 and (path := self._path(args, state)).is_file():
-            self.monitor.load_state_dict(torch.load(path, weights_only=True))
+            try:
+                kept = read_torch(path)
+            except ValueError as error:
+                raise ValueError(f"{path}: expected the curve of a monitor, {error}") from error
+            self.monitor.load_state_dict(kept)
 
     def _path(self, args: Any, state: Any) -> Path:
         name = self.prefix.replace("/", "_").strip("_")
@@ -131,13 +135,13 @@ def _lightning() -> ModuleType:
 LightningMonitor: type[_LightningCallback]
 TrainerMonitor: type[_TrainerCallback]
 
-_MADE_OF = {
+_MADE_OF: dict[str, tuple[type[_Callback], Callable[[], type]]] = {
     "LightningMonitor": (_LightningCallback, lambda: _lightning().Callback),
     "TrainerMonitor": (_TrainerCallback, lambda: require("transformers").TrainerCallback),
 }
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     # Their base classes are in packages that are optional, and slow to import.
     if name not in _MADE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,17 +1,31 @@
 """What the layers of a model encode, measurement after measurement."""
 
-import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from sdfast.foundation import StrPath
 from sdfast.report import SHARES, BiasReport, draw_curves
 from sdfast.statistics import FACTORS
 
 if TYPE_CHECKING:
     import matplotlib.figure
+
+
+def settled_step(steps: Sequence[int], values: Tensor, within: float) -> int:
+    """Return the step from which on values stay as near to the last as `within`, absolute.
+
+    Args:
+        steps: S of them, in order.
+        values: at each, (S,), the last not NaN.
+        within: from 0 on.
+
+    >>> settled_step([0, 10, 20, 30], torch.tensor([1.0, 0.5, 0.9, 0.5]), 0.05)
+    30
+    """
+    return _holds_from(steps, _near_last(values, within))
 
 
 class Settled(NamedTuple):
@@ -109,14 +123,15 @@ class BiasCurve:
         last = scores[-1]
         if last.isnan():
             raise ValueError(f"layer: expected one whose {share} score is known in the end, {layer!r} has NaN")
-        near = (scores - last).abs() <= within
+        near = _near_last(scores, within)
         low, high = self.score_intervals(layer)[:, :, FACTORS.index(share)].T
         # Where there is no interval, the estimate is all that is known.
         allowed = torch.where(low.isnan(), near, (low <= last + within) & (high >= last - within))
         sure = (low >= last - within) & (high <= last + within)
-        return Settled(self._from(near), self._from(allowed), self._from(sure) if sure[-1] else None)
+        first, early = (_holds_from(self.steps, holds) for holds in (near, allowed))
+        return Settled(first, early, _holds_from(self.steps, sure) if sure[-1] else None)
 
-    def plot(self, path: str | os.PathLike | None = None) -> "matplotlib.figure.Figure":
+    def plot(self, path: StrPath | None = None) -> "matplotlib.figure.Figure":
         """Draw the shares over the steps, a panel a layer, with their intervals as bands.
 
         Args:
@@ -147,11 +162,6 @@ class BiasCurve:
         layers = state["layers"]
         self._points = [{layer: rows[i] for layer, rows in layers.items()} for i in range(len(self.steps))]
 
-    def _from(self, holds: Tensor) -> int:
-        """Return the step from which on something holds; it does at the last."""
-        broken = (~holds).nonzero().flatten().tolist()
-        return self.steps[broken[-1] + 1 if broken else 0]
-
     def _column(self, layer: str) -> Tensor:
         if not self.steps:
             raise ValueError(f"layer: expected one that has been measured, which none has yet, got {layer!r}")
@@ -159,6 +169,16 @@ class BiasCurve:
             raise ValueError(f"layer: expected one of {self.layers}, got {layer!r}")
         unknown = torch.full((2, 3, len(SHARES)), torch.nan, dtype=torch.float64)
         return torch.stack([point.get(layer, unknown) for point in self._points])
+
+
+def _near_last(values: Tensor, within: float) -> Tensor:
+    return (values - values[-1]).abs() <= within
+
+
+def _holds_from(steps: Sequence[int], holds: Tensor) -> int:
+    """Return the step from which on something holds; it does at the last."""
+    broken = (~holds).nonzero().flatten().tolist()
+    return steps[broken[-1] + 1 if broken else 0]
 
 
 def _point(report: BiasReport) -> Tensor:

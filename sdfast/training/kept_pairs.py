@@ -8,7 +8,7 @@ import torch.distributed as dist
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 
-class KeptPairs(Dataset):
+class KeptPairs(Dataset[Any]):
     """The pairs of a dataset, each kept from when it was first asked for.
 
     Args:

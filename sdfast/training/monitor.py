@@ -1,13 +1,12 @@
 """The static bias of a model while it trains."""
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
 from sdfast.dropout import StaticDropout
-from sdfast.foundation import check_integer
+from sdfast.foundation import StrPath, check_integer
 from sdfast.measurement import Forward, check_settings, measure
 from sdfast.models import check_model, unwrapped
 from sdfast.report import BiasReport
@@ -95,9 +94,9 @@ class BiasMonitor:
             num_workers = 0  # which would have copies of what is kept
         self.model, self.pairs, self.layers, self.every = unwrapped(model), pairs, layers, int(every)
         matches, _ = check_settings(self.model, layers, kind, threshold, channel_dim)
-        self._reading = {"kind": kind, "threshold": threshold}
-        self._running = {"batch_size": batch_size, "num_workers": num_workers, "forward": forward, "heads": heads}
-        self._running |= {"channel_dim": channel_dim, "batch_dim": batch_dim}
+        self._reading: dict[str, Any] = {"kind": kind, "threshold": threshold}
+        self._running: dict[str, Any] = {"batch_size": batch_size, "num_workers": num_workers, "forward": forward}
+        self._running |= {"heads": heads, "channel_dim": channel_dim, "batch_dim": batch_dim}
         self._guided: dict[str, StaticDropout] = {}
         if guide:
             self._guided = {name: self._dropout_after(name) for group in matches.values() for name in group}
@@ -149,7 +148,7 @@ class BiasMonitor:
             self._scalars = {key: value for found in self.reports.values() for key, value in found.scalars().items()}
         return {prefix + key: value for key, value in self._scalars.items()}
 
-    def plot(self, path: str | os.PathLike | None = None) -> "matplotlib.figure.Figure":
+    def plot(self, path: StrPath | None = None) -> "matplotlib.figure.Figure":
         """Draw the curve; see `BiasCurve.plot`."""
         return self.curve.plot(path)
 

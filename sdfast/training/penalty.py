@@ -1,14 +1,20 @@
 """The static bias of a batch as a loss."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from sdfast.ops import check_factor, check_factor_values, pair_means
+from sdfast.ops import as_labels, check_factor, check_factor_values, pair_means
 from sdfast.statistics import DYNAMIC, FACTORS, STATIC
 
 
 def bias_penalty(
-    feats_a: Tensor, feats_b: Tensor, factor: Tensor | None = None, *, channel_dim: int = 1, eps: float = 1e-8
+    feats_a: Tensor,
+    feats_b: Tensor,
+    factor: Tensor | np.ndarray | None = None,
+    *,
+    channel_dim: int = 1,
+    eps: float = 1e-8,
 ) -> Tensor:
     """Return how static the features of a batch are, to be added to a loss: differentiable in both.
 
@@ -20,8 +26,8 @@ def bias_penalty(
         feats_a: features of the first clips, (N, C) or (N, C, ...); float64, float32, float16 or bfloat16, any
             strides, any device.
         feats_b: features of the second clips; like feats_a.
-        factor: which factor each pair shares, (N,) int64: 0 dynamic, 1 static. Dynamic pairs have the opposite sign:
-            less the mean over channels of their correlation. Default: all pairs are static.
+        factor: which factor each pair shares, (N,) integers or bool, torch or NumPy: 0 dynamic, 1 static. Dynamic pairs
+            have the opposite sign: less the mean over channels of their correlation. Default: all pairs are static.
         channel_dim: the dimension of the channels; the others but 0 are positions.
         eps: added to each sum of squares, so that channels that do not vary have a correlation of 0 and a gradient.
 
@@ -43,6 +49,7 @@ def bias_penalty(
     means = pair_means(feats_a, feats_b, channel_dim)
     if factor is None:
         return _correlation(means, None, eps).clamp(min=0).mean()
+    factor = as_labels("factor", factor)
     check_factor(factor, feats_a, len(FACTORS))
     if factor.is_cpu and not torch.compiler.is_compiling():
         check_factor_values(factor, len(FACTORS))
@@ -57,5 +64,5 @@ def _correlation(means: Tensor, chosen: Tensor | None, eps: float) -> Tensor:
     else:
         weight = chosen.to(means.dtype).unsqueeze(1)
         apart = weight * (means - (weight * means).sum(1, keepdim=True) / weight.sum().clamp(min=1))
-    square_a, square_b = apart.square().sum(1) + eps
+    square_a, square_b = (apart.square().sum(1) + eps).unbind()
     return apart.prod(0).sum(0) / (square_a * square_b).sqrt()

@@ -1,6 +1,6 @@
 """Clips and the same clips with their frames in another order, in one forward pass."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -50,8 +50,8 @@ def run_with_permuted(
     names = [name for group in match_layers(model, layers).values() for name in group]
     found: dict[str, tuple[Tensor, Tensor]] = {}
 
-    def hook(name: str):
-        def keep(_: nn.Module, __: tuple, output: Any) -> None:
+    def hook(name: str) -> Callable[[nn.Module, Any, Any], None]:
+        def keep(_: nn.Module, __: Any, output: Any) -> None:
             found[name] = _halves(f"layer {name!r}", first_tensor(output), number)
 
         return keep

@@ -9,7 +9,9 @@ import pytest
 import torch
 
 import sdfast
+from sdfast import ops
 from sdfast.backends import table as backends
+from sdfast.backends.selection import ALL, CHOICES, SMALL
 
 
 def in_a_process(code, **env):
@@ -33,8 +35,68 @@ def test_each_operation_has_a_backend_on_each_device():
     of_groups = {"leave_one_out", "correlations_without", "deviation_sums", "resampled_correlations"}
     assert set(backends.TABLE) == of_samples | of_sums | of_groups | {"static_dropout"}
     for served in backends.TABLE.values():
-        assert set(served) == {"cpu", "cuda"} and set(served.values()) <= set(backends.names())
+        assert set(served) == {"cpu", "cuda"}
+        rows = [served["cuda"]] if isinstance(served["cuda"], str) else [choice.backend for choice in served["cuda"]]
+        assert {served["cpu"], *rows} <= set(backends.names())
     assert backends.chosen("static_dropout", "cuda") == "triton"
+
+
+@pytest.fixture
+def installed(monkeypatch):
+    """Return a function that leaves only some GPU backends installed."""
+
+    def only(*names):
+        def load(name):
+            if name not in names:
+                raise sdfast.BackendError(name)
+
+        monkeypatch.setattr(backends, "load", load)
+        backends._can_be_loaded.cache_clear()
+
+    yield only
+    backends._can_be_loaded.cache_clear()
+
+
+def test_each_row_of_the_selection_says_why_and_the_last_serves_all_that_is_left():
+    for choices in CHOICES.values():
+        assert all(choice.why and choice.backend in ("triton", "cuda") for choice in choices)
+        assert choices[-1].backend == "triton", "it serves GPUs of AMD, too"
+        assert set(choices[-1].dtypes) == set(ALL) and choices[-1].most is None
+
+
+def test_dtype_and_size_choose_among_gpu_backends_that_are_there(installed):
+    def chosen(operation, dtype, size):
+        return backends.chosen(operation, "cuda", dtype, size)
+
+    installed("triton", "cuda")
+    for operation in ("comoments", "channel_bias", "static_dropout"):
+        assert chosen(operation, torch.float32, SMALL) == chosen(operation, torch.bfloat16, 1) == "cuda"
+        assert chosen(operation, torch.float32, SMALL + 1) == chosen(operation, torch.float16, 10**9) == "triton"
+    for size in (1, 10**9):
+        assert chosen("pairwise_correlation", torch.float32, size) == "cuda"
+        assert chosen("pairwise_correlation", torch.float64, size) == "triton"
+        assert chosen("update_comoments", torch.float64, size) == "triton"
+    installed("triton")
+    for operation in CHOICES:
+        assert chosen(operation, torch.float32, 1) == "triton", "the extension is optional"
+    installed("cuda")
+    assert chosen("channel_bias", torch.float32, 1) == "cuda"
+    assert chosen("channel_bias", torch.float32, 10**9) == "triton", "which is then said to be missing"
+
+
+def test_the_route_chooses_by_the_features(monkeypatch, installed):
+    installed("triton", "cuda")
+    seen = []
+
+    def load(name):
+        return SimpleNamespace(channel_bias=lambda x, n: seen.append(name))
+
+    monkeypatch.setattr(backends, "load", load)
+    for shape, dtype in (((8, 64), torch.float32), ((1024, 1024), torch.float32), ((2, 10**6), torch.bfloat16)):
+        x = SimpleNamespace(is_cpu=False, device=SimpleNamespace(type="cuda"), dtype=dtype)
+        x.numel, x.element_size = torch.Size(shape).numel, lambda dtype=dtype: dtype.itemsize
+        backends.run("channel_bias", lambda *_: None, (x, 1))
+    assert seen == ["cuda", "triton", "triton"]
 
 
 @pytest.mark.parametrize("name", ["triton", "cuda"])
@@ -52,6 +114,21 @@ def test_a_gpu_backend_refuses_the_cpu(monkeypatch, name):
             with pytest.raises(sdfast.BackendError, match=f"'{name}': its kernels run on GPUs, got tensors on the CPU"):
                 call()
         assert backends.chosen("comoments", "cuda") == name
+
+
+def test_what_a_forced_backend_has_no_kernel_of_plain_torch_does(monkeypatch):
+    monkeypatch.setattr(backends, "_fits", lambda *_: True)  # as on a GPU
+    grouped = 1 + torch.rand(6, 4, 2, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    operations = (
+        lambda: ops.leave_one_out(grouped),
+        lambda: ops.deviation_sums(grouped[0]),
+        lambda: ops.normal_scores(grouped[0, :, 0]),
+        lambda: ops.kraskov(grouped[0, :, 0], grouped[1, :, 0], neighbors=2),
+    )
+    for operation in operations:
+        expected = operation()
+        with sdfast.use_backend("triton"):
+            torch.testing.assert_close(operation(), expected, rtol=1e-12, atol=1e-12)
 
 
 def test_the_cpu_backend_refuses_a_gpu():

@@ -46,6 +46,37 @@ def test_zsh_has_a_script_of_its_own(main):
         assert done.returncode == 0, done.stderr
 
 
+# A terminal in which somebody types words and a tab; what becomes of them stands in brackets.
+ZSH = r"""
+zmodload zsh/zpty
+zpty z zsh -f -i
+zpty -w z 'PS1=; fpath=($PWD $fpath); autoload -Uz compinit; compinit -u -D'
+zpty -w z 'ask() { zle complete-word; print -r -- "[""$BUFFER]"; BUFFER= }; zle -N ask; bindkey "^I" ask; print rea""dy'
+zpty -r z out '*ready*'
+for typed in "$@"; do
+    zpty -w -n z "$typed"$'\t'
+    zpty -r z out '*\[*\]*'
+    print -r -- "${${out##*\[}%%\]*}"
+done
+zpty -d z
+"""
+
+
+@pytest.mark.skipif(shutil.which("zsh") is None, reason="no zsh here")
+def test_zsh_completes_commands_options_choices_and_files(main, tmp_path):
+    (tmp_path / "_sdfast").write_text(main("completion", "zsh")[1])
+    (tmp_path / "videos").mkdir()
+    asked = {
+        "sdfast me": "sdfast measure",
+        "sdfast masks --over": "sdfast masks --overwrite",
+        "sdfast measure --kind int": "sdfast measure --kind intraclass",
+        "sdfast ood --videos vid": "sdfast ood --videos videos",
+    }
+    command = ["zsh", "-f", "-c", ZSH, "zsh", *asked]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert [line.rstrip(" /") for line in done.stdout.splitlines()] == [*asked.values()], done.stderr
+
+
 def test_other_shells_and_a_missing_package_are_said(main, monkeypatch):
     code, _, err = main("completion", "fish")
     assert code == 2

@@ -5,7 +5,8 @@ import pytest
 
 from sdfast.commands import main
 from sdfast.pairs import read_clip
-from tests.support.videos import write_video
+from tests.support.command import assert_one_line
+from tests.support.videos import write_frames, write_video
 
 
 @pytest.fixture
@@ -52,6 +53,46 @@ def test_a_folder_gets_a_file_a_video_and_names_stay_apart(folder, capsys):
     assert capsys.readouterr().out.count("4 frames") == 2
 
 
+def test_what_is_there_is_replaced_only_if_asked_for_and_quietly(folder, capsys):
+    (folder / "videos" / "square.mp4").rename(folder / "videos" / "square[1].mp4")  # a pattern to those who look for it
+    job = "videos", "--out", "seen", "--clips", 1, "--clip-frames", 4
+    assert run(*job, "--quiet") == 0
+    captured = capsys.readouterr()
+    assert captured.out == captured.err == ""
+    (folder / "seen" / "square[1].png").write_text("hours of work")
+    assert run(*job) == 2
+    captured = capsys.readouterr()
+    assert captured.out == "" and (folder / "seen" / "square[1].png").read_text() == "hours of work"
+    assert_one_line(captured.err, "--out: expected a folder without results, seen has square", "; --overwrite")
+    assert run(*job, "--overwrite", "--quiet") == 0 and (folder / "seen" / "square[1].png").stat().st_size > 1000
+
+
+def test_frames_in_folders_patterns_and_lists_of_parts_are_videos(folder, capsys):
+    video = read_clip("videos/square.mp4", range(20))
+    write_frames(folder / "frames" / "walk.v1", video)
+    (folder / "list.csv").write_text("path,start,end\nvideos/square.mp4,15,20\nframes/walk.v1,3,6\n")
+    assert run("list.csv", "frames", "videos/deeper/*.mkv", "--out", "seen") == 0
+    out = capsys.readouterr().out.splitlines()
+    assert [line.split(",")[0] for line in out[::3]] == [
+        "square.mp4: 5 frames", "walk.v1: 3 frames", "walk.v1: 20 frames", "square.mkv: 20 frames"
+    ]  # fmt: skip
+    names = sorted(path.name for path in (folder / "seen").glob("*.mp4"))
+    assert names == ["square-2.mp4", "square.mp4", "walk.v1-2.mp4", "walk.v1.mp4"]
+    shown = read_clip("seen/walk.v1.mp4", range(3)).astype(float)[:, 3::6, 3 : 64 * 6 : 6]
+    assert abs(shown - video[3:6]).mean() < 6 < abs(shown - video[10:13]).mean()
+
+
+def test_videos_that_cannot_be_used_are_skipped_with_a_word(folder, capsys):
+    (folder / "videos" / "broken.mp4").write_bytes(b"no video at all")
+    assert run("videos", "missing.mp4", "--out", "seen", "--quiet") == 0
+    warned = capsys.readouterr().err.splitlines()
+    assert [line.split(": ")[:4] for line in warned] == [
+        ["sdfast", "warning", "skipped a video", "videos/broken.mp4"],
+        ["sdfast", "warning", "skipped a video", "missing.mp4"],
+    ]
+    assert len([*(folder / "seen").glob("*.mp4")]) == 2
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [
@@ -62,6 +103,10 @@ def test_a_folder_gets_a_file_a_video_and_names_stay_apart(folder, capsys):
         (["videos/square.mp4", "--out", "videos"], "--out: expected a place other than that of the videos, videos/squ"),
         (["videos/square.mp4", "--out", "videos/square.mp4"], "--out: expected a place other than that of the videos"),
         (["videos/square.mp4", "--out", "broken.mp4/masks"], "--out: cannot write to broken.mp4/masks"),
+        (
+            ["frames", "--out", "frames/seen.mp4"],
+            "--out: expected a place other than that of the videos, frames is one",
+        ),
         (["videos/square.mp4", "--start", 20], "--start: expected a frame from 0 to 19 of videos/square.mp4, got 20"),
         (
             ["videos/square.mp4", "--method", "video", "--camera", "still"],
@@ -74,6 +119,7 @@ def test_a_folder_gets_a_file_a_video_and_names_stay_apart(folder, capsys):
 )
 def test_bad_input_is_one_line_and_exit_code_2(folder, capsys, args, message):
     (folder / "broken.mp4").write_bytes(b"no video at all")
+    write_frames(folder / "frames", np.zeros((3, 32, 48, 3), np.uint8))
     assert run(*args) == 2
     captured = capsys.readouterr()
     assert captured.out == "" and captured.err.startswith("sdfast: error: ") and captured.err.count("\n") == 1

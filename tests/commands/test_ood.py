@@ -6,7 +6,8 @@ import pytest
 from sdfast.commands import main
 from sdfast.commands.ood import SETS, WITH_ANOTHER
 from sdfast.pairs import read_clip
-from tests.support.videos import write_video
+from tests.support.command import assert_one_line
+from tests.support.videos import write_frames, write_video
 
 cv2 = pytest.importorskip("cv2")
 pytest.importorskip("matplotlib")
@@ -101,6 +102,39 @@ def test_videos_that_cannot_be_used_are_skipped_with_a_word(folder, capsys):
     assert len(captured.out.splitlines()) == 3
 
 
+def test_what_is_there_is_replaced_only_if_asked_for_and_quietly(folder, capsys):
+    (folder / "videos" / "a.mp4").rename(folder / "videos" / "a[1].mp4")  # a pattern to those who look for it
+    job = "--videos", "videos", "--sets", "scuba", "--out", "sets", "--clip-frames", 4
+    assert run(*job, "--quiet") == 0
+    captured = capsys.readouterr()
+    assert captured.out == captured.err == ""
+    (folder / "sets" / "scuba" / "b.mp4").write_text("hours of work")
+    assert run(*job) == 2
+    captured = capsys.readouterr()
+    assert captured.out == "" and (folder / "sets" / "scuba" / "b.mp4").read_text() == "hours of work"
+    assert_one_line(
+        captured.err, "--out: expected a folder without results, sets has a[1].png, b.png, scuba/a[1].mp4; --overwrite"
+    )
+    assert run(*job, "--overwrite", "--quiet") == 0
+    assert read_clip("sets/scuba/b.mp4", range(4)).shape == (4, 32 * SCALE, 48 * SCALE, 3)
+
+
+def test_frames_in_folders_and_lists_of_parts_are_videos(folder, capsys):
+    write_frames(folder / "frames" / "walk", read_clip("videos/a.mp4", range(FRAMES)))
+    (folder / "list.csv").write_text("path,start,end\nvideos/b.mp4,2,7\nvideos/b.mp4,7,12\nframes/walk,,\n")
+    job = "--videos", "list.csv", "frames", "--sets", "scuba", "background_only", "--clip-frames", 20, "--out", "sets"
+    assert run(*job) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert [line.split(",")[0] for line in out[:4]] == [
+        "b.mp4: 5 frames", "b.mp4: 5 frames", "walk: 12 frames", "walk: 12 frames"
+    ]  # fmt: skip
+    names = sorted(path.name for path in (folder / "sets" / "scuba").iterdir())
+    assert names == ["b-2.mp4", "b.mp4", "walk-2.mp4", "walk.mp4"]
+    background = read_clip("sets/background_only/b-2.mp4", range(5)).astype(float)[:, SCALE // 2 :: SCALE]
+    video = read_clip("videos/b.mp4", range(7, 12)).astype(float)
+    assert abs(background[:, 28:, SCALE // 2 :: SCALE] - video[:, 28:]).mean() < 6
+
+
 def test_one_video_has_the_sets_that_need_no_other(folder, capsys):
     assert run("--videos", "videos/a.mp4", "--out", "sets", "--clip-frames", 4, "--masks", "video") == 0
     missing = [name for name in SETS if not (folder / "sets" / name).exists()]
@@ -129,18 +163,29 @@ def test_one_video_has_the_sets_that_need_no_other(folder, capsys):
             ["--videos", "videos", "--masks", "short"],
             "short/b.npy: expected (12, H, W), a mask for each frame, got (5, 4,",
         ),
+        (["--videos", "videos", "--masks", "named"], "named/b.npy: cannot be read: no array of numbers, but of <U1"),
+        (["--videos", "videos", "--masks", "packed"], "packed/b.npy: cannot be read: no array of np.save"),
         (["--videos", "videos", "--close", 4], "close: expected an odd number of pixels, got 4"),
         (
             ["--videos", "sets/scuba", "--out", "sets"],
             "--out: expected a place other than that of the videos, sets/scub",
+        ),
+        (
+            ["--videos", "frames", "--out", "frames"],
+            "--out: expected a place other than that of the videos, frames is on",
         ),
         (["--videos", "videos", "--out", "broken.mp4/sets"], "--out: cannot write to broken.mp4/sets"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(folder, capsys, args, message):
     (folder / "broken.mp4").write_bytes(b"no video at all")
-    (folder / "short").mkdir()
+    for name in ("short", "named", "packed"):
+        (folder / name).mkdir()
+    np.save(folder / "named" / "b.npy", np.full((12, 4, 4), "0"))
+    with open(folder / "packed" / "b.npy", "wb") as file:
+        np.savez(file, np.zeros((12, 4, 4)))
     np.save(folder / "short" / "b.npy", np.zeros((5, 4, 4)))
+    write_frames(folder / "frames", np.zeros((3, 32, 48, 3), np.uint8))
     (folder / "sets" / "scuba").mkdir(parents=True)
     write_video(folder / "sets" / "scuba" / "a.mp4", np.zeros((2, 32, 48, 3), np.uint8))
     assert run(*args) == 2

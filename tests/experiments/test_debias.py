@@ -19,7 +19,7 @@ from experiments.debias.__main__ import main
 from experiments.debias.ablation import ablation
 from experiments.debias.costs import step_costs
 from experiments.debias.evaluation import make_tests
-from experiments.debias.experiment import Job, Kept, run_all
+from experiments.debias.experiment import Job, kept_runs, run_all
 from experiments.debias.model import BLOCKS, SmallNet
 from experiments.debias.rows import NO_DROPOUT, ROWS, TRIES, Row
 from experiments.debias.settings import Settings
@@ -197,14 +197,14 @@ def test_an_interrupted_experiment_goes_on_where_it_stopped(tmp_path, monkeypatc
 
     monkeypatch.setattr("experiments.debias.experiment.train", stops)
     with pytest.raises(KeyboardInterrupt):
-        run_all(jobs, 1, Kept(path), progress=False)
+        run_all(jobs, 1, kept_runs(path), progress=False)
     path.write_text(path.read_text() + '{"job": {"cut o')  # a line that was being written
-    assert run_all(jobs, 1, Kept(path, resume=True), progress=False) == whole
+    assert run_all(jobs, 1, kept_runs(path, resume=True), progress=False) == whole
     assert calls[3:] == [("region", 0), ("region", 1)]
     changed = [replace(job, settings=replace(job.settings, steps=2)) for job in jobs[:1]]
-    assert run_all(changed, 1, Kept(path, resume=True), progress=False) != whole[:1] and len(calls) == 6
-    assert run_all(jobs, 1, Kept(path, resume=True), progress=False) == whole and len(calls) == 6
-    assert run_all(jobs[:1], 1, Kept(path), progress=False) == whole[:1] and len(calls) == 7  # afresh
+    assert run_all(changed, 1, kept_runs(path, resume=True), progress=False) != whole[:1] and len(calls) == 6
+    assert run_all(jobs, 1, kept_runs(path, resume=True), progress=False) == whole and len(calls) == 6
+    assert run_all(jobs[:1], 1, kept_runs(path), progress=False) == whole[:1] and len(calls) == 7  # afresh
 
 
 def test_all_is_written(tmp_path):
@@ -297,6 +297,13 @@ def test_the_command_writes_its_tables(tmp_path, capsys, tiny):
     assert about["seeds"] == [7] and about["steps"] == 1 and about["sdfast"] == sdfast.__version__
     assert main([*arguments, "--resume"]) == 0
     assert capsys.readouterr().err.strip().endswith("0 steps [00:00, ? steps/s]")  # nothing was left to do
+    runs = out / "runs.jsonl"
+    runs.write_text("".join(line.replace('"made_by"', '"was_made_by"') for line in runs.open()))
+    assert main([*arguments, "--resume"]) == 2
+    assert "runs.jsonl does not say by what code and versions its runs were made" in capsys.readouterr().err
+    assert main([*arguments, "--resume", "--any-code"]) == 0
+    assert capsys.readouterr().err.strip().endswith("0 steps [00:00, ? steps/s]")
+    assert json.loads((out / "debias.json").read_text())["about"]["runs_of_other_code"] == 2 * len(ROWS)
 
 
 def test_the_command_compares_ways_to_choose_channels(tmp_path, capsys, tiny):
@@ -305,6 +312,13 @@ def test_the_command_compares_ways_to_choose_channels(tmp_path, capsys, tiny):
     assert text.strip() in capsys.readouterr().out
     rows = [line.split("|")[1:4] for line in text.splitlines() if line.startswith("|")][2:]
     assert len(rows) == 2 * (3 * 2 + 1)  # two networks; three blocks by two ways, the last by a third
+
+
+def test_the_command_chooses_channels_of_a_transformer_if_asked_for(tmp_path, tiny):
+    arguments = ["--seeds", "1", "--steps", "1", "--processes", "1", "--out", str(tmp_path)]
+    assert main(["--rows", "channels", "--networks", "transformer", *arguments]) == 0
+    rows = [line for line in (tmp_path / "channels.md").read_text().splitlines() if line.startswith("| transformer")]
+    assert len(rows) == 3 * 2 + 1
 
 
 @pytest.mark.parametrize(

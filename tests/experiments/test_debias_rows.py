@@ -11,13 +11,14 @@ from torch.nn import functional
 import sdfast
 from experiments.debias import changes, data, guidance, losses, tuning
 from experiments.debias.changes import CHANGES
-from experiments.debias.channels import channel_rows
+from experiments.debias.channels import NETWORKS, channel_rows
 from experiments.debias.dropblock import DropBlock3d
 from experiments.debias.losses import LOSSES
-from experiments.debias.model import WIDTHS, SmallNet
+from experiments.debias.model import BLOCKS, WIDTHS, SmallNet
 from experiments.debias.rows import NO_DROPOUT, ROWS, TRIES, Row, tuned_rows
 from experiments.debias.settings import Settings
 from experiments.debias.training import Run, train
+from experiments.debias.transformer import SmallTransformer
 from sdfast.dropout import context
 from sdfast.training import run_with_permuted
 from tests.support.debias import REGION, TINY
@@ -25,6 +26,25 @@ from tests.support.debias import REGION, TINY
 
 def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
+
+
+def test_a_transformer_is_watched_and_guided_as_the_others_are():
+    """No norm in it knows other clips, its blocks return (N, C, T, H, W), and it tells the order of frames."""
+    torch.manual_seed(0)
+    model, video = SmallTransformer((1, 8, 24, 24)), data.Shapes().train_clips(6, generator()).video
+    together, alone = model(video), torch.cat([model(clip[None]) for clip in video])
+    torch.testing.assert_close(together, alone, rtol=0, atol=1e-5)
+    for block in BLOCKS:
+        model.get_submodule(block).register_forward_hook(lambda *_: shapes.append(tuple(_[2].shape)))
+    shapes = []
+    assert not torch.allclose(model(video.flip(2)), together, atol=1e-4)
+    assert shapes == [(6, 32, 4, 6, 6)] * 3
+    rows = channel_rows(["transformer"])
+    assert len(rows) == 1 + 3 * 3 + 1 and {row.network["kind"] for row in rows.values()} == {"transformer"}
+    for settings in (TINY, replace(TINY, start="fine-tuned")):
+        run = train(rows["transformer", "block2", "conditional"], 0, settings)
+        assert run.steps == [0, 2] and run.scores["block2"]["static"] < 1
+    assert set(channel_rows()) == {key for key in channel_rows(NETWORKS) if key[0] != "transformer"}
 
 
 def test_dropblock_drops_cubes_and_keeps_the_mean():

@@ -11,7 +11,7 @@ import torch
 import sdfast
 from experiments.fusion import data, results
 from experiments.fusion.__main__ import main
-from experiments.fusion.experiment import Kept, run_all
+from experiments.fusion.experiment import Job, kept_runs, run_all
 from experiments.fusion.model import CROSSINGS, FUSIONS, ONE_STREAM, ConvexGate, TwoStream
 from experiments.fusion.rows import COMBINATIONS, CONTROLS, ROWS, Row
 from experiments.fusion.summary import BASELINE, Summaries
@@ -141,6 +141,10 @@ def test_learning_happens():
     assert run.overlap["plain"] > 0.3
 
 
+def jobs_of(rows, seeds) -> list[Job]:
+    return [Job(row, seed, TINY) for row in rows for seed in seeds]
+
+
 def make_run(row: Row, seed: int, camouflage: float, share: float) -> Run:
     both = {"dynamic": 0.5, "static": 0.4, "dynamic_share": 30.0, "static_share": share}
     return Run(row.name, seed, {"camouflage": camouflage, "plain": 0.8}, {layer: both for layer in row.layers})
@@ -181,23 +185,21 @@ def test_summaries_compare_seed_by_seed():
 
 @pytest.mark.slow
 def test_processes_change_nothing_and_runs_are_kept(tmp_path, capsys):
-    rows = (CONTROLS[1], BASELINE)
-    kept = [Kept(tmp_path / name, TINY) for name in ("alone", "shared")]
-    found = []
-    for processes, one in enumerate(kept, start=1):
-        one.folder.mkdir()
-        found.append(run_all(rows, (3, 4), one, processes, progress=False, textures=TEXTURES))
-    alone, shared = found
-    assert alone == shared and [(run.row, run.seed) for run in alone] == [(r.name, s) for r in rows for s in (3, 4)]
-    assert {path.name for path in kept[0].folder.iterdir()} == {path.name for path in kept[1].folder.iterdir()}
+    jobs = jobs_of((CONTROLS[1], BASELINE), (3, 4))
+    files = [tmp_path / name for name in ("alone", "shared")]
+    alone, shared = (
+        run_all(jobs, processes, kept_runs(file), progress=False, textures=TEXTURES)
+        for processes, file in enumerate(files, start=1)
+    )
+    assert alone == shared and [(run.row, run.seed) for run in alone] == [(job.row.name, job.seed) for job in jobs]
+    assert sorted(files[0].read_text().splitlines()) == sorted(files[1].read_text().splitlines())
     assert capsys.readouterr().err == ""
 
 
 def test_an_interrupted_experiment_goes_on(tmp_path, monkeypatch):
-    kept, rows = Kept(tmp_path, TINY), (CONTROLS[0], BASELINE)
-    whole = run_all(rows, (0,), kept, progress=False, textures=TEXTURES)
-    (lost,) = tmp_path.glob("sum*")
-    lost.unlink()
+    path, jobs = tmp_path / "runs.jsonl", jobs_of((CONTROLS[0], BASELINE), (0,))
+    whole = run_all(jobs, 1, kept_runs(path), progress=False, textures=TEXTURES)
+    path.write_text("".join(line for line in path.read_text().splitlines(keepends=True) if "sum, none" not in line))
     trained = []
 
     def spy(row, *args):
@@ -205,22 +207,19 @@ def test_an_interrupted_experiment_goes_on(tmp_path, monkeypatch):
         return train(row, *args)
 
     monkeypatch.setattr("experiments.fusion.experiment.train", spy)
-    assert run_all(rows, (0,), kept, resume=True, progress=False, textures=TEXTURES) == whole
+    assert run_all(jobs, 1, kept_runs(path, resume=True), progress=False, textures=TEXTURES) == whole
     assert trained == [BASELINE]
-    run_all(rows, (0,), kept, progress=False, textures=TEXTURES)
-    assert trained == [BASELINE, *rows], "without --resume it starts afresh"
+    run_all(jobs, 1, kept_runs(path), progress=False, textures=TEXTURES)
+    assert trained == [BASELINE, CONTROLS[0], BASELINE], "without --resume it starts afresh"
 
 
-def test_a_kept_run_of_another_job_is_refused(tmp_path):
-    Kept(tmp_path, TINY).write(make_run(BASELINE, 0, 0.5, 25))
-    assert Kept(tmp_path, TINY).read("sum, none", 1) is None
-    assert Kept(tmp_path, TINY).read("sum, none", 0) == make_run(BASELINE, 0, 0.5, 25)
-    with pytest.raises(ValueError, match="of other settings, versions or code"):
-        Kept(tmp_path, replace(TINY, steps=3)).read("sum, none", 0)
-    (file,) = tmp_path.iterdir()
-    file.write_text(file.read_text()[:-20])
-    with pytest.raises(ValueError, match="is damaged"):
-        Kept(tmp_path, TINY).read("sum, none", 0)
+def test_a_kept_run_of_another_job_is_not_taken(tmp_path):
+    path, run = tmp_path / "runs.jsonl", make_run(BASELINE, 0, 0.5, 25)
+    kept_runs(path).add(Job(BASELINE, 0, TINY), run)
+    kept = kept_runs(path, resume=True)
+    assert kept.find(Job(BASELINE, 0, TINY)) == run
+    for other in (Job(BASELINE, 1, TINY), Job(CONTROLS[0], 0, TINY), Job(BASELINE, 0, replace(TINY, steps=3))):
+        assert kept.find(other) is None
 
 
 def test_all_is_written(tmp_path):
@@ -275,8 +274,8 @@ def test_the_command_writes_its_tables_and_resumes(tmp_path, capsys, monkeypatch
     assert settings["seeds"] == [7] and settings["steps"] == 1 and settings["sdfast"] == sdfast.__version__
     assert main([*arguments, "--resume"]) == 0
     assert capsys.readouterr().out == printed.out
-    assert main([*arguments, "--resume", "--steps", "2"]) == 2
-    assert "of other settings" in capsys.readouterr().err
+    assert main([*arguments, "--resume", "--steps", "2"]) == 0
+    assert "28/28" in capsys.readouterr().err, "runs of other settings are no runs of these"
 
 
 @pytest.mark.parametrize(

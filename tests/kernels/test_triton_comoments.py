@@ -248,7 +248,7 @@ def test_a_megabyte_keeps_all_multiprocessors_busy(launches, shape, layout):
     assert launches[0][1] >= 132 and len(launches) <= 2, launches
 
 
-@pytest.mark.parametrize("samples", [64, 1337, 4096])
+@pytest.mark.parametrize("samples", [64, 1337, 4096, 50_000])
 def test_pooled_and_labelled_takes_two_launches(launches, samples):
     from sdfast import kernels
 
@@ -261,18 +261,18 @@ def test_pooled_and_labelled_takes_two_launches(launches, samples):
 
 
 def test_work_is_split_into_bounded_chunks():
-    partial = sys.modules["sdfast.kernels.partial_comoments"]
+    spans = sys.modules["sdfast.kernels.spans"]
     for n_tiles, p_tiles, programs, few, half, labelled in itertools.product(
         (1, 7, 5000), (1, 30, 100), (0, 1, 40), (1, 8), (True, False), (True, False)
     ):
-        work = partial.share_out(n_tiles, p_tiles, programs, few, half, labelled)
+        work = spans.share_out(n_tiles, p_tiles, programs, few, half, labelled)
         rows = n_tiles * p_tiles // work.row
         assert work.row == (p_tiles if labelled else n_tiles * p_tiles)
         assert (work.pieces - 1) * work.length < work.row <= work.pieces * work.length, "no span is empty"
         assert work.spans == rows * work.pieces
         assert (work.chunks - 1) * work.steps < work.spans <= work.chunks * work.steps, "no chunk is empty"
-        assert not half or work.length <= partial.HALF_STEPS
-        assert work.chunks <= partial.MERGED
+        assert not half or work.length <= spans.HALF_STEPS
+        assert work.chunks <= spans.MERGED
 
 
 @pytest.mark.parametrize("size", [1, 3, 7, 49, 98, 196, 392, 1568, 2100, 3136, 6272, 40000, 200704])

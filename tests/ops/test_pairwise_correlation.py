@@ -21,8 +21,8 @@ def test_equals_numpy(dtype, pool):
     matrix = truth.pairwise_correlation(*(truth.pooled_samples(x.double().numpy(), pool=pool) for x in (a, b)))
     for layout in LAYOUTS:
         actual = sdfast.pairwise_correlation(layout(a), layout(b), pool=pool)
-        tolerance = PRODUCT[dtype] * (10 if pool and dtype != torch.float64 else 1)  # the pooled mean is in float32
-        np.testing.assert_allclose(actual, matrix, rtol=0, atol=tolerance)
+        blur = 10 if pool and dtype in (torch.float16, torch.bfloat16) else 1  # of their mean, summed in float32
+        np.testing.assert_allclose(actual, matrix, rtol=0, atol=PRODUCT[dtype] * blur)
 
 
 @pytest.mark.parametrize("samples", [2, 7, 8, 30])
@@ -44,6 +44,65 @@ def test_right_at_large_means_and_dead_channels():
     expected = truth.pairwise_correlation(a + 1e4, b[:, :3])
     np.testing.assert_allclose(matrix[:, :3], expected, rtol=0, atol=1e-6)
     assert (matrix[:, 3] == 0).all()
+
+
+@pytest.mark.parametrize("channels_of_b", [6, 4], ids=["one shape", "two shapes"])
+def test_means_of_positions_keep_the_digits_of_a_large_mean(channels_of_b):
+    torch.manual_seed(0)
+    a = torch.randn(400, 6, 1) + 0.1 * torch.randn(400, 6, 20) + 7e3
+    b = (a + torch.randn(400, 6, 1))[:, :channels_of_b]
+    expected = truth.pairwise_correlation(*(truth.pooled_samples(x.numpy()) for x in (a, b)))
+    for layout in LAYOUTS:
+        found = sdfast.pairwise_correlation(layout(a), layout(b))
+        assert found.dtype == torch.float32
+        np.testing.assert_allclose(found, expected, rtol=0, atol=PRODUCT[torch.float32])
+    a.requires_grad_()
+    found = sdfast.pairwise_correlation(a, b)
+    np.testing.assert_allclose(found.detach(), expected, rtol=0, atol=PRODUCT[torch.float32])
+    found.square().sum().backward()
+    assert a.grad.isfinite().all() and a.grad.any()
+
+
+@pytest.mark.parametrize("scale", [1e-39, 1e36])
+def test_spreads_beyond_the_inverse_of_float32_are_no_hindrance(scale):
+    a, b, _ = feature_pair((50, 9), torch.float64)
+    a, b = (a * scale).bfloat16(), (b * scale).bfloat16()
+    expected = truth.pairwise_correlation(a.double() / scale, b.double() / scale)
+    for dtype in (torch.bfloat16, torch.float32):
+        found = sdfast.pairwise_correlation(a.to(dtype), b.to(dtype))
+        np.testing.assert_allclose(found, expected, rtol=0, atol=PRODUCT[dtype])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_rounding_leads_to_no_correlation_above_one(dtype):
+    torch.manual_seed(0)
+    features = torch.randn(100, 200, dtype=dtype)
+    matrix = sdfast.pairwise_correlation(features, torch.cat([3 * features, -features], dim=1))
+    assert matrix.abs().max() == 1
+    scores = features - features.mean(0)
+    scores /= scores.square().sum(0).sqrt()
+    assert (scores * scores).sum(0).max() > 1, "but for rounding there would be nothing to hold back"
+
+
+def test_what_rounding_leaves_of_a_mean_is_not_dropped():
+    """The mean lies between two numbers of float32, far apart at its size: a tenth of the standard deviation."""
+    torch.manual_seed(0)
+    step = 2.0**-6  # between neighbours from 2^17 on
+    a = 2.0**17 + step * torch.randint(-6, 8, (300, 3)).double()
+    b = a.flip(1) + step * torch.randint(-6, 8, (300, 3))
+    mean = a.mean(0)
+    assert ((mean.float() - mean).abs() > step / 10).any()
+    expected = truth.pairwise_correlation(a.numpy(), b.numpy())
+    np.testing.assert_allclose(sdfast.pairwise_correlation(a.float(), b.float()), expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("wanted", ["a", "b", "both"])
+@pytest.mark.parametrize("shape", [(6, 3), (6, 3, 2)], ids=str)
+def test_gradients_are_those_of_plain_torch(wanted, shape):
+    torch.manual_seed(0)
+    a = torch.randn(shape, dtype=torch.float64, requires_grad=wanted != "b")
+    b = torch.randn(6, 4, dtype=torch.float64, requires_grad=wanted != "a")
+    torch.autograd.gradcheck(sdfast.pairwise_correlation, (a, b))
 
 
 def test_what_does_not_fit_is_refused_by_name():

@@ -141,7 +141,10 @@ def test_paths_of_a_list_are_relative_to_it_or_to_here(tmp_path, monkeypatch):
         ("a.csv", "path,label\na.mp4,1,2\n", r"expected 2 columns in every line \(path, label\), got \['a.mp4'"),
         ("a.csv", "path,time_start\na.mp4,1.5\n", "column time_start: expected start and end, which are frame numbers"),
         ("a.csv", "path,start\na.mp4,1.5\n", r"start: expected the number of a frame, got 1\.5"),
+        ("a.csv", "path,start\na.mp4," + 5000 * "1", "start: expected the number of a frame, got 1111"),
         ("a.csv", b"\xff\xfe\x00", "cannot be read as a list of videos"),
+        ("a.csv", "path,label\na.mp4,\0", "cannot be read as a list of videos: it has bytes of zero"),
+        ("a.csv", "path,label\na.mp4," + 200_000 * "b", "cannot be read as a list of videos: field larger"),
     ],
 )
 def test_lists_that_are_unclear(tmp_path, name, content, says):
@@ -227,6 +230,7 @@ def test_rows_hold_a_video_in_many_ways(tmp_path):
             assert numbers_of(video) == list(range(20)), video
             assert video.identity() == video.identity()
     assert {video.label for video in list_videos(Rows(rows))} == {"jump"}
+    assert [video.label for video in list_videos([{"label": 0}, {"label": None}, {}])] == ["0", None, None]
     identities = [str(video.identity()) for video in list_videos(rows)]
     assert len(set(identities)) == 4  # of the file, of its content, of the folder and of the frames
 

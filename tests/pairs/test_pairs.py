@@ -180,7 +180,7 @@ def test_both_factors_share_a_clip_that_is_decoded_once(video_folder, plain_styl
 def test_every_video_is_used_equally_often_by_both_factors(video_folder):
     pairs = VideoPairs(video_folder, num_pairs=18, clip_frames=4, frame_size=(24, 32))
     used = []
-    pairs._restyle = lambda clip, rng, times: used.append(pairs._last_key[1]) or [clip] * times
+    pairs._restyle = lambda clip, rng, times: used.append(pairs._last[0][1]) or [clip] * times
     for i in range(18):
         pairs[i]
     assert sorted(used[::2]) == sorted(used[1::2]) == [0, 0, 0, 1, 1, 1, 2, 2, 2]

@@ -13,6 +13,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from sdfast.pairs import FlowPairs, ProbeSet, StylisedFolderPairs, VideoError, VideoPairs
+from tests.support.limits import bounded
 from tests.support.videos import numbered_frames, write_video
 
 SMALL = {"num_pairs": 7, "clip_frames": 4, "frame_size": (24, 32), "seed": 3}
@@ -147,6 +148,71 @@ def test_a_damaged_set_is_refused(pairs, tmp_path):
         with pytest.raises(VideoError, match=r"probe\.json is damaged|expected version 1 of a probe set, got 9"):
             ProbeSet(tmp_path / "probe")
     assert json.loads(described)["numbers"] == [item[3] for item in probe]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"num_pairs": 10**12},
+        {"num_pairs": -7},
+        {"num_pairs": "7"},
+        {"clip_frames": None},
+        {"seed": []},
+        {"frame_size": [24]},
+        {"frame_size": 3},
+        {"shape": [4, 24, 32]},
+        {"shape": None},
+        {"shape": [2**31, 2**31, 4, 4]},
+        {"numbers": [0, 1]},
+        {"numbers": 3},
+        {"crc": [0.5] * 7},
+        {"sources": "videos"},
+        {"fingerprint": 5},
+        {"settings": []},
+    ],
+    ids=str,
+)
+def test_a_set_that_says_what_cannot_be_is_refused(pairs, tmp_path, change):
+    pairs.materialise(tmp_path / "probe", progress=False)
+    about = json.loads((tmp_path / "probe" / "probe.json").read_text())
+    for name, value in change.items():
+        (about["settings"] if name in about["settings"] else about)[name] = value
+    (tmp_path / "probe" / "probe.json").write_text(json.dumps(about))
+    with pytest.raises(VideoError, match=r"probe\.json is damaged|clips\.npy: expected") as caught:
+        bounded(ProbeSet, tmp_path / "probe")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\x93NUMPY\x01\x00\xff\xff" + b"[" * 65535,
+        b"\x93NUMPY\x02\x00\xff\xff\xff\xff{",
+        b"\x93NUMPY\x01\x00\x10\x00{'descr': '|u1'(",
+        *(
+            b"\x93NUMPY\x01\x00" + len(head).to_bytes(2, "little") + head + b"\n" * 64
+            for head in (
+                f"{{'descr': '{dtype}', 'fortran_order': False, 'shape': {shape}}}".encode()
+                for dtype, shape in (("|u1", (1 << 44,)), ("|O", (8,)), ("<f8", (1 << 32, 1 << 32)), ("|u1", (-1, -64)))
+            )
+        ),
+    ],
+    ids=range(7),
+)
+def test_clips_that_claim_more_than_they_hold_are_refused(pairs, tmp_path, content):
+    pairs.materialise(tmp_path / "probe", progress=False)
+    (tmp_path / "probe" / "clips.npy").write_bytes(content)
+    with pytest.raises(VideoError, match=r"clips\.npy: missing or damaged: no array") as caught:
+        bounded(ProbeSet, tmp_path / "probe")
+    assert "\n" not in str(caught.value)
+
+
+def test_clips_in_an_archive_are_refused(pairs, tmp_path):
+    pairs.materialise(tmp_path / "probe", progress=False)
+    with open(tmp_path / "probe" / "clips.npy", "wb") as file:
+        np.savez(file, clips=np.zeros(3, np.uint8))
+    with pytest.raises(VideoError, match=r"clips\.npy: missing or damaged: no array"):
+        ProbeSet(tmp_path / "probe")
 
 
 def test_two_writers_make_one_set(pairs, tmp_path):

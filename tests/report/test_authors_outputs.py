@@ -14,6 +14,7 @@ from tests.support.authors import (
     pairs_of,
     shuffled,
 )
+from tests.support.paths import is_unpacked
 
 
 @pytest.mark.parametrize("path", DATA, ids=lambda path: path.stem)
@@ -43,8 +44,13 @@ def test_metric_equals_authors_code(path, kind):
 
 
 def test_the_cases_are_there():
-    assert {path.stem for path in DATA} >= {"case_11", "case_12", "case_13", "case_14", "quirks"}
+    found = {path.stem for path in DATA}
+    assert found >= {"case_12", "quirks"}
     assert all(set(load(path)) >= {"unit", "layer", "dims", "percent", "pearson", "mi"} for path in DATA)
+    missing = {"case_11", "case_13", "case_14"} - found
+    if missing and is_unpacked():
+        pytest.skip(f"the source distribution leaves out {', '.join(sorted(missing))}")
+    assert not missing
 
 
 def test_quirks_are_told_apart():

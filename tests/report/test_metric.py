@@ -72,7 +72,7 @@ def test_arrays_and_factors_of_any_integer_kind(as_factor):
     wanted.update(a, b, factor, source)
     found.update(a.numpy(), b.numpy(), as_factor(factor), source.numpy())
     assert torch.equal(found.moments, wanted.moments)
-    with pytest.raises(TypeError, match=r"factor: expected dtype torch\.int64, got torch\.float64"):
+    with pytest.raises(TypeError, match="factor: expected integers or bool, got float64"):
         found.update(a.numpy(), b.numpy(), factor.double().numpy())
     with pytest.raises(TypeError, match=r"feats_b: expected a numpy\.ndarray like feats_a, got Tensor"):
         found.update(a.numpy(), b, factor)

@@ -149,9 +149,9 @@ REFUSED = [
     (dict(channel_dim=4), ValueError, "channel_dim: .* got 4"),
     (dict(channel_dim=-4), ValueError, "channel_dim: .* got -4"),
     (dict(factor=FACTOR[:3]), ValueError, r"factor: expected shape \(4,\), one label a pair, got \(3,\)"),
-    (dict(factor=FACTOR.int()), TypeError, "factor: expected dtype torch.int64, got torch.int32"),
+    (dict(factor=FACTOR.float()), TypeError, "factor: expected integers or bool, got torch.float32"),
     (dict(factor=FACTOR.to("meta")), ValueError, "factor: expected device cpu like feats_a, got meta"),
-    (dict(factor=[0, 1, 0, 1]), TypeError, "factor: expected an int64 torch.Tensor, got list"),
+    (dict(factor=[0, 1, 0, 1]), TypeError, "factor: expected a torch.Tensor of integers or bool, got list"),
     (dict(factor=FACTOR + 1), ValueError, "factor: expected labels from 0 to 1, got 2"),
     (dict(factor=FACTOR - 1), ValueError, "factor: expected labels from 0 to 1, got -1"),
     (dict(factor=FACTOR, num_factors=0), ValueError, "num_factors: expected a positive integer, got 0"),
@@ -182,6 +182,18 @@ def test_strided_labels_are_read_right():
     torch.testing.assert_close(sdfast.channel_bias(a, b, spread[::2]).corr, sdfast.channel_bias(a, b, labels).corr)
 
 
+@pytest.mark.parametrize("kind", [torch.int32, torch.uint8, torch.bool, "i2", ">i4", "u8", "?"], ids=str)
+def test_labels_of_any_integer_dtype_and_bool(kind):
+    a, b, labels = feature_pair((12, 3), torch.float32)
+    expected = sdfast.channel_bias(a, b, labels)
+    labels = labels.to(kind) if isinstance(kind, torch.dtype) else labels.numpy().astype(kind)
+    for backend, trained in itertools.product(("cpu", "reference"), (False, True)):
+        with sdfast.use_backend(backend):
+            bias = sdfast.channel_bias(a.clone().requires_grad_(trained), b, labels)
+        assert bias.count.tolist() == expected.count.tolist()
+        torch.testing.assert_close(bias.corr.detach(), expected.corr, rtol=0, atol=1e-6)
+
+
 def test_numpy_arrays_of_any_strides_and_byte_order():
     a, b, labels = (x.numpy() for x in feature_pair((12, 3, 4), torch.float32))
     records = np.zeros(a.shape, [("a", "f4"), ("between", "i1"), ("b", "f4")])
@@ -206,7 +218,7 @@ def test_numpy_arrays_of_any_strides_and_byte_order():
         (dict(feats_a=A.int().numpy()), "feats_a: expected float64, float32 or float16 features, got int32"),
         (dict(feats_b=A.numpy().astype(object)), "feats_b: expected float64, float32 or float16 features, got object"),
         (dict(feats_b=A), r"feats_b: expected a numpy\.ndarray like feats_a, got Tensor"),
-        (dict(factor=np.array([0.5, 0, 1, 1])), "factor: expected integer labels, got float64"),
+        (dict(factor=np.array([0.5, 0, 1, 1])), "factor: expected integers or bool, got float64"),
     ],
 )
 def test_bad_numpy_input_names_the_argument(change, message):

@@ -193,7 +193,7 @@ def test_errors_name_the_argument_and_add_nothing():
         (r"source: expected an integer torch.Tensor, got list", TypeError, (a, b, factor, source.tolist())),
         (r"factor: expected labels from 0 to 1, got 2", ValueError, (a, b, factor + 1, source)),
         (r"factor: expected shape \(60,\), one label a pair, got \(59,\)", ValueError, (a, b, factor[1:], source)),
-        (r"factor: expected dtype torch.int64, got torch.float64", TypeError, (a, b, factor.double(), source)),
+        (r"factor: expected integers or bool, got torch.float64", TypeError, (a, b, factor.double(), source)),
         (r"factor: expected one label from 0 to 1 a pair, got None", ValueError, (a, b, None, source)),
         (r"feats_b: expected shape \(60, 3\) like feats_a, got \(60, 2\)", ValueError, (a, b[:, :2], factor, source)),
         (r"feats_a: expected 3 channels", ValueError, (a[:, :2], b[:, :2], factor, source)),

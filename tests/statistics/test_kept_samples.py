@@ -271,7 +271,7 @@ A, B, FACTOR, SOURCE = drawn(6, 2)
         (dict(feats_a=A[:, :1], feats_b=B[:, :1]), ValueError, "feats_a: expected 2 channels along dimension 1"),
         (dict(factor=None), ValueError, "factor: expected one label from 0 to 1 a pair, got None"),
         (dict(factor=FACTOR + 5), ValueError, "factor: expected labels from 0 to 1, got 6"),
-        (dict(source=SOURCE.double()), TypeError, "source: expected dtype torch.int64"),
+        (dict(source=SOURCE.double()), TypeError, "source: expected an integer dtype, got torch.float64"),
         (dict(source=SOURCE[:3]), ValueError, r"source: expected shape \(6,\)"),
         (dict(source=SOURCE - 9), ValueError, "source: expected numbers from 0 on, got -9"),
         (dict(pool="no"), TypeError, "pool: expected True or False"),

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 import sdfast
+from sdfast.statistics import GroupedCoMoments, KeptSamples, SampledCoMoments
 from sdfast.statistics.state import CoMoments, merge
 from tests import truth
 
@@ -129,6 +130,36 @@ def test_update_equals_reference(shape, channel_dim, pool):
     assert state.count.tolist() == [5 * positions, 4 * positions]
 
 
+@pytest.mark.parametrize("make", [CoMoments, GroupedCoMoments, SampledCoMoments, KeptSamples])
+def test_arrays_and_labels_of_any_integer_kind(make):
+    a, b, factor = (torch.cat(x) for x in zip(*batches([6, 5]), strict=True))
+    source = torch.arange(11) // 2
+    expected = make(5)
+    expected.update(a, b, factor, source)
+    given = [
+        (a, b, factor.int(), source.short()),
+        (a, b, factor.bool(), source),
+        (a, b, factor.numpy().astype("u1"), source.numpy().astype(">i4")),
+        (a.numpy()[::-1], b.numpy()[::-1], factor.numpy()[::-1].astype(bool), source.numpy()[::-1]),
+        (a.numpy(), b.numpy(), factor, source),
+    ]
+    for arguments in given:
+        state = make(5)
+        state.update(*arguments)
+        for key, values in expected.state_dict().items():
+            found = state.state_dict()[key]
+            if key.endswith(("bits", "labels")):  # in the order they came in
+                found, values = (x.sort(0).values for x in (found, values))
+            torch.testing.assert_close(found, values, rtol=0, atol=1e-12)
+    for wrong in (factor.double(), factor.numpy() / 2, factor.numpy().astype(str)):
+        with pytest.raises(TypeError, match="factor: expected integers or bool, got "):
+            make(5).update(a, b, wrong, source)
+    if make is not CoMoments:  # which does not look at sources
+        for wrong in (source.double(), source.bool(), source.numpy().astype(bool), source.tolist()):
+            with pytest.raises(TypeError, match=r"source: expected an integer .*, got (torch.float64|.*bool|list)"):
+                make(5).update(a, b, factor, wrong)
+
+
 def test_one_factor_needs_no_labels():
     (a, b, _) = batches([8])[0]
     state = CoMoments(5, num_factors=1)
@@ -142,6 +173,16 @@ def test_features_that_require_grad_leave_no_graph():
     state = CoMoments(5)
     state.update(a.requires_grad_(), b, factor)
     assert not state.moments.requires_grad
+
+
+def test_features_that_no_kernel_takes_are_added_alike():
+    """A tensor of a class of its own goes by the operators of torch."""
+    (part,) = batches([9])
+    plain, other = CoMoments(5), CoMoments(5)
+    for _ in range(2):
+        plain.update(*part)
+        other.update(torch.nn.Parameter(part[0]), torch.nn.Parameter(part[1]), part[2])
+    assert_close(other.moments, plain.moments)
 
 
 def test_merge_of_states_and_checkpoint():
@@ -159,6 +200,19 @@ def test_merge_of_states_and_checkpoint():
     resumed.merge(second)
     assert torch.equal(resumed.moments, first.moments)
     assert not torch.equal(saved["moments"], first.moments), "a checkpoint does not follow the state"
+
+
+def test_a_state_from_a_checkpoint_is_float64_and_its_own():
+    kept = {"moments": torch.tensor([4.0, 1.0, 1.0, 2.0, 2.0, 1.0]).view(6, 1, 1)}
+    resumed = CoMoments(1, 1).to("meta")
+    resumed.load_state_dict(kept)
+    assert resumed.moments.is_meta, "it stays where it is"
+    resumed = CoMoments(1, 1)
+    resumed.load_state_dict(kept)
+    assert resumed.moments.dtype == torch.float64 and torch.equal(resumed.moments, kept["moments"].double())
+    resumed.load_state_dict(doubled := {"moments": kept["moments"].double()})
+    doubled["moments"].zero_()
+    assert resumed.count.item() == 4
 
 
 def test_reduce_without_processes_changes_nothing():

@@ -11,6 +11,7 @@ CUOBJDUMP = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuob
 COPY = r"cp\.async\.c[ag]\.shared\.global"  # from memory to a buffer; .cg are of 128 bits
 LOAD = re.compile(rf"\b(?:ld\.global|{COPY}|(?:global|buffer|flat)_load)\S*")
 WIDE = re.compile(r"\.v4\.b32|\.v2\.b64|_dwordx4|\.cg\.")  # 128 bits a thread
+_LOADS_WIDE = re.compile(r"\bLDG(?:STS)?\b.*\.128|_load_dwordx4").search
 
 
 def assembly(kernel) -> str:
@@ -86,12 +87,26 @@ def _loops(kernel) -> list[list[str]]:
     return [[line for line in loop if re.match(r"\s+[a-z]\w+", line)] for loop in loops]
 
 
+def length(kernel) -> int:
+    """Return how many instructions there are, each once."""
+    if "ptx" in kernel.asm:
+        return len(
+            [text for text in re.findall(r"/\*[0-9a-f]{4,}\*/\s+(.*?);", _dump(kernel, "-sass")) if text != "NOP"]
+        )
+    return len([line for line in assembly(kernel).splitlines() if re.match(r"\s+[a-z]\w+", line)])
+
+
+def reading_loop(kernel) -> list[str]:
+    """Return the instructions of the first loop that loads 128 bits a thread, or of the shortest that loads at all."""
+    loads = re.compile(r"\b(?:LDG|LDGSTS)\b|\b(?:global|buffer|flat)_load").search
+    loops = [loop for loop in _loops(kernel) if any(map(loads, loop))]
+    return next((loop for loop in loops if any(map(_LOADS_WIDE, loop))), min(loops, key=len))
+
+
 def instructions(kernel) -> tuple[int, int]:
-    """Return how many instructions the innermost loop that loads has, and how many bytes a thread loads in it."""
-    loads = r"\b(?:LDG|LDGSTS)\b|\b(?:global|buffer|flat)_load"
-    loop = min((loop for loop in _loops(kernel) if re.search(loads, "\n".join(loop))), key=len)
-    wide = [line for line in loop if re.search(r"\bLDG(?:STS)?\b.*\.128|_load_dwordx4", line)]
-    return len(loop), 16 * len(wide)
+    """Return how many instructions the loop that reads has, and how many bytes a thread loads in it."""
+    loop = reading_loop(kernel)
+    return len(loop), 16 * sum(map(bool, map(_LOADS_WIDE, loop)))
 
 
 def narrow(instructions: list[str]) -> list[str]:

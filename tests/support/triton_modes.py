@@ -23,8 +23,10 @@ MODULES = (
     "labels",
     "plan",
     "layout",
+    "double_float",
     "samples",
     "moments",
+    "spans",
     "pooling",
     "sample_comoments",
     "partial_comoments",
@@ -37,6 +39,12 @@ TARGETS = {
     "sm_90": GPUTarget("cuda", 90, 32),
     "sm_100": GPUTarget("cuda", 100, 32),
     "gfx942": GPUTarget("hip", "gfx942", 64),
+}
+# Their float64 is slow.
+SLOW_DOUBLE = {
+    "sm_86": GPUTarget("cuda", 86, 32),
+    "sm_89": GPUTarget("cuda", 89, 32),
+    "sm_103": GPUTarget("cuda", 103, 32),
 }
 
 
@@ -74,6 +82,27 @@ def _with_index(tensor, scope):
     scope.set_attr(tensor, "__index__", lambda self: self.handle.data.item())
 
 
+def _fused(self, x, y, z):
+    """Multiply and add float32 with one rounding, which the interpreter does with two: its product has 48 bits."""
+    dtype = x.data.dtype
+    wide = np.float64 if dtype == np.float32 else dtype
+    fused = x.data.astype(wide) * y.data.astype(wide) + z.data.astype(wide)
+    return interpreter.TensorHandle(fused.astype(dtype), x.dtype.scalar)
+
+
+def _folded(self, inputs):
+    """Reduce by any function all that lies beside the axis at once: the interpreter takes element by element."""
+    parts = [np.moveaxis(x.handle.data, self.axis, 0) for x in inputs]
+
+    def part(i):
+        return [self.to_tensor(each[i], x.dtype) for each, x in zip(parts, inputs, strict=True)]
+
+    found = part(0)
+    for i in range(1, len(parts[0])):
+        found = self.combine_fn.fn(*found, *part(i))
+    return list(found)
+
+
 @contextmanager
 def interpreted():
     """Load the kernels anew, as functions of the interpreter, which runs them on CPU tensors."""
@@ -81,6 +110,8 @@ def interpreted():
         patch.setenv("TRITON_INTERPRET", "1")
         patch.setattr(interpreter, "_convert_float", _to_nearest)
         patch.setattr(interpreter, "_patch_lang_tensor", _with_index)
+        patch.setattr(interpreter.InterpreterBuilder, "create_fma", _fused)
+        patch.setattr(interpreter.ReduceOps, "generic_reduce", _folded)
         for name in ("sum", "min", "max", "interleave"):
             function = getattr(tl, name)
             if not isinstance(function, InterpretedFunction):  # made for compilation when triton was imported
@@ -98,7 +129,7 @@ class _Absent:
     """A driver for a GPU that is not there: enough of one to choose a specialisation and to compile it."""
 
     def __init__(self, name, purpose):
-        self.target = TARGETS[name]
+        self.target = (TARGETS | SLOW_DOUBLE)[name]
         self.device = f"{name}, {purpose}"  # each has a cache of its own
 
     def get_current_target(self):

@@ -36,3 +36,12 @@ def write_video(path: Path, frames: np.ndarray, codec: str = "libx264", gop: int
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode())
     return path
+
+
+def write_frames(folder: Path, frames: np.ndarray) -> Path:
+    """Write frames (T, H, W, 3) to files of their own in a folder, which is made."""
+    cv2 = pytest.importorskip("cv2")
+    folder.mkdir(parents=True)
+    for number, frame in enumerate(frames):
+        assert cv2.imwrite(str(folder / f"{number}.png"), frame[..., ::-1])
+    return folder

@@ -54,6 +54,15 @@ def test_gradcheck(labelled):
     assert torch.autograd.gradcheck(lambda a, b: sdfast.bias_penalty(a, b, factor), features())
 
 
+@pytest.mark.parametrize("kind", [torch.int32, torch.bool, "u1", "?"], ids=str)
+def test_labels_of_any_integer_dtype_and_bool(kind):
+    a, b = features()
+    factor = torch.arange(12) % 2
+    expected = sdfast.bias_penalty(a, b, factor)
+    factor = factor.to(kind) if isinstance(kind, torch.dtype) else factor.numpy().astype(kind)
+    assert sdfast.bias_penalty(a, b, factor).item() == expected.item()
+
+
 def test_dead_channels_and_single_pairs_add_nothing():
     a, b = features()
     with torch.no_grad():
@@ -87,7 +96,7 @@ def test_errors_name_the_argument():
         sdfast.bias_penalty(a, b[:, :3])
     with pytest.raises(ValueError, match="factor: expected labels from 0 to 1, got 2"):
         sdfast.bias_penalty(a, b, torch.full((12,), 2))
-    with pytest.raises(TypeError, match=r"factor: expected dtype torch\.int64, got torch\.float32"):
+    with pytest.raises(TypeError, match=r"factor: expected integers or bool, got torch\.float32"):
         sdfast.bias_penalty(a, b, torch.zeros(12))
     with pytest.raises(TypeError, match=r"feats_a: expected a torch\.Tensor, got ndarray"):
         sdfast.bias_penalty(np.ones((3, 2)), np.ones((3, 2)))

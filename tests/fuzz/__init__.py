@@ -1,0 +1,1 @@
+"""A fuzzer: random calls of the operations, judged in long double and, bit by bit, in NumPy."""
