@@ -106,7 +106,7 @@ class FolderLock:
             return
         found = _read(aside)[0]
         if found != owner:
-            _create(self._path, found)
+            _create(self._path, found or "")
         aside.unlink()
 
     def _touch(self) -> None:

@@ -57,7 +57,7 @@ class Processes:
         if distributed is not False and not distributed > 0:
             raise ValueError(f"distributed: expected a bool or a positive number of seconds, got {distributed!r}")
         self.rank, self.world = 0, 1
-        self._store: Store | None = None
+        self._store: Any = None  # a Store of torch; None with one process
         self._join_within = JOIN if distributed is True else float(distributed)
         self._timeout = _seconds(timeout)
         self._asked = 0
@@ -227,7 +227,7 @@ class Processes:
         self.tell(goes, "")
         return take(lambda tensor: self._through(dist.irecv(tensor, source, group=group), source))
 
-    def _through(self, work: "dist.Work", other: int) -> None:
+    def _through(self, work: Any, other: int) -> None:
         try:
             work.wait(timedelta(seconds=self._timeout))
         except RuntimeError as error:

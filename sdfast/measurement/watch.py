@@ -91,7 +91,7 @@ class Watch(threading.Thread):
                 self._store.set(FAILED, self.trouble)
             print(f"sdfast: {self.trouble}", file=sys.stderr)  # it may be stuck where nothing wakes it
             if self._main and hasattr(signal, "pthread_kill"):
-                signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)  # wakes a system call, too
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)  # wakes a system call, too
             elif self._main:
                 _thread.interrupt_main()
         if self._store is None or self.trouble:
