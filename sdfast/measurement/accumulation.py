@@ -19,7 +19,7 @@ from sdfast.measurement.dealing import Dealing
 from sdfast.measurement.exchange import merged, spread
 from sdfast.measurement.journal import Journal, describe_job
 from sdfast.measurement.numbers import Numbers
-from sdfast.measurement.pieces import Pieces, Plan
+from sdfast.measurement.pieces import Piece, Pieces, Plan
 from sdfast.measurement.processes import Processes
 from sdfast.measurement.progress import Progress, Told
 from sdfast.measurement.sharded import check_sharded
@@ -74,7 +74,9 @@ def accumulate(
         # anyhow: at the checks of `until`, or in each layer of a sharded model.
         as_asked = batches.map_style and stopping is NEVER and not sharded
         plan = Plan.of(batches.number, processes.world, strided=not as_asked)
-        journal, found, held, started = None, [], Numbers(), set()
+        journal: Journal | None = None
+        found: list[Piece] = []
+        held, started = Numbers(), set[int]()
         if resume is not None or processes.world > 1:
             job = describe_job(model, batches, matches, channel_dims, batch_dims, make_state, forward)
             processes.agree("job", {**job, "until": stopping.until})
@@ -150,8 +152,9 @@ def _run(
             journal.write(piece)
         bar.measured(len(factor))
         bar.show(processes.progress())
-    for piece in pieces.all() if journal is not None else ():
-        journal.write(piece, last=True)
+    if journal is not None:
+        for piece in pieces.all():
+            journal.write(piece, last=True)
     processes.wait("measured")
     bar.show(processes.progress(batches=0))
 

@@ -151,11 +151,11 @@ class _Indices:
         self.begun: deque[int] = deque()
         self._numbers, self._num_pairs, self._batch_size = numbers, num_pairs, batch_size
 
-    def __iter__(self) -> Iterator[range]:
+    def __iter__(self) -> Iterator[list[int]]:
         for number in self._numbers:
             start = number * self._batch_size
             self.begun.append(start)
-            yield range(start, min(start + self._batch_size, self._num_pairs))
+            yield [*range(start, min(start + self._batch_size, self._num_pairs))]
 
 
 def collate(pairs: list[Any]) -> tuple[Any, ...]:

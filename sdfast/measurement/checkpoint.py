@@ -97,7 +97,8 @@ def described(states: Mapping[str, PairState]) -> tuple[dict[str, Any], list[np.
     Raises:
         TypeError: a state has a tensor that is neither float64 nor int64.
     """
-    layout, arrays = {}, []
+    layout: dict[str, Any] = {}
+    arrays: list[np.ndarray] = []
     for key, state in states.items():
         own = {name: _array(name, x) for name, x in state.state_dict().items()}
         tensors = {name: (x.dtype.str, x.shape) for name, x in own.items()}

@@ -52,7 +52,8 @@ class Checks:
         stopping, pieces = self._stopping, self._pieces
 
         def make_asked(num_channels: int, device: torch.device) -> PairState:
-            return stopping.asked_of(self._make_state(num_channels, device))
+            state: PairState = stopping.asked_of(self._make_state(num_channels, device))
+            return state
 
         def copied(piece: Piece) -> Piece:
             states = {key: stopping.asked_of(state) for key, state in piece.states.items()}
@@ -60,7 +61,9 @@ class Checks:
 
         base = None if pieces.base is None else copied(pieces.base)
         total = merged(base, [copied(piece) for piece in pieces.all()], make_asked, self._processes)
-        return self._processes.from_first("enough", total is not None and stopping.reached(by_report(total.states)))
+        return bool(
+            self._processes.from_first("enough", total is not None and stopping.reached(by_report(total.states)))
+        )
 
 
 def by_report(states: Mapping[Key, PairState]) -> dict[str, PairState]:

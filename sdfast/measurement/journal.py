@@ -102,7 +102,9 @@ class Journal:
         rows = processes.gather("found", [[piece.held.to_json(), _node(piece, plan)] for piece in found])
         # Largest first: a process that was killed may have left a piece beside the larger one it had gone into.
         order = [(rank, i, Numbers.from_json(row[0])) for rank, own in enumerate(rows) for i, row in enumerate(own)]
-        held, kept, started = set(), [], set()
+        held: set[int] = set()
+        kept: list[Piece] = []
+        started: set[int] = set()
         for rank, i, numbers in sorted(order, key=lambda row: (-len(row[2]), row[2].first, row[0])):
             if not held.isdisjoint(numbers):
                 continue

@@ -130,7 +130,7 @@ class Processes:
         if self._store is None:
             return self.watch.batches
         with self._asking():
-            return self._store.add("batches", batches)
+            return int(self._store.add("batches", batches))
 
     def wait(self, stage: str) -> None:
         """Wait until all processes have reached a stage.
@@ -171,7 +171,7 @@ class Processes:
     def exchange(self, key: str, expected: str, value: str) -> str:
         """Tell a value if another one is as expected, and return what is there then."""
         with self._asking():
-            return self._store.compare_set(key, expected, value).decode()
+            return str(self._store.compare_set(key, expected, value).decode())
 
     def gather(self, name: str, value: Any) -> list[Any]:
         """Return the values of all processes, by rank; they are plain JSON."""
@@ -243,11 +243,11 @@ class Processes:
 
     def _there(self, key: str) -> bool:
         with self._asking():
-            return self._store.check([key])
+            return bool(self._store.check([key]))
 
     def _count(self, key: str) -> int:
         with self._asking():
-            return self._store.add(key, 0)
+            return int(self._store.add(key, 0))
 
     def _check(self) -> None:
         for key in (FAILED, _ABANDONED):

@@ -40,7 +40,7 @@ class Progress:
         self._bar.__enter__()
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, *error: Any) -> None:
         self._bar.__exit__(*error)
 
     def began(self, channels: Sequence[int]) -> None:
