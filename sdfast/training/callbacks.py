@@ -107,7 +107,11 @@ class _TrainerCallback(_Callback):
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Go on with the curve, if this is a checkpoint's training."""
         if state.global_step > 0 and (path := self._path(args, state)).is_file():
-            self.monitor.load_state_dict(read_torch(path))
+            try:
+                kept = read_torch(path)
+            except ValueError as error:
+                raise ValueError(f"{path}: expected the curve of a monitor, {error}") from error
+            self.monitor.load_state_dict(kept)
 
     def _path(self, args: Any, state: Any) -> Path:
         name = self.prefix.replace("/", "_").strip("_")
