@@ -9,6 +9,7 @@
 
 #include "bind/module.h"
 #include "bind/tasks.h"
+#include "bind/threads.h"
 #include "core/comoments.h"
 #include "cpu/isa.h"
 

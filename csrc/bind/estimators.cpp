@@ -1,6 +1,7 @@
 // Information from samples that are kept: their normal scores, and Kraskov's estimator.
 #include "bind/module.h"
 #include "bind/tasks.h"
+#include "bind/threads.h"
 #include "cpu/kraskov.h"
 #include "cpu/normal_scores.h"
 

@@ -4,6 +4,7 @@
 
 #include "bind/module.h"
 #include "bind/tensors.h"
+#include "bind/threads.h"
 
 namespace sdfast {
 namespace {
@@ -31,7 +32,6 @@ std::uint64_t read_probe(py::handle tensor) {
 
 const Binding binding([](py::module_& m) {
     m.def("read_probe", &read_probe, py::arg("tensor"), "Read a contiguous tensor once; return a checksum.");
-    m.def("max_threads", &num_threads, "Threads that a kernel may use, as torch.get_num_threads() says.");
     m.def("isa", &cpu::current_isa, "Return the instruction set in use.");
     m.def("available_isas", &cpu::available_isas, "Return the instruction sets that this machine runs, slowest first.");
     m.def("set_isa", &cpu::set_isa, py::arg("name"), "Use another instruction set from now on.");

@@ -3,6 +3,7 @@
 
 #include "bind/module.h"
 #include "bind/tasks.h"
+#include "bind/threads.h"
 
 namespace sdfast {
 namespace {

@@ -3,6 +3,7 @@
 
 #include "bind/module.h"
 #include "bind/tasks.h"
+#include "bind/threads.h"
 #include "cpu/isa.h"
 #include "cpu/parallel.h"
 

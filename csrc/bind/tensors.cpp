@@ -1,7 +1,5 @@
 #include "bind/tensors.h"
 
-#include <omp.h>
-
 #include <algorithm>
 #include <new>
 #include <type_traits>
@@ -17,7 +15,6 @@ struct Torch {
     const dlpack::ExchangeApi* api = nullptr;
     dlpack::DeviceType device = dlpack::kCPU;
     PyObject* dtypes[3] = {};  // float32, float64, int64
-    PyObject* get_num_threads = nullptr;
 } torch;
 
 constexpr std::size_t kAlignment = 64;
@@ -45,7 +42,6 @@ void find_torch(dlpack::DeviceType device) {
         throw py::import_error("sdfast: this torch speaks a DLPack version other than 1.x");
     torch.tensor_type = reinterpret_cast<PyTypeObject*>(type.inc_ref().ptr());
     const char* const names[] = {"float32", "float64", "int64"};
-    torch.get_num_threads = py::object(py::module_::import("torch").attr("get_num_threads")).release().ptr();
     for (int i = 0; i < 3; i++)
         torch.dtypes[i] = py::object(py::module_::import("torch").attr(names[i])).release().ptr();
 }
@@ -76,16 +72,6 @@ void* current_stream(const dlpack::Device& device) {
     if (device.type == dlpack::kCPU) return stream;
     if (torch.api->current_stream(device.type, device.index, &stream) != 0) throw py::error_already_set();
     return stream;
-}
-
-int num_threads() {
-    // What torch.set_num_threads has said elsewhere reaches OpenMP in a new thread when that first asks torch for it.
-    static thread_local bool has_asked = false;
-    if (!has_asked) {
-        py::reinterpret_borrow<py::object>(torch.get_num_threads)();
-        has_asked = true;
-    }
-    return omp_get_max_threads();
 }
 
 template <class T>

@@ -26,9 +26,6 @@ dlpack::Device one_device(std::initializer_list<py::handle> tensors);
 // The stream of work on a device that torch uses now; null on the CPU.
 void* current_stream(const dlpack::Device& device);
 
-// Threads that a kernel may use, as torch.get_num_threads() says in this thread of Python's.
-int num_threads();
-
 inline char* data_of(const dlpack::Tensor& tensor) { return static_cast<char*>(tensor.data) + tensor.byte_offset; }
 
 // An uninitialised tensor of up to three dimensions and a pointer to its data.

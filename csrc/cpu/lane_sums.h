@@ -39,7 +39,9 @@ struct Lane<WideBFloat16> {
     static V load(const WideBFloat16* p) {
         vfloat_half values;
         std::uint32_t bits[kVectorBytes / 8];
-        for (int i = 0; i < kVectorBytes / 8; ++i) bits[i] = static_cast<std::uint32_t>(p[i].bits) << 16;
+        std::uint16_t words[kVectorBytes / 8];
+        std::memcpy(words, p, sizeof words);
+        for (int i = 0; i < kVectorBytes / 8; ++i) bits[i] = static_cast<std::uint32_t>(words[i]) << 16;
         std::memcpy(&values, bits, sizeof values);
         return widen(values);
     }

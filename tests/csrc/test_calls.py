@@ -1,5 +1,6 @@
 """What may happen while a CPU kernel runs: other threads write to its labels, memory runs out. Each in a process."""
 
+import os
 import subprocess
 import sys
 
@@ -76,3 +77,64 @@ def test_labels_that_another_thread_rewrites_are_those_that_were_checked():
 def test_memory_that_runs_out_in_a_thread_is_an_error_of_the_call(code):
     """And not the end of the process."""
     assert went_on(code)
+
+
+FORKED = """
+import os, signal
+x = torch.randn(64, 256, 200)
+mask = torch.rand(64, 200)
+
+def work():
+    assert _C.comoments(x, x, None, 1, 1, True)[0].eq(64).all()
+    _C.static_dropout(x, torch.empty_like(x), torch.tensor(0), 0.5, mask, None, 0, False, 1)
+    _C.kraskov(x[:, :, 0].double(), x[:, :, 1].double(), 3, 0)
+
+work()  # starts the threads, which stay with the parent
+assert _C.max_threads() == 2
+child = os.fork()
+if child == 0:
+    signal.alarm(60)
+    assert _C.max_threads() == 1
+    work()
+    os._exit(7)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+assert _C.max_threads() == 2
+work()
+print("went on")
+"""
+
+MANY_THREADS = """
+x, labels = torch.randn(32, 64, 50), torch.arange(32) % 2
+expected = _C.comoments(x, x.flip(0), labels, 2, 1, True)
+kept = _C.channel_bias(x, x.flip(0), labels, 2, 1, True, True)[1]
+dropped = torch.empty_like(x)
+_C.static_dropout(x, dropped, torch.tensor(3), 0.5, None, None, 0, True, 1)
+wrong = []
+
+def work():
+    for _ in range(50):
+        out = torch.empty_like(x)
+        _C.static_dropout(x, out, torch.tensor(3), 0.5, None, None, 0, True, 1)
+        moments = _C.comoments(x, x.flip(0), labels, 2, 1, True)
+        corr = _C.channel_bias(x, x.flip(0), labels, 2, 1, True, True)[1]
+        if not (torch.equal(out, dropped) and moments.allclose(expected) and corr.allclose(kept)):
+            wrong.append(1)
+
+threads = [threading.Thread(target=work) for _ in range(8)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+assert not wrong
+print("went on")
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_process_does_not_wait_for_threads_that_stayed_behind():
+    """As workers of a loader and of multiprocessing are."""
+    assert went_on(FORKED)
+
+
+def test_many_threads_of_python_may_call_at_once():
+    assert went_on(MANY_THREADS)

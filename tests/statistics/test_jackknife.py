@@ -7,7 +7,7 @@ import torch
 
 from sdfast.ops import leave_one_out
 from sdfast.statistics import KINDS, GroupedCoMoments, Jackknife, Spread, estimator_of
-from sdfast.statistics.student import student_quantile
+from sdfast.statistics.student import student_quantile, student_within
 from tests import truth
 from tests.support.grouped import as_tensors, clustered_pairs, grouped_truth
 
@@ -239,3 +239,5 @@ def test_student_quantile_names_what_is_wrong():
         student_quantile(1, 3)
     with pytest.raises(ValueError, match="freedom: expected a positive integer, got 0"):
         student_quantile(0.9, 0)
+    with pytest.raises(ValueError, match="freedom: expected a positive integer, got 0"):
+        student_within(1.0, 0)
