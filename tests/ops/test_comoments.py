@@ -98,7 +98,7 @@ def test_half_conversion_is_exact(isa):
 def test_means_of_halves_keep_what_float32_would_round_off(isa, dtype):
     """Values near 1000 whose sums float32 holds; it does not hold their mean."""
     a = 1000 + 4 * (torch.arange(49 * 3).reshape(49, 3) % 7 < 2)
-    for x in (a, a[..., None].expand(-1, -1, 33), a.T[None].repeat(5, 1, 1)):
+    for x in (a, a[..., None].repeat(1, 1, 33), a.T[None].repeat(5, 1, 1)):
         x = x.to(dtype)
         for pool in (True, False):
             expected = torch.from_numpy(true_moments(x, x, pool=pool)[1])
