@@ -14,7 +14,7 @@ INSTALL := $(PIP) --no-build-isolation --config-settings=cmake.define.SDFAST_WER
 COMPILED := pyproject.toml CMakeLists.txt requirements-dev.txt $(shell find csrc cmake -type f)
 CPP := $(shell find csrc tests -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh')
 
-.PHONY: demo debias debias-real fusion test test-quick test-slow test-gpu sanitize tsan bench bench-quick wheels docs lint format clean
+.PHONY: demo debias debias-real fusion test test-quick test-slow test-gpu sanitize tsan bench bench-quick wheels docs lint types format clean
 
 demo: $(VENV)/.stamp-demo
 	$(BIN)/sdfast measure --overwrite
@@ -71,6 +71,12 @@ lint: $(VENV)/.stamp-lint
 	$(BIN)/ruff format --check
 	$(BIN)/clang-format --dry-run --Werror $(CPP)
 
+# The package as it is installed: the kernels lie inside of it then.
+types: $(VENV)/.stamp-types
+	rm -rf build/types && mkdir -p build/types/sdfast
+	ln -s $(CURDIR)/sdfast/* build/types/sdfast && ln -sfn $(CURDIR)/kernels build/types/sdfast/kernels
+	$(BIN)/python -m mypy build/types/sdfast
+
 format: $(VENV)/.stamp-lint
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
@@ -86,6 +92,10 @@ $(VENV)/.stamp-venv:
 
 $(VENV)/.stamp-lint: requirements-dev.txt $(VENV)/.stamp-venv
 	$(PIP) ruff clang-format
+	touch $@
+
+$(VENV)/.stamp-types: requirements-dev.txt $(VENV)/.stamp-test
+	$(PIP) mypy types-tqdm
 	touch $@
 
 $(VENV)/.stamp-wheels: requirements-dev.txt $(VENV)/.stamp-venv

@@ -27,12 +27,10 @@ print(*sys.version_info[:2], pathlib.Path(sysconfig.get_path("include"), "Python
 """
 
 
-def run(*command: object, **environment: str) -> str:
+def run(*command: object) -> str:
     """Run a command; return what it has printed, or end with it where it fails."""
     words = [str(word) for word in command]
-    done = subprocess.run(
-        words, env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode:
         sys.exit(f"{done.stdout}\nfailed: {shlex.join(words)}")
     return done.stdout
@@ -60,24 +58,22 @@ def pythons(given: list[Path]) -> dict[str, Path]:
 
 def built(source: Path, python: Path, machine: str, folder: Path) -> Path:
     """Build a wheel; what does not depend on the Python is compiled once, where there is ccache."""
-    settings, environment = {"SDFAST_WERROR": "ON"}, {}
+    settings = {"cmake.define.SDFAST_WERROR": "ON"}
     if shutil.which("ccache"):
-        settings["CMAKE_CXX_COMPILER_LAUNCHER"] = "ccache"
+        settings["cmake.define.CMAKE_CXX_COMPILER_LAUNCHER"] = "ccache"
     if machine != platform.machine():
-        settings |= {
-            "CMAKE_SYSTEM_NAME": "Linux",
-            "CMAKE_SYSTEM_PROCESSOR": machine,
-            "CMAKE_CXX_COMPILER": f"{machine}-linux-gnu-g++",
-        }
         name = "".join(version(python).split("."))
-        environment = {
-            "_PYTHON_HOST_PLATFORM": f"linux-{machine}",
-            "SETUPTOOLS_EXT_SUFFIX": f".cpython-{name}-{machine}-linux-gnu.so",
+        settings |= {
+            "cmake.define.CMAKE_SYSTEM_NAME": "Linux",
+            "cmake.define.CMAKE_SYSTEM_PROCESSOR": machine,
+            "cmake.define.CMAKE_CXX_COMPILER": f"{machine}-linux-gnu-g++",
+            # Not in pip's environment, which would fetch a CMake for that machine.
+            "env._PYTHON_HOST_PLATFORM": f"linux-{machine}",
+            "env.SETUPTOOLS_EXT_SUFFIX": f".cpython-{name}-{machine}-linux-gnu.so",
         }
     shutil.rmtree(folder, ignore_errors=True)
-    define = [f"--config-settings=cmake.define.{name}={value}" for name, value in settings.items()]
-    pip = (sys.executable, "-m", "pip", "--python", python)
-    run(*pip, "wheel", "--no-deps", *define, "-w", folder, source, **environment)
+    given = [f"--config-settings={name}={value}" for name, value in settings.items()]
+    run(sys.executable, "-m", "pip", "--python", python, "wheel", "--no-deps", *given, "-w", folder, source)
     return next(folder.glob("*.whl"))
 
 
@@ -121,9 +117,9 @@ def check_here(wheel: Path, python: Path) -> None:
 def check_emulated(wheel: Path, name: str, python: list[str]) -> None:
     """Install a wheel for another machine into a folder, and use it by a Python that an emulator runs."""
     with tempfile.TemporaryDirectory() as folder:
-        ours = re.search(r"manylinux_2_\d+_(\w+)\.whl", wheel.name)
-        platforms = [ours[0].removesuffix(".whl"), *(f"manylinux_2_{minor}_{ours[1]}" for minor in (28, 27, 26, 17))]
-        where = [f"--platform={one}" for one in [*platforms, f"manylinux2014_{ours[1]}"]]
+        minor, machine = re.search(r"manylinux_2_(\d+)_(\w+)\.whl", wheel.name).groups()
+        older = [f"manylinux_2_{number}_{machine}" for number in range(int(minor), 4, -1)]
+        where = [f"--platform={name}" for name in (*older, f"manylinux2014_{machine}")]
         pip = (sys.executable, "-m", "pip", "install", "--no-compile", "--only-binary=:all:", "--python-version", name)
         run(*pip, *where, "--target", folder, wheel)
         use(*python, folder=folder, environment={"PYTHONPATH": folder, "PATH": ""})

@@ -12,13 +12,16 @@ import torch
 
 from benchmarks.build import ROOT, environment_of, provide
 from benchmarks.compare import compare
+from benchmarks.counters import count
 from benchmarks.logbook import Logbook
 from benchmarks.outcome import MISSED, NOT_SHOWN, gather
 from benchmarks.page import terminal, write, write_page
 from benchmarks.supervise import measure
+from benchmarks.warm_up import warm_up
 
 FOLDER = Path(__file__).parent
 BUDGET = {"cuda": 420.0, "cpu": 3600.0}  # seconds after which nothing new is begun
+_LEAST = 30.0  # seconds that Nsight Compute is given at least
 # Has glibc take large blocks from the heap, and never give it back.
 _WARM = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 40), "MALLOC_TOP_PAD_": str(1 << 28)}
 
@@ -93,7 +96,13 @@ def _run(settings: dict, seconds: float, log: Logbook, site: Path | None = None)
         if settings["rehearsal"]:
             environment["TRITON_INTERPRET"] = "1"
         asked = {**settings, "where": str(where), "logbook": str(log.path.resolve()), "deadline": deadline}
+        if gpu:
+            log.add("warmed_up", seconds=warm_up({**asked, "warm": False}, where, environment, Path(place)))
         measure({**asked, "warm": False}, log, where, environment)
+        left = deadline - time.time()
+        if gpu and not settings["only"] and left > _LEAST:
+            kernels, fault = count(where, environment, left)
+            log.add("counters", kernels=kernels, fault=fault)
         if settings["kind"] == "cpu":
             measure({**asked, "warm": True}, log, where, environment | _WARM)
     return None

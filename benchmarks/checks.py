@@ -82,7 +82,8 @@ def hold(check: Check, run: Run) -> None:
         what |= {"variants": len(check.variants), "tolerance": check.tolerance, "error": None if why else worst}
         run.log.add("check", **what, where=where, status=status, note=why or "")
         if check.target is not None and why is None and not run.device.rehearses:
-            run.log.judge(check.target, "", Spread((worst,)), "", name, name == run.device.selected("channel_bias"))
+            selected = run.device.selected("channel_bias", check.dtype, run.device.large)
+            run.log.judge(check.target, "", Spread((worst,)), "", name, name == selected)
 
 
 def stages(device: Device) -> Iterator[Stage]:

@@ -116,12 +116,13 @@ def try_it(run: Run, stage: str, candidate: str, call: Callable[[], object]) -> 
 class Contest:
     """A comparison as it is held; `rounds` stays None where none of our answers was right, and nothing was timed.
 
-    By candidate: how wrong its answer is, why it was not timed, what it launches, and the calls of who is right.
+    By candidate: how wrong its answer is, why it was not timed, what it launches, how long that takes the host, and
+    the calls of who is right.
     """
 
     def __init__(self, case: Case, run: Run):
         self.case, self.run, self.aims = case, run, AIMS[run.device.kind].get(case.key, {})
-        self.errors, self.notes, self.launched, self.right = {}, {}, {}, {}
+        self.errors, self.notes, self.launched, self.host, self.right = {}, {}, {}, {}, {}
         self.rounds: Rounds | None = None
 
     def check(self) -> None:
@@ -135,15 +136,19 @@ class Contest:
             why = f"absent: {fault}" if fault else f"{WRONG} in the checks" if name in wrong else banned.get(name)
             ours = replace(case.ours, calls=[device.forced(call, name) for call in case.ours.calls])
             self._check(name, ours, why, poisoned)
-            if name in self.right and LAUNCHES in self.aims and not device.rehearses:
-                found, why = try_it(self.run, case.name, name, partial(device.launches, self.right[name][0]))
-                if found:
-                    self.launched[name] = found
-                else:
-                    self.notes[name] = f"launches not counted: {why or 'the profiler has seen none'}"
+            if name in self.right and self.aims and device.kind == "cuda" and not device.rehearses:
+                self._trace(name)
         for name, rival in case.rivals.items():
             if name in self.aims or not self.run.quick:
                 self._check(name, rival, banned.get(name), nullcontext)
+
+    def _trace(self, name: str) -> None:
+        """Look at what a call of ours takes the device and the host."""
+        call = self.right[name][0]
+        self.launched[name], why = try_it(self.run, self.case.name, name, partial(self.run.device.launches, call))
+        if not self.launched[name]:
+            self.notes[name] = f"launches not counted: {why or 'the profiler has seen none'}"
+        self.host[name], _ = try_it(self.run, self.case.name, name, partial(self.run.device.enqueue, call))
 
     def _check(self, name: str, candidate: Candidate, why: str | None, memory: Callable) -> None:
         def error() -> float:
@@ -194,7 +199,7 @@ class Contest:
             status = next((word for word in ("absent", WRONG) if note.startswith(word)), status)
             what = {"operation": case.operation, "shape": case.shape, "dtype": case.dtype, "bytes": case.moved}
             what |= {"ours": name in self.run.device.ours, "status": status, "note": note}
-            what |= {"error": self.errors.get(name), "launches": self.launched.get(name)}
+            what |= {"error": self.errors.get(name), "launches": self.launched.get(name), "host": self.host.get(name)}
             self.run.log.add_row(case.name, name, seconds=seconds, over=over, **what)
 
     def judge(self) -> None:
@@ -210,7 +215,7 @@ class Contest:
 
     def _figure(self, name: str, beside: str, target: Target) -> Spread | None:
         if beside == LAUNCHES:
-            return Spread((float(len(self.launched[name])),)) if name in self.launched else None
+            return Spread((float(len(self.launched[name])),)) if self.launched.get(name) else None
         timed = self.rounds.seconds if self.rounds is not None else {}
         if beside == TIME and name in timed:
             return self.rounds.of(name).map(lambda seconds: seconds * 1e6)

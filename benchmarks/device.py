@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 import sdfast
+from benchmarks.kernels import trace
 from benchmarks.targets import COPY, PROBE
 from sdfast.backends import chosen, load, use_backend
 from sdfast.bench import sample
@@ -27,7 +28,7 @@ _SMALL = 1_000_000  # bytes; below it a call is all that the read probe would ti
 _AHEAD = 2_000_000  # cycles that the device waits while the host queues a sample: about a millisecond
 _CACHES = 4  # times the L2 cache that rotated inputs are, so that none is still there when its turn comes
 _MOST_SETS = 256
-_OF_THE_PROFILER = {"Activity Buffer Request", "Buffer Flush", "Command Buffer Full", "Instrumentation", "Resource"}
+_ENQUEUED = 8  # calls that the host makes ahead of the device
 _REPORTED = ("driver_version", "clocks.sm", "clocks.mem", "temperature.gpu", "power.draw")
 
 
@@ -180,18 +181,17 @@ class Gpu(Rehearsal):
             raise
         return graph.replay
 
-    def launches(self, run: Call) -> list[str]:
-        """Return the names of all that a call has the device do."""
-        from torch.autograd import DeviceType
-        from torch.profiler import ProfilerActivity, profile
+    def launches(self, run: Call) -> list[dict]:
+        """Return all that a call has the device do."""
+        return trace(run, self.synchronize)
 
-        run()
+    def enqueue(self, run: Call) -> float:
+        """Return the seconds that a call takes the host alone, the least of some, while the device has others to do."""
         self.synchronize()
-        with profile(activities=[ProfilerActivity.CUDA]) as profiled:
-            run()
-            self.synchronize()
-        names = (event.name for event in profiled.events() if event.device_type == DeviceType.CUDA)
-        return [name for name in names if name not in _OF_THE_PROFILER]
+        torch.cuda._sleep(_AHEAD)
+        taken = min(sample(run, 1) for _ in range(_ENQUEUED))
+        self.synchronize()
+        return taken
 
     def describe(self) -> dict[str, str]:
         card, index = self._properties, self.torch.index or 0

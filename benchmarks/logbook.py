@@ -5,7 +5,7 @@ from pathlib import Path
 
 # What a row says where nothing else is known. `over` holds how many times the seconds of ours, by name, it takes.
 _ROW = {"operation": "", "shape": "", "dtype": "", "ours": False, "seconds": None, "bytes": 0, "over": {}}
-_ROW |= {"error": None, "launches": None, "status": "timed", "note": ""}
+_ROW |= {"error": None, "launches": None, "host": None, "status": "timed", "note": ""}
 
 
 class Logbook:

@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 
+from benchmarks.counters import DRAM, ISSUE
 from benchmarks.logbook import Logbook
 from benchmarks.targets import COPY, targets_of
 
 Rows = list[Sequence[str]]
 REACHED, MISSED, NOT_SHOWN = 0, 1, 3  # exit codes; 2 is for bad arguments
 _AIMED_SHAPES = 3
+_NAME = 60  # letters of a kernel's name; those of C++ have no end
 _LARGE = 1_000_000_000  # bytes moved; less may be copied within a cache
 
 
@@ -19,6 +21,7 @@ def gather(log: Logbook) -> dict:
         "machine": machines[0],
         "machine_after": machines[-1],
         **{f"{event}s": log.of(event) for event in ("build", "backend", "check", "row", "curve")},
+        "counters": log.of("counters"),
         "judged": [figure for figure in judged if figure["selected"]],
         "judged_beside": [figure for figure in judged if not figure["selected"]],
         "not_run": [],
@@ -95,6 +98,7 @@ def faults(kept: Mapping) -> list[str]:
     both = [("build", each) for each in kept["builds"]] + [("backend", each) for each in kept["backends"]]
     lines = [f"{what} {each['name']}: {each['fault']}" for what, each in both if each["fault"]]
     lines += [f"left out: {each['stage']}: {each['note']}" for each in kept["left_out"]]
+    lines += [f"Nsight Compute: {each['fault']}" for each in kept["counters"] if each["fault"]]
     died = ((" ".join(filter(None, (each.get("stage"), each.get("candidate")))), each) for each in kept["died"])
     return lines + [f"died: {name}: {each['note']}" for name, each in died]
 
@@ -134,6 +138,30 @@ def row_table(kept: Mapping) -> Rows:
         launches = "" if row["launches"] is None else str(len(row["launches"]))
         note = row["note"] or (row["status"] if row["status"] != "timed" else "")
         rows.append((row["case"], row["candidate"], time, speed, *figures, error_text(row["error"]), launches, note))
+    return rows
+
+
+def kernel_table(kept: Mapping) -> Rows:
+    """Return a header and a row a kernel of ours, in the order in which a call launches them."""
+    rows: Rows = [
+        ("case", "candidate", "host", "kernel", "time", "blocks", "threads", "registers", "shared", "occupancy")
+    ]
+    for row in kept["rows"]:
+        host = "" if row["host"] is None else f"{row['host'] * 1e6:.0f} us"
+        for each in row["launches"] or ():
+            shape = [str(each[name] or "") for name in ("blocks", "threads", "registers", "shared")]
+            busy = "" if each["occupancy"] is None else f"{each['occupancy']:.0f} %"
+            times = host, each["name"][:_NAME], f"{each['microseconds']:.1f} us"
+            rows.append((row["case"], row["candidate"], *times, *shape, busy))
+    return rows
+
+
+def counter_table(kept: Mapping) -> Rows:
+    """Return a header and a row a kernel that Nsight Compute has looked at."""
+    rows: Rows = [("kernel", "time", "issue slots busy", "of the DRAM bandwidth")]
+    for each in (kernel for counted in kept["counters"] for kernel in counted["kernels"]):
+        time = f"{each['gpu__time_duration.sum']:.4g} {each['unit']}"
+        rows.append((each["name"][:_NAME], time, f"{each[ISSUE]:.0f} %", f"{each[DRAM]:.0f} %"))
     return rows
 
 

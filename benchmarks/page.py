@@ -27,6 +27,10 @@ _BESIDE = (
     "Times are those of the candidate over ours: above 1, sdfast is faster. Bytes are those that must be read and "
     "written, each once. Errors are absolute, against float64; of dropout, of wrong elements or of the share dropped."
 )
+_KERNELS = (
+    "Of one call of ours each, by the profiler; registers are those of a thread, shared memory of a block, in bytes. "
+    "The host's part is the least of some calls, made while the device was busy."
+)
 _PLOTS = {
     "limits.png": "Each operation as a fraction of its limit",
     "growth.png": "Time over size",
@@ -56,6 +60,8 @@ def sections(kept: Mapping) -> list[Section]:
         Section("Where a peer is faster", _BEHIND, outcome.behind_table(kept)),
         Section("Growth and precision", _GROWTH, outcome.curve_table(kept), ("growth.png", "errors.png")),
         Section("Beside its peers", _BESIDE, outcome.row_table(kept)),
+        Section("Kernels", _KERNELS, outcome.kernel_table(kept)),
+        Section("Counted by Nsight Compute", "Clocks as they were.", outcome.counter_table(kept)),
         Section("Answers", "Of odd shapes, in every layout; the largest error.", outcome.check_table(kept)),
     ]
     if missing := outcome.faults(kept):

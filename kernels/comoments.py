@@ -67,7 +67,8 @@ def _launch(
                 plan, feats_a, feats_b, layout, packed, splits, stretch, TILE=tile, **constants
             )
             if splits == 1:
-                return of_samples(plan, feats_a, feats_b, labels, rows, outputs, kind)
+                pooled_from = layout.channels * layout.size * width
+                return of_samples(plan, feats_a, feats_b, labels, rows, pooled_from, outputs, kind)
             layout = layout_of(feats_a, feats_b, 1)
     # A program of small features sums several tiles faster than a second kernel merges what several programs found.
     small = bytes_of(layout, feats_a.element_size()) < (SMALL if pool else SMALL // 2)
@@ -159,7 +160,9 @@ def _run(
 ) -> None:
     """Launch what the call needs, planned when there was one of its form, or for the first time."""
     tensors = feats_a, feats_b, factor, source, *outputs
-    form = (factors, groups, channel_dim, pool, kind, form_of(*tensors))
+    # Other outputs than a state are made for the call, and of one form.
+    given = form_of(*tensors[:5]) if kind == STATE.value else form_of(*tensors[:4])
+    form = (factors, groups, channel_dim, pool, kind, given)
     plan = find(form, feats_a)
     if plan is not None:
         plan.repeat(*tensors)

@@ -113,7 +113,7 @@ def pairwise_correlation(a: Tensor, b: Tensor) -> Tensor:
     moments_b = moments_a if b is a else comoments(b, b, None, 1, 1, False)
     out = a.new_empty((a.shape[1], b.shape[1]))
     tensors = a, b, moments_a, moments_b, out
-    form = (b is a, form_of(*tensors))
+    form = ("pairwise", form_of(a, b))
     plan = find(form, a)
     if plan is None:
         plan = Plan(*tensors)

@@ -15,6 +15,11 @@ Form = tuple[object, ...]  # what decides how a call is launched
 FORMS = 4096  # plans that are kept; whoever has more forms than that starts anew
 
 
+def _called(hook: Any) -> Any:
+    """Return a hook of Triton's, None where it is a chain of none."""
+    return hook if getattr(hook, "calls", hook) else None
+
+
 class Step(NamedTuple):
     """One launch of a compiled kernel."""
 
@@ -35,7 +40,7 @@ class Step(NamedTuple):
             arguments[i] = pointers[index]
         for i, values in self.places_in:
             arguments[i] = tuple([value if index is None else pointers[index] for index, value in values])
-        enter, leave, told = _hooks.launch_enter_hook, _hooks.launch_exit_hook, None
+        enter, leave, told = _called(_hooks.launch_enter_hook), _called(_hooks.launch_exit_hook), None
         if enter is not None:
             told = self.kernel.launch_metadata((self.programs, 1, 1), stream, *arguments)
         self.run(self.programs, 1, 1, stream, self.function, self.metadata, told, enter, leave, *arguments)

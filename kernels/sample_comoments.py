@@ -11,6 +11,7 @@ from sdfast.kernels.plan import Plan
 
 AT_ONCE = 1024  # samples that a program loads at once
 IN_TURN = 4096  # that it takes before others share them with it
+LARGE = 1 << 15  # bytes of a sample before it was pooled; to take all of these takes a 10th of the time to read them
 
 
 @triton.jit(do_not_specialize=["samples", "channels", "factors", "steps", "chunks"])
@@ -53,10 +54,13 @@ def sample_comoments(
     write(moments, column, c < channels, row, channels, tl.cast(chunk, tl.int64), chunks, outputs, KIND)
 
 
-def of_samples(plan: Plan, a: Tensor, b: Tensor, labels: Labels, rows: int, outputs: Outputs, kind: int) -> None:
-    """Write what follows from pooled samples (N, C), float64 and contiguous."""
+def of_samples(
+    plan: Plan, a: Tensor, b: Tensor, labels: Labels, rows: int, pooled_from: int, outputs: Outputs, kind: int
+) -> None:
+    """Write what follows from samples (N, C), float64 and contiguous, each pooled from so many bytes of a tensor."""
     samples, channels = a.shape[:2]
-    steps = triton.cdiv(max(IN_TURN, triton.cdiv(samples, MERGED)), AT_ONCE)
+    in_turn = samples if pooled_from >= LARGE else max(IN_TURN, triton.cdiv(samples, MERGED))
+    steps = triton.cdiv(in_turn, AT_ONCE)
     chunks = triton.cdiv(samples, steps * AT_ONCE)
     parts = outputs.moments if chunks == 1 else plan.space((chunks, 6, rows, channels), a)
     plan.launch(

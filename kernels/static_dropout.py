@@ -1,8 +1,8 @@
 """StaticDropout in one pass, the same bits as every backend: forward and backward, in place or not.
 
 A program takes a tile (channels, positions) of one sample. Eight draws share a Philox counter, and so a thread makes
-eight neighbours' draws at once. Nothing may be contracted to a fused multiply-add here: it would round thresholds
-differently. `fused=False` sees to that, and `div_rn` to the division.
+eight neighbours' draws at once. Nothing may be contracted to a fused multiply-add that is not one here: it would round
+thresholds differently. `fused=False` sees to that.
 """
 
 from typing import NamedTuple
@@ -12,7 +12,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from sdfast.kernels.launch import options
+from sdfast.kernels.launch import on_nvidia, options
 from sdfast.kernels.layout import Layout, Strides, join, place_of, plain, positions
 from sdfast.kernels.plan import Plan, find, form_of, keep
 
@@ -20,6 +20,9 @@ TILE = 8192  # bytes: four loads and at least one counter a thread, whose work h
 CHANNELS = 64  # of a tile whose channels lie side by side
 MASKED_RUN = 128  # positions of a tile: where a mask is sampled once for several channels
 ELEMENT, CHANNEL, REGION = 0, 1, 2
+# 2^23. A float32 from here to twice this is an integer, which its last bits say: a threshold that is added to it is
+# rounded, halves to even, and a draw has but to take the place of those bits to be compared with that.
+_WHOLE, _WHOLE_BITS = tl.constexpr(8388608.0), tl.constexpr(0x4B000000)
 
 
 @triton.jit
@@ -47,7 +50,7 @@ def _philox(seed, offset):
 def _side_by_side(w0, w1, w2, w3):
     """Return the draws of counters (..., g) as (..., 8 g): the halves of the words in order, the low one first."""
     words = tl.interleave(tl.interleave(w0, w2), tl.interleave(w1, w3))
-    return tl.interleave(words & 0xFFFF, words >> 16).to(tl.int32)
+    return tl.interleave(words & 0xFFFF, words >> 16)
 
 
 @triton.jit
@@ -58,7 +61,7 @@ def _draw_at(seed, flat):
     low = tl.where(word == 0, w0, w1)
     high = tl.where(word == 2, w2, w3)
     bits = tl.where(word < 2, low, high)
-    return tl.where(flat % 2 == 0, bits & 0xFFFF, bits >> 16).to(tl.int32)
+    return tl.where(flat % 2 == 0, bits & 0xFFFF, bits >> 16)
 
 
 class Grid(NamedTuple):
@@ -91,6 +94,20 @@ def _sampled(mask, grid, n, p):
 
 
 @triton.jit
+def _keep_scale(chances, RECIPROCAL: tl.constexpr):
+    """Return 65536 / chances, rounded to the nearest, of integers up to 65536; what it is for 0 is of no matter.
+
+    NVIDIA's approximate reciprocal is off by one or two units in the last place. Of such a one Newton's step makes the
+    nearest float32 (Markstein, IBM Journal of Research and Development 34, 1990), and 65536 is a power of two.
+    """
+    if RECIPROCAL:
+        near = tl.inline_asm_elementwise("rcp.approx.ftz.f32 $0, $1;", "=f,f", [chances], tl.float32, True, 1)
+        return 65536.0 * tl.fma(near, tl.fma(-chances, near, 1.0), near)
+    else:
+        return tl.div_rn(65536.0, chances)
+
+
+@triton.jit
 def drop(
     x,
     out,
@@ -103,6 +120,7 @@ def drop(
     SWAPPED: tl.constexpr,  # the channels are in the place of the positions
     GRANULARITY: tl.constexpr,
     RESCALE: tl.constexpr,
+    RECIPROCAL: tl.constexpr,  # the GPU has an instruction for it
     IN_PLACE: tl.constexpr,
     INDEX: tl.constexpr,
     BLOCK_C: tl.constexpr,
@@ -137,11 +155,10 @@ def drop(
             threshold = threshold * tl.load(mask + n * grid.n, mask=n < batch, other=0).to(tl.float32)
         else:
             threshold = threshold * _sampled(mask, grid, n, tl.minimum(p, size - 1))
-    threshold = ((threshold + 8388608.0) - 8388608.0).to(tl.int32)  # 2^23: no fraction is left, halves went to even
-
+    limit = threshold + _WHOLE
     needed = True
     if IN_PLACE:
-        needed = tl.max(tl.max(threshold, axis=0), axis=0) > 0
+        needed = tl.max(tl.max(limit, axis=0), axis=0) > _WHOLE
     if needed:
         # The features are under way while numbers are drawn: compilers would move their loads down, but not over this.
         value = tl.load(x + place_of(n, c, p, layout, layout.strides[0]), mask=inside, other=0)
@@ -157,12 +174,13 @@ def drop(
         else:
             draw = _draw_at(key, n + c * 0)
         if RESCALE:
-            factor = tl.div_rn(65536.0, (65536 - threshold).to(tl.float32))
+            factor = _keep_scale(8454144.0 - limit, RECIPROCAL)  # 65536 more than what is in the limit
             if value.dtype == tl.float64:
                 value = value * factor.to(tl.float64)
             else:
                 value = (value.to(tl.float32) * factor).to(value.dtype)
-        kept = tl.where(draw < threshold, 0, value)
+        drawn = (draw | _WHOLE_BITS).to(tl.float32, bitcast=True)
+        kept = tl.where(drawn < limit, 0, value)
         tl.store(out + place_of(n, c, p, layout, layout.strides[1]), kept, mask=inside)
 
 
@@ -181,7 +199,7 @@ def static_dropout(
     if x.numel() == 0:
         return
     tensors = x, out, seed, mask, channel_weight
-    form = (p, granularity, rescale, channel_dim, out is x, form_of(*tensors))
+    form = (p, granularity, rescale, channel_dim, form_of(*tensors))
     plan = find(form, x)
     if plan is not None:
         plan.repeat(*tensors)
@@ -253,6 +271,7 @@ def _launch(
         SWAPPED=swapped,
         GRANULARITY=granularity,
         RESCALE=rescale,
+        RECIPROCAL=on_nvidia(x) and not triton.knobs.runtime.interpret,
         IN_PLACE=out is x and (mask is not None or channel_weight is not None),
         INDEX=tl.int64 if wide else tl.int32,
         BLOCK_C=block_c,

@@ -2,8 +2,10 @@
 
 import re
 
+import pytest
+
 from tests.support.pages import blocks
-from tests.support.paths import ROOT
+from tests.support.paths import ROOT, is_unpacked
 
 PAGE = ROOT / "README.md"
 README = PAGE.read_text(encoding="utf-8")
@@ -25,7 +27,11 @@ def test_it_has_what_it_promises():
 
 
 def test_links_lead_to_files():
-    assert LINKS and not [link for link in LINKS if not (ROOT / link).is_file()]
+    missing = {link for link in LINKS if not (ROOT / link).is_file()}
+    assert LINKS and not {link for link in missing if not link.endswith(".png")}
+    if missing and is_unpacked():
+        pytest.skip(f"the source distribution leaves out {', '.join(sorted(missing))}")
+    assert not missing
 
 
 def test_it_leads_to_every_guide_and_page():

@@ -11,17 +11,22 @@ struct FeaturePair : PairLayout {
     const char *a = nullptr, *b = nullptr;
 };
 
-// One factor label a batch entry; all entries are of factor 0 where there are no labels.
+// One factor label a batch entry; all entries are of factor 0 where there are no labels. Given sources, a label of a
+// row says which group and then which factor an entry is of.
 struct Labels {
     const std::int64_t* values = nullptr;
     std::int64_t stride = 1;
+    const std::int64_t* sources = nullptr;
+    std::int64_t source_stride = 1, groups = 1, factors = 1;  // factors of a group
 
-    SDFAST_HOST_DEVICE explicit operator bool() const { return values != nullptr; }
+    SDFAST_HOST_DEVICE explicit operator bool() const { return values != nullptr || sources != nullptr; }
     SDFAST_HOST_DEVICE std::int64_t operator[](std::int64_t n) const {
         return values != nullptr ? values[n * stride] : 0;
     }
-    SDFAST_HOST_DEVICE bool has(std::int64_t n, std::int64_t factor) const {
-        return values == nullptr || values[n * stride] == factor;
+    SDFAST_HOST_DEVICE bool has(std::int64_t n, std::int64_t row) const {
+        if (sources == nullptr) return values == nullptr || values[n * stride] == row;
+        const std::int64_t label = (*this)[n];
+        return label >= 0 && label < factors && sources[n * source_stride] % groups * factors + label == row;
     }
 };
 

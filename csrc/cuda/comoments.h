@@ -14,6 +14,7 @@ struct ComomentsResults {
     double* mi = nullptr;           // [F][C], nats; with corr
     std::int64_t* count = nullptr;  // [F]; with corr
     Kind kind = Kind::pearson;
+    double* state = nullptr;  // [6][F][C], to which moments are added
 };
 
 // Samples of paired channels and how blocks share them out. Of rows, a step is what `lanes` threads load at once of a

@@ -128,6 +128,13 @@ __device__ inline void write_results(const ComomentsResults& to, std::int64_t fa
         const double values[6] = {m.count, m.mean_a, m.mean_b, m.m2_a, m.m2_b, m.c_ab};
         for (int k = 0; k < 6; ++k) to.moments[k * row + i] = values[k];
     }
+    if (to.state != nullptr && m.count > 0) {
+        double* at = to.state + i;
+        Comoments all{at[0], at[row], at[2 * row], at[3 * row], at[4 * row], at[5 * row]};
+        all += m;
+        const double values[6] = {all.count, all.mean_a, all.mean_b, all.m2_a, all.m2_b, all.c_ab};
+        for (int k = 0; k < 6; ++k) at[k * row] = values[k];
+    }
     if (to.corr != nullptr) {
         const double corr = correlation(m, to.kind);
         to.corr[i] = corr;

@@ -56,6 +56,8 @@ class PublicNames(SphinxDirective):
                 elsewhere.append(f":py:obj:`{name} <{home(name, thing)}.{name}>`")
             elif inspect.ismodule(thing):
                 elsewhere.append(f":py:mod:`{thing.__name__}`")
+            elif not inspect.isclass(thing) and not inspect.isroutine(thing) and name not in said:
+                raise self.error(f"{module.__name__}.{name}: expected a line here, `{name}: what it is`, got none")
             else:
                 lines += _described(f"{module.__name__}.{name}", thing, said)
         if elsewhere:
@@ -75,7 +77,7 @@ def _described(path: str, thing: Any, said: dict[str, str]) -> list[str]:
     if inspect.isroutine(thing):
         return [f".. autofunction:: {path}", ""]
     value = repr(thing)
-    shown = [f"   :value: {value}"] if len(value) <= LONGEST and " at 0x" not in value else []
+    shown = [f"   :value: {value}"] if len(value) <= LONGEST and not value.startswith("~") else []
     return [f".. py:data:: {name}", *shown, "", f"   {said.pop(name)}", ""]
 
 

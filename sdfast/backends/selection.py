@@ -38,7 +38,7 @@ _OF_SUMS = (
 CHOICES: dict[str, tuple[Choice, ...]] = {
     "comoments": _OF_SUMS,
     "channel_bias": _OF_SUMS,
-    "update_comoments": (Choice("triton", "one launch; CUDA has none, and so sums and merges by 22 operations"),),
+    "update_comoments": (Choice("triton", "one launch by either; of the features it is not asked how large they are"),),
     "pairwise_correlation": (
         Choice("cuda", "86 % of its instructions multiply, 71 % of Triton's, and two blocks run at a time", FLOAT32),
         Choice("triton", "float64 is multiplied by tensor cores where there are some", (torch.float64,)),

@@ -7,6 +7,7 @@ from typing import Any
 
 from sdfast.commands.arguments import Add, not_negative, positive
 from sdfast.commands.machine import cores
+from sdfast.measurement import dims_of, load_layouts
 from sdfast.models import FORMS, VideoModel, load_model, named_layers
 from sdfast.pairs import PairDataset, ProbeSet
 from sdfast.statistics import KINDS
@@ -40,13 +41,21 @@ def add_input(add: Add) -> None:
         help="names or glob patterns, * for children and ** for all below (default: those of the model)")  # fmt: skip
     add("--channel-dim", type=int, metavar="DIM", help="channels in the layers' outputs (default: that of the model)")
     add("--batch-dim", type=int, metavar="DIM", help="clips in the layers' outputs (default: that of the model)")
+    add("--layouts", type=Path, metavar="FILE",
+        help="the same by layer, as `sdfast layers --json` printed it and you may have mended it")  # fmt: skip
     add("--clip-frames", type=positive, metavar="T", help="frames of a clip (default: that of the model)")
     add("--trust-remote-code", action="store_true", help="run the code that lies beside a model of hf:")
 
 
 def prepared_model(args: argparse.Namespace, weights: str | None) -> VideoModel:
     """Return the model that --model names with its weights, and with the layers and dimensions that were asked for."""
-    asked = {"channel_dim": args.channel_dim, "batch_dim": args.batch_dim, "layers": tuple(args.layers or ()) or None}
+    dims: dict[str, Any] = {"channel_dim": args.channel_dim, "batch_dim": args.batch_dim}
+    if args.layouts is not None:
+        for name, dim in dims.items():
+            if dim is not None:
+                raise ValueError(f"--{name.replace('_', '-')}: expected none beside --layouts, got {dim}")
+        dims = dict(dims_of(load_layouts(args.layouts)))
+    asked = {**dims, "layers": tuple(args.layers or ()) or None}
     model = load_model(args.model, weights, seed=args.seed, trust_remote_code=args.trust_remote_code)
     return replace(model, **{name: value for name, value in asked.items() if value is not None})
 

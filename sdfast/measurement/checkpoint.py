@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +78,7 @@ def load(path: Path, job: Mapping[str, Any], make_state: MakeState[State]) -> tu
         raise CheckpointError(f"{path}: damaged, its checksum does not fit; delete it to start over")
     (length,) = _LENGTH.unpack_from(body)
     start = _LENGTH.size + length
-    header = json.loads(bytes(body[_LENGTH.size : start]))
+    header = _header(path, bytes(body[_LENGTH.size : start]), len(body) - start)
     differences = [*_differences(header["job"], json.loads(json.dumps(job)))]
     if differences:
         raise CheckpointError(f"{path}: of another job: {'; '.join(differences)}")
@@ -95,6 +95,28 @@ def load(path: Path, job: Mapping[str, Any], make_state: MakeState[State]) -> tu
         except ValueError as error:
             raise CheckpointError(f"{path}: of another job: {error}") from error
     return header["done"], states
+
+
+def _header(path: Path, encoded: bytes, rest: int) -> dict[str, Any]:
+    """Return the header, if its tensors take the bytes that follow it: whoever changes a file can change its digest."""
+    try:
+        header = json.loads(encoded)
+        job, done, states = header["job"], header["done"], header["states"]
+        sizes = {key: [_size(*kind) for kind in state["tensors"].values()] for key, state in states.items()}
+        channels = [(state["num_channels"], sum(sizes[key])) for key, state in states.items()]
+    except (ValueError, RecursionError, LookupError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path}: damaged, its header says {type(error).__name__}") from error
+    # A state has a number for each channel: as many as a file says are made before its tensors are looked at.
+    fits = sum(8 * sum(each) for each in sizes.values()) == rest
+    if not fits or any(type(number) is not int or not 0 < number <= max(1, held) for number, held in channels):
+        raise CheckpointError(f"{path}: damaged, its tensors are not those that its header says")
+    return {"job": job, "done": done, "states": states}
+
+
+def _size(dtype: str, shape: Sequence[int]) -> int:
+    if dtype not in _DTYPES.values() or not all(type(length) is int and length >= 0 for length in shape):
+        raise ValueError(f"{dtype} {shape}")
+    return math.prod(shape)
 
 
 def _array(name: str, x: Tensor) -> np.ndarray:

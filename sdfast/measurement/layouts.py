@@ -12,7 +12,11 @@ _NUMBERS = ("batch_dim", "positions", "channel_dim", "channels")
 
 
 def layouts_text(layouts: Iterable[LayerOutput]) -> str:
-    """Return layers as JSON, as `sdfast layers --json` prints them."""
+    """Return layers as JSON, as `sdfast layers --json` prints them.
+
+    >>> json.loads(layouts_text([LayerOutput("head", "Linear", refused="not called")]))[0]["refused"]
+    'not called'
+    """
     return json.dumps([layer._asdict() for layer in layouts], indent=1)
 
 

@@ -27,7 +27,7 @@ def load_model(spec: str, weights: str | None = None, *, seed: int = 0, trust_re
             a model of images; `pytorchvideo:NAME`, SlowFast for example; `package.module:factory` for your own, where
             `factory()` returns a VideoModel, or a Module that takes float (B, 3, 16, 112, 112) in [0, 1]. Your own
             is imported, from the working directory where it is nowhere else on the Python path: its code runs.
-        weights: path of a state_dict saved with torch.save; "random"; or None for the family's trained weights
+        weights: path of a state_dict, .safetensors or of torch.save; "random"; or None for the family's trained weights
             (your own stays as the factory made it, also with "random").
         seed: draws the random weights, so that every process of a run has the same.
         trust_remote_code: whether code that lies beside a Hugging Face model may run; without, it is refused.

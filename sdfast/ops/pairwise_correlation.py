@@ -114,6 +114,6 @@ def _scores_of_pair(a: Tensor, b: Tensor, of_a: _Scaling, of_b: _Scaling, dtype:
 
 def _scores(samples: Tensor, centre: Tensor, scale: Tensor, rest: Tensor) -> Tensor:
     args = samples, centre, scale, rest
-    if samples.is_cpu and samples.stride(1) == 1 and is_direct(samples, centre, scale) and not rest.requires_grad:
+    if samples.is_cpu and samples.stride(1) == 1 and is_direct(samples, centre, scale):
         return run_or_compose("standard_scores", lambda *_: None, args)
     return compose("standard_scores", *args)

@@ -10,12 +10,16 @@ from typing import Any
 import numpy as np
 
 from sdfast.foundation import StrPath, require
+from sdfast.pairs.mp4 import claimed_samples
 
 # The usual clip spans about 64 frames, whatever their number: 8 x 8, 16 x 4, 32 x 2 (frames x stride).
 CLIP_SPAN = 64
 
 # More pixels than any frame has (8192 x 8192): decoders make room for the frames that a file says it has.
 MAX_PIXELS = 1 << 26
+
+# Samples a byte: old files count what packed sound unpacks to.
+_MOST_SAMPLES = 64
 
 # Containers that keep a time of display for every frame. In others (AVI, MPEG streams) times are missing or guessed,
 # and guessed differently after a seek: their frames are counted from the start of the file.
@@ -236,6 +240,8 @@ def _open(path: StrPath | InMemory) -> Iterator[tuple[Any, Any]]:
         if _size(path) == 0:
             raise VideoError(f"{path}: the file is empty")
         file = io.BytesIO(path.content) if isinstance(path, InMemory) else os.fspath(path)
+        if (number := _claimed_samples(path)) > _MOST_SAMPLES * _size(path):
+            raise VideoError(f"{path}: damaged: it says that it has {number} samples")
         bound = {"max_pixels": str(MAX_PIXELS)}  # to decoders, those that only look at the file included
         # A title in another encoding is no reason to refuse the frames.
         with av.open(file, metadata_errors="replace", options=bound) as container:
@@ -254,3 +260,8 @@ def _open(path: StrPath | InMemory) -> Iterator[tuple[Any, Any]]:
 
 def _size(path: StrPath | InMemory) -> int:
     return len(path.content) if isinstance(path, InMemory) else os.path.getsize(path)
+
+
+def _claimed_samples(path: StrPath | InMemory) -> int:
+    with io.BytesIO(path.content) if isinstance(path, InMemory) else open(path, "rb") as file:
+        return claimed_samples(file, _size(path))

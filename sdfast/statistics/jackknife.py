@@ -74,7 +74,7 @@ class Spread:
         unbiased = (groups + 1) / (groups - 1)  # so that normal values have a kurtosis of 3
         kurtosis = unbiased * groups * fourths / squares.square()
         freedom = (2 * groups / (kurtosis - 1) + 1e-9).floor().nan_to_num(torch.inf)
-        return freedom.clamp(min=2).minimum((groups - 1).clamp(min=1)).long()
+        return freedom.clamp(min=2).minimum(groups - 1).long()  # below two groups the error is NaN
 
     def half_width(self, level: float, error: Tensor | None = None) -> Tensor:
         """Return by how much the ends of the interval differ from the estimate, (...), by this error or another.

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -107,7 +107,11 @@ class _TrainerCallback(_Callback):
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Go on with the curve, if this is a checkpoint's training."""
         if state.global_step > 0 and (path := self._path(args, state)).is_file():
-            self.monitor.load_state_dict(read_torch(path))
+            try:
+                kept = read_torch(path)
+            except ValueError as error:
+                raise ValueError(f"{path}: expected the curve of a monitor, {error}") from error
+            self.monitor.load_state_dict(kept)
 
     def _path(self, args: Any, state: Any) -> Path:
         name = self.prefix.replace("/", "_").strip("_")
@@ -128,8 +132,14 @@ def _lightning() -> ModuleType:
             raise missing from None
 
 
-LightningMonitor: type[_LightningCallback]
-TrainerMonitor: type[_TrainerCallback]
+if TYPE_CHECKING:
+    from lightning.pytorch import Callback
+    from transformers import TrainerCallback
+
+    class LightningMonitor(_LightningCallback, Callback): ...
+
+    class TrainerMonitor(_TrainerCallback, TrainerCallback): ...
+
 
 _MADE_OF: dict[str, tuple[type[_Callback], Callable[[], type]]] = {
     "LightningMonitor": (_LightningCallback, lambda: _lightning().Callback),

@@ -10,7 +10,9 @@ import torch
 
 from benchmarks.contest import Candidate, Case, Run, contend
 from benchmarks.device import OURS, Device, Gpu, Rehearsal, in_turn, poisoned
+from benchmarks.kernels import kernels_of
 from benchmarks.logbook import Logbook
+from benchmarks.outcome import kernel_table
 from benchmarks.targets import AIMS, COPY, MM, ONE_PASS
 from benchmarks.worker import stages_on
 from sdfast.backends import table
@@ -41,7 +43,10 @@ class StandIn(Rehearsal):
         return (self.now - begin) / calls
 
     def launches(self, call):
-        return ["kernel"] * self.launched
+        return [{"name": "kernel"}] * self.launched
+
+    def enqueue(self, call):
+        return 2e-5
 
     def taking(self, seconds, answer=0.0):
         """Return a candidate whose error is its answer."""
@@ -146,8 +151,32 @@ def test_launches_are_judged_and_none_seen_shows_nothing(run):
         rows = hold(run, "co-moments, in a graph")
         assert set(verdicts(run).values()) == expected
         assert ("launches not counted" in rows["cpu"]["note"]) == (launched == 0)
+        assert rows["cpu"]["host"] == 2e-5 and rows["cpu"]["launches"] == [{"name": "kernel"}] * launched
+        assert rows[COPY]["host"] is None is rows[COPY]["launches"]
     run.device.launched = None  # a profiler that fails
     assert hold(run, "co-moments, in a graph")["cpu"]["status"] == "timed"
+
+
+def test_kernels_are_read_from_the_trace_of_the_profiler():
+    def event(cat, ts, name, **args):
+        return {"ph": "X", "cat": cat, "name": name, "ts": ts, "dur": 2.5, "args": args}
+
+    shape = {"grid": [264, 2, 1], "block": [128, 1, 1], "shared memory": 24576, "registers per thread": 128}
+    events = [
+        event("kernel", 9, "merge", grid=[1, 1, 1], block=[32, 1, 1]),
+        event("cpu_op", 1, "aten::empty"),
+        event("kernel", 5, "partial", **shape, **{"est. achieved occupancy %": 25}),
+        event("gpu_memcpy", 2, "Memcpy HtoD", bytes=8),
+        {"ph": "M", "name": "process_name"},
+    ]
+    copy, partial_, merge = kernels_of({"traceEvents": events})
+    assert (copy["name"], merge["registers"], merge["occupancy"]) == ("Memcpy HtoD", None, None)
+    expected = {"name": "partial", "microseconds": 2.5, "blocks": 528, "threads": 128, "registers": 128}
+    assert partial_ == {**expected, "shared": 24576, "occupancy": 25}
+    row = {"case": "pooled", "candidate": "triton", "host": 1.8e-5, "launches": [copy, partial_, merge]}
+    header, first, second, _ = kernel_table({"rows": [row, {"launches": None, "host": None}]})
+    assert second == ("pooled", "triton", "18 us", "partial", "2.5 us", "528", "128", "128", "24576", "25 %")
+    assert len(header) == len(first) and first[3:] == ("Memcpy HtoD", "2.5 us", "1", "1", "", "", "")
 
 
 def test_on_the_cpu_our_time_is_over_theirs_where_less_is_wanted(tmp_path):

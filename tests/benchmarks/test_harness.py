@@ -14,14 +14,15 @@ import pytest
 import torch
 
 from benchmarks import __main__ as command
-from benchmarks import build, compare, supervise
+from benchmarks import build, compare, counters, supervise, warm_up
+from benchmarks.device import Device
 from benchmarks.growth import exponent
 from benchmarks.logbook import Logbook
-from benchmarks.outcome import MISSED, NOT_SHOWN, REACHED, gather, summary
+from benchmarks.outcome import MISSED, NOT_SHOWN, REACHED, counter_table, gather, summary
 from benchmarks.page import terminal, write, write_page
 from benchmarks.plan import Stage
 from benchmarks.targets import AIMS, MUL, PROBE, targets_of
-from benchmarks.worker import Worker
+from benchmarks.worker import Worker, stages_on
 from sdfast.bench import MIN_ROUNDS, Spread, timing
 from tests.support.paths import ROOT
 
@@ -294,3 +295,40 @@ def test_the_process_of_a_tree_answers(monkeypatch):
 def test_a_site_without_the_package_is_refused(tmp_path, capsys):
     assert command.main(["--rehearse", "--site", str(tmp_path), "--out", str(tmp_path / "gpu.json")]) == NOT_SHOWN
     assert f"--site: expected a folder with the package sdfast in it, got {tmp_path}" in capsys.readouterr().err
+
+
+def test_checks_are_compiled_for_in_processes_of_their_own(tmp_path, monkeypatch):
+    asked = {}
+
+    def measure(settings, log, where, environment):
+        asked[settings["only"]] = (settings["quick"], log.path.parent, settings["logbook"] == str(log.path), where)
+
+    monkeypatch.setattr(warm_up, "measure", measure)
+    settings = {"kind": "cuda", "quick": True, "only": "", "logbook": "the run's own", "deadline": 0.0, "warm": False}
+    assert warm_up.warm_up(settings, ROOT, {}, tmp_path) < warm_up.LIMIT
+    held = {stage.name for stage in stages_on(Device()) if stage.name.startswith("check ")}
+    assert asked == dict.fromkeys(held, (True, tmp_path, True, ROOT)) and len(held) > 10
+    asked.clear()
+    warm_up.warm_up({**settings, "only": "check comoments"}, ROOT, {}, tmp_path)
+    assert asked and all(name.startswith("check comoments") for name in asked)
+
+
+_TOLD_BY_NCU = """==PROF== Connected to process 7
+there is no cuda
+"ID","Process ID","Kernel Name","Metric Name","Metric Unit","Metric Value"
+"0","7","partial_comoments","dram__throughput.avg.pct_of_peak_sustained_elapsed","%","91.20"
+"0","7","partial_comoments","gpu__time_duration.sum","ns","1,234,567"
+"0","7","partial_comoments","sm__inst_issued.avg.pct_of_peak_sustained_active","%","43.10"
+"1","7","void drop<float, 4>","gpu__time_duration.sum","us","12.5"
+"""
+
+
+def test_counters_of_kernels_are_read(tmp_path, log, monkeypatch):
+    first, second = counters.counters_of(_TOLD_BY_NCU)
+    assert (first["name"], first["gpu__time_duration.sum"], first["unit"]) == ("partial_comoments", 1234567.0, "ns")
+    assert (first[counters.ISSUE], first[counters.DRAM], second["name"]) == (43.1, 91.2, "void drop<float, 4>")
+    assert counters.counters_of("==ERROR== ERR_NVGPUCTRPERM") == []
+    log.add("counters", kernels=[first], fault=None)
+    assert counter_table(gather(log))[1] == ("partial_comoments", "1.235e+06 ns", "43 %", "91 %")
+    monkeypatch.setattr(counters.shutil, "which", lambda *_, **__: None)
+    assert counters.count(tmp_path, {}, 1.0) == ([], "there is no ncu")

@@ -57,11 +57,13 @@ def videos(tmp_path_factory) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RUN)
 def test_blocks_run_in_order(name, videos, tmp_path, monkeypatch):
-    """The blocks of a page share a folder, in which are videos, and their names."""
+    """The blocks of a page share a folder, in which are videos, and their names; a text shows what was printed."""
     monkeypatch.chdir(tmp_path)
     shutil.copytree(videos, "videos")
-    namespace = {"__name__": "page"}
+    namespace, printed = {"__name__": "page"}, io.StringIO()
     for block in PAGES[name]:
+        if block.language == "text":
+            assert set(block.code.splitlines()) <= set(printed.getvalue().splitlines()), f"{name}:{block.line}"
         if block.not_run or block.language in SHOWN:
             continue
         if block.language == "python":
@@ -69,7 +71,8 @@ def test_blocks_run_in_order(name, videos, tmp_path, monkeypatch):
                 Path(block.file).write_text(block.code, encoding="utf-8")
             # So that what fails is shown with the line of the page.
             code = compile("\n" * block.line + block.code, str(ROOT / name), "exec")
-            with contextlib.redirect_stdout(io.StringIO()):
+            printed = io.StringIO()
+            with contextlib.redirect_stdout(printed):
                 exec(code, namespace)
         else:
             for command in block.commands:
@@ -88,7 +91,7 @@ def run_command(command: str, where: str) -> None:
         run = {"torchrun": ["-m", "torch.distributed.run"], "python": []}
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
         line = [sys.executable, *run[program], *arguments]
-        done = subprocess.run(line, capture_output=True, text=True, env=environment, timeout=120)
+        done = subprocess.run(line, capture_output=True, text=True, env=environment, timeout=300)
         assert done.returncode == 0 and "Traceback" not in done.stderr, f"{where}: {command}\n{done.stderr}"
     if "measure" in arguments and "--out" in arguments:
         folder = Path(arguments[arguments.index("--out") + 1])

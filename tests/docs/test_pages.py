@@ -10,9 +10,16 @@ from urllib.parse import urldefrag
 
 import pytest
 
-pytestmark = pytest.mark.slow
 PHONE = {"width": 400, "height": 800}
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+PATIENCE = 300_000  # ms, of a machine that does other things, too
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")  # of the system, since packages bring none along
+BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        BROWSER is None, reason=f"needs a browser, one of {', '.join(BROWSERS)}: apt-get install chromium"
+    ),
+]
 
 # What a page has that a test looks at, in one journey to the browser and back.
 LOOK = """() => ({
@@ -41,13 +48,10 @@ def address(site) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def browser():
-    """A headless browser; the one of the system, since packages bring none along."""
+    """A headless browser."""
     playwright = pytest.importorskip("playwright.sync_api", reason="needs pip install 'sdfast[docs]'")
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if found is None:
-        pytest.skip(f"needs a browser, one of {', '.join(BROWSERS)}: apt-get install chromium")
     with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        browser = driver.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"], timeout=PATIENCE)
         yield browser
         browser.close()
 
@@ -62,7 +66,7 @@ def test_every_page_opens_without_an_error(site, address, browser):
     found, waiting = {}, {address + "index.html"}
     while waiting:
         at = waiting.pop()
-        page.goto(at)
+        page.goto(at, timeout=PATIENCE)
         found[at] = page.evaluate(LOOK)
         assert not complaints, (at, complaints)
         assert not found[at]["images"] and not found[at]["unnamed"], (at, found[at])

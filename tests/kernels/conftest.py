@@ -13,7 +13,7 @@ def kernels():
             patch.setattr(modules["comoments"], name, value)
         for name, value in (("CHANNELS", 8), ("NEAR", 16), ("THREADS", 8), ("RUN", 8), ("LINES", 4)):
             patch.setattr(modules["samples"], name, value)
-        for name, value in (("AT_ONCE", 4), ("IN_TURN", 8), ("MERGED", 64)):
+        for name, value in (("AT_ONCE", 4), ("IN_TURN", 8), ("MERGED", 64), ("LARGE", 256)):
             patch.setattr(modules["sample_comoments"], name, value)
         patch.setattr(modules["spans"], "MERGED", 6)
         patch.setattr(modules["moments"], "MERGED", 64)

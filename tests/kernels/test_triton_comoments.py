@@ -248,7 +248,7 @@ def test_a_megabyte_keeps_all_multiprocessors_busy(launches, shape, layout):
     assert launches[0][1] >= 132 and len(launches) <= 2, launches
 
 
-@pytest.mark.parametrize("samples", [64, 1337, 4096])
+@pytest.mark.parametrize("samples", [64, 1337, 4096, 50_000])
 def test_pooled_and_labelled_takes_two_launches(launches, samples):
     from sdfast import kernels
 

@@ -11,6 +11,7 @@ from tests.support.features import contiguous, feature_pair, strided, transposed
 from tests.support.triton_assembly import (
     assembly,
     instructions,
+    length,
     loads,
     loads_in_loops,
     machine_code,
@@ -166,7 +167,22 @@ def test_static_dropout_spills_nothing_and_contracts_nothing(target):
     for i, kernel in enumerate(compiled):
         assert kernel.metadata.enable_fp_fusion is False and spilled(kernel) == 0
         rescaled_on_amd = "amdgcn" in kernel.asm and i % 2  # it divides, which is made of fused multiply-adds there
-        assert rescaled_on_amd or not FUSED.search(assembly(kernel))
+        reciprocals = len(re.findall(r"\brcp\.approx", assembly(kernel)))  # two make each the nearest
+        pairs = len(re.findall(r"\bfma\.rn\.f32x2", assembly(kernel)))
+        assert rescaled_on_amd or len(FUSED.findall(assembly(kernel))) + pairs == 2 * reciprocals
+        assert (reciprocals > 0) == (i % 2 == 1 and "ptx" in kernel.asm)
+
+
+@pytest.mark.parametrize("target", ["sm_90", pytest.param("sm_100", marks=pytest.mark.slow)])
+def test_guided_dropout_takes_few_instructions(target):
+    """Of a thread, which has 64 bytes of features, rescaled and weighted."""
+    from sdfast.kernels import static_dropout
+
+    for dtype, most in ((F32, 1040), (BF16, 1600)):
+        x = features((64, 64, 8, 7, 7), dtype)
+        with compiling_for(target) as compiled:
+            static_dropout(x, x, torch.tensor(0), 0.5, torch.ones(64, 2, 4, 4), torch.ones(64), 0, True, 1)
+        assert length(compiled[0]) <= most
 
 
 @pytest.mark.parametrize("target", GPUS)

@@ -4,6 +4,7 @@ import itertools
 import math
 import sys
 
+import numpy as np
 import pytest
 import torch
 
@@ -60,6 +61,17 @@ def test_dropped_values_are_zero_whatever_they_were(kernels):
     x = torch.full((2, 3, 40), torch.nan)
     expected, out = both(kernels, x, torch.empty_like(x), None, False, 0, True)
     assert torch.equal(out.isnan(), expected.isnan()) and (out[~out.isnan()] == 0).all()
+
+
+@pytest.mark.parametrize("off", [-2, -1, 0, 1, 2])
+def test_a_step_from_any_near_reciprocal_leads_to_the_nearest(off):
+    """For all there is to divide by, from as far as the instruction may be off."""
+    chances = np.arange(1, 65537, dtype=np.float32)
+    nearest = np.float32(1) / chances
+    near = nearest + np.float32(off) * np.spacing(nearest)
+    rest = (1 - chances.astype(np.float64) * near).astype(np.float32)  # with one rounding, as fused multiply-adds have
+    step = near.astype(np.longdouble) * rest + near
+    assert np.array_equal(65536 * step.astype(np.float32), np.float32(65536) / chances)
 
 
 def test_offsets_of_32_bit_positions_have_64(kernels):

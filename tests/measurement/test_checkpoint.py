@@ -133,6 +133,17 @@ def test_weights_digest_knows_every_weight():
     assert weights_digest(model) != before
 
 
+def test_weights_digest_knows_names_dtypes_and_shapes_of_the_same_bytes():
+    def digest(name, value):
+        model = nn.Module()
+        model.register_buffer(name, value)
+        return weights_digest(model)
+
+    zeros = torch.zeros(4)
+    same = [("a", zeros), ("b", zeros), ("a", zeros.int()), ("a", zeros.view(2, 2))]
+    assert len({digest(*each) for each in same}) == len(same)
+
+
 class Pairs(torch.utils.data.Dataset):
     """Random pairs that count how often they are loaded, and fail at one of them."""
 

@@ -9,6 +9,7 @@ from torch import nn
 import sdfast
 from sdfast.commands import main
 from sdfast.measurement import LayerOutput, dims_of, list_layers, load_layouts, save_layouts
+from tests.support.command import assert_one_line
 from tests.support.measuring import make_pairs
 
 
@@ -73,7 +74,17 @@ def test_what_the_command_prints_is_a_file_of_layouts(command, capsys, monkeypat
     monkeypatch.syspath_prepend(str(command.folder))
     assert main(["layers", "toy:make", "--json"]) == 0
     (tmp_path / "printed.json").write_text(capsys.readouterr().out)
-    assert [layer.name for layer in load_layouts(tmp_path / "printed.json")] == ["stem", "head"]
+    found = load_layouts(tmp_path / "printed.json")
+    assert [(layer.name, layer.channel_dim) for layer in found] == [("stem", 1), ("head", 2)]
+    save_layouts([layer._replace(channel_dim=layer.channel_dim % 2 + 1) for layer in found], "mended.json")
+    job = ["layers", "toy:make", "--layouts", "mended.json"]
+    assert main([*job, "--json"]) == 0
+    mended = json.loads(capsys.readouterr().out)
+    assert [(row["channel_dim"], row["channels"]) for row in mended] == [(2, 4), (1, 4 * 24 * 32)]
+    assert main([*job, "--channel-dim", "2"]) == 2
+    assert_one_line(capsys.readouterr().err, "--channel-dim: expected none beside --layouts, got 2")
+    assert main(["layers", "toy:make", "--layouts", "toy.py"]) == 2
+    assert_one_line(capsys.readouterr().err, "toy.py: expected layers as save_layouts writes them")
 
 
 def test_of_another_model_they_are_refused(found):

@@ -73,22 +73,36 @@ def test_spreads_beyond_the_inverse_of_float32_are_no_hindrance(scale):
         np.testing.assert_allclose(found, expected, rtol=0, atol=PRODUCT[dtype])
 
 
-def test_what_large_means_leave_of_their_rounding_counts():
-    """On both sides: scores that are off by a constant correlate."""
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_rounding_leads_to_no_correlation_above_one(dtype):
     torch.manual_seed(0)
-    a, b = torch.randn(2, 500, 4).double().unbind()
-    a, b = (a + 123456.7).float(), (b + 123456.7).float()
-    np.testing.assert_allclose(
-        sdfast.pairwise_correlation(a, b), truth.pairwise_correlation(a, b), rtol=0, atol=PRODUCT[torch.float32]
-    )
+    features = torch.randn(100, 200, dtype=dtype)
+    matrix = sdfast.pairwise_correlation(features, torch.cat([3 * features, -features], dim=1))
+    assert matrix.abs().max() == 1
+    scores = features - features.mean(0)
+    scores /= scores.square().sum(0).sqrt()
+    assert (scores * scores).sum(0).max() > 1, "but for rounding there would be nothing to hold back"
 
 
-def test_no_correlation_is_beyond_one():
-    """That of channels that are multiples of each other would be, half of the time."""
+def test_what_rounding_leaves_of_a_mean_is_not_dropped():
+    """The mean lies between two numbers of float32, far apart at its size: a tenth of the standard deviation."""
     torch.manual_seed(0)
-    for dtype in (torch.float32, torch.float64):
-        a = torch.randn(37, 300, dtype=dtype)
-        assert sdfast.pairwise_correlation(a, -3 * a).abs().max() <= 1
+    step = 2.0**-6  # between neighbours from 2^17 on
+    a = 2.0**17 + step * torch.randint(-6, 8, (300, 3)).double()
+    b = a.flip(1) + step * torch.randint(-6, 8, (300, 3))
+    mean = a.mean(0)
+    assert ((mean.float() - mean).abs() > step / 10).any()
+    expected = truth.pairwise_correlation(a.numpy(), b.numpy())
+    np.testing.assert_allclose(sdfast.pairwise_correlation(a.float(), b.float()), expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("wanted", ["a", "b", "both"])
+@pytest.mark.parametrize("shape", [(6, 3), (6, 3, 2)], ids=str)
+def test_gradients_are_those_of_plain_torch(wanted, shape):
+    torch.manual_seed(0)
+    a = torch.randn(shape, dtype=torch.float64, requires_grad=wanted != "b")
+    b = torch.randn(6, 4, dtype=torch.float64, requires_grad=wanted != "a")
+    torch.autograd.gradcheck(sdfast.pairwise_correlation, (a, b))
 
 
 def test_what_does_not_fit_is_refused_by_name():

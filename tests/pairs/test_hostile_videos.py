@@ -8,10 +8,11 @@ import zlib
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from sdfast.pairs.video import MAX_PIXELS, InMemory, VideoError, index_frames, read_clip
-from tests.damaged_videos import check
+from tests.damaged_videos import check, sound_videos
 from tests.support.limits import bounded
 from tests.support.videos import numbered_frames, write_video
 
@@ -88,6 +89,32 @@ def test_frames_of_any_size_are_refused_before_there_is_room_for_them(container,
     assert message.startswith("hostile: ") and "\n" not in message
     assert side > 12_000 or f"or frames of over {MAX_PIXELS} pixels" in message
     assert megabytes < 100 < 3 * 12_000**2 >> 20
+
+
+@pytest.mark.parametrize("large", [False, True], ids=["32 bits", "64 bits"])
+@pytest.mark.parametrize("kind", [0, 1])
+def test_room_is_made_for_no_more_samples_than_the_file_may_hold(kind, large):
+    content = sound_videos()[kind]
+    at = content.index(b"stsz") + 8
+    content = content[:at] + struct.pack(">II", 1, 10_000_000) + content[at + 8 :]
+    if large:  # boxes may say their size in 64 bits
+        at = content.index(b"moov") - 4
+        size = struct.unpack_from(">I", content, at)[0]
+        content = content[:at] + struct.pack(">I4sQ", 1, b"moov", size + 8) + content[at + 8 :]
+    message, megabytes = bounded(peak_of, content, megabytes=4000)
+    assert message == "hostile: damaged: it says that it has 10000000 samples" and megabytes < 10
+
+
+@pytest.mark.parametrize("each", [10_000_000, 500_000])
+def test_room_is_made_for_no_more_samples_of_fragments(tmp_path, each):
+    frames = np.random.default_rng(0).integers(0, 255, (40, 32, 32, 3), dtype=np.uint8)
+    path = write_video(tmp_path / "a.mp4", frames, gop=4, movflags="frag_keyframe+empty_moov")
+    assert len(read_clip(path, [0, 39])) == 2
+    content, at = path.read_bytes(), -1
+    while (at := content.find(b"trun", at + 1)) >= 0:
+        content = content[: at + 8] + struct.pack(">I", each) + content[at + 12 :]
+    message, megabytes = bounded(peak_of, content, megabytes=4000)
+    assert message.startswith("hostile: damaged: it says that it has ") and megabytes < 10
 
 
 def write_avi_of(width: int, height: int) -> bytes:

@@ -342,6 +342,8 @@ def test_relative_static_weights_spread_where_every_channel_is_static():
         assert report.static_weight(how).tolist() == pytest.approx([1, 0, 0.5])
     assert report.static_weight().tolist() == report.static_weight("rank").tolist()
     assert report.static_weight("difference").min() > 0.7
+    opposed = BiasReport(with_corr([0.9, -0.9], [-0.9, 0.9]))
+    assert opposed.static_weight("difference").tolist() == [0, 1]
 
 
 def test_static_weights_share_ranks_and_leave_out_what_has_no_score():

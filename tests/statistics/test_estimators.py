@@ -65,6 +65,15 @@ def test_too_few_pairs_dead_channels_and_bad_ones(kind):
 
 
 @kinds
+def test_what_rounding_adds_to_a_correlation_of_one_is_cut_off(kind):
+    above = 1 + 1e-12
+    moments = torch.tensor([4.0, 1.0, 1.0, 1.0, 1.0, above], dtype=torch.float64).view(6, 1, 1).repeat(1, 1, 2)
+    moments[5, 0, 1] = -above
+    corr = estimator_of(kind).correlation(moments)
+    assert corr.tolist() == [[1.0, -1.0]] and mutual_information(corr).isposinf().all()
+
+
+@kinds
 def test_a_bad_channel_is_left_out_of_the_score(kind):
     moments = moments_of(*raw_pairs())
     spoilt = moments.clone()
@@ -132,7 +141,7 @@ def test_dimensions_sum_to_the_channels(kind):
             scores = torch.rand(3, generator=generator, dtype=torch.float64)
             dims = estimator_of(kind).dimensions(scores, num_channels)
             quota = num_channels * torch.softmax(scores, 0)
-            assert dims.sum() == num_channels and dims.min() >= 0
+            assert dims.sum() == num_channels and dims.min() >= 0 and dims.dtype == torch.int64
             assert ((dims - quota).abs() < (1 if kind == "pearson" else 3)).all()
             if kind == "pearson":
                 up, down = (quota % 1)[dims > quota], (quota % 1)[dims < quota]

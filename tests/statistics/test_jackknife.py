@@ -7,7 +7,7 @@ import torch
 
 from sdfast.ops import leave_one_out
 from sdfast.statistics import KINDS, GroupedCoMoments, Jackknife, Spread, estimator_of
-from sdfast.statistics.student import student_quantile
+from sdfast.statistics.student import student_quantile, student_within
 from tests import truth
 from tests.support.grouped import as_tensors, clustered_pairs, grouped_truth
 
@@ -134,6 +134,15 @@ def test_largest_part_flags_the_group_that_carries_the_variance():
     assert spread.largest_part.item() == pytest.approx(9 / 14)
 
 
+@pytest.mark.parametrize("scale", [1.0, 4e-82])
+def test_freedom_is_two_or_more_however_few_carry_the_variance(scale):
+    """The fourth powers of the smaller ones are too small for a float64."""
+    values = scale * torch.tensor([0.0, 0.0, 0.0, 0.0, 0.0, 5.0]).double()
+    spread = Spread(torch.tensor(0.0).double(), values, torch.ones(6, dtype=torch.bool))
+    assert spread.freedom == 2
+    assert spread.half_width(0.95) / spread.error == pytest.approx(scipy.stats.t.ppf(0.975, 2))
+
+
 @pytest.mark.parametrize("offset", [1e6, -1e6])
 def test_extreme_means_keep_their_digits(offset):
     arrays = clustered_pairs()
@@ -230,3 +239,5 @@ def test_student_quantile_names_what_is_wrong():
         student_quantile(1, 3)
     with pytest.raises(ValueError, match="freedom: expected a positive integer, got 0"):
         student_quantile(0.9, 0)
+    with pytest.raises(ValueError, match="freedom: expected a positive integer, got 0"):
+        student_within(1.0, 0)

@@ -175,6 +175,16 @@ def test_features_that_require_grad_leave_no_graph():
     assert not state.moments.requires_grad
 
 
+def test_features_that_no_kernel_takes_are_added_alike():
+    """A tensor of a class of its own goes by the operators of torch."""
+    (part,) = batches([9])
+    plain, other = CoMoments(5), CoMoments(5)
+    for _ in range(2):
+        plain.update(*part)
+        other.update(torch.nn.Parameter(part[0]), torch.nn.Parameter(part[1]), part[2])
+    assert_close(other.moments, plain.moments)
+
+
 def test_merge_of_states_and_checkpoint():
     parts = batches([8, 5, 3])
     first, second = CoMoments(5), CoMoments(5)
@@ -190,6 +200,19 @@ def test_merge_of_states_and_checkpoint():
     resumed.merge(second)
     assert torch.equal(resumed.moments, first.moments)
     assert not torch.equal(saved["moments"], first.moments), "a checkpoint does not follow the state"
+
+
+def test_a_state_from_a_checkpoint_is_float64_and_its_own():
+    kept = {"moments": torch.tensor([4.0, 1.0, 1.0, 2.0, 2.0, 1.0]).view(6, 1, 1)}
+    resumed = CoMoments(1, 1).to("meta")
+    resumed.load_state_dict(kept)
+    assert resumed.moments.is_meta, "it stays where it is"
+    resumed = CoMoments(1, 1)
+    resumed.load_state_dict(kept)
+    assert resumed.moments.dtype == torch.float64 and torch.equal(resumed.moments, kept["moments"].double())
+    resumed.load_state_dict(doubled := {"moments": kept["moments"].double()})
+    doubled["moments"].zero_()
+    assert resumed.count.item() == 4
 
 
 def test_reduce_without_processes_changes_nothing():

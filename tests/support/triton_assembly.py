@@ -87,6 +87,15 @@ def _loops(kernel) -> list[list[str]]:
     return [[line for line in loop if re.match(r"\s+[a-z]\w+", line)] for loop in loops]
 
 
+def length(kernel) -> int:
+    """Return how many instructions there are, each once."""
+    if "ptx" in kernel.asm:
+        return len(
+            [text for text in re.findall(r"/\*[0-9a-f]{4,}\*/\s+(.*?);", _dump(kernel, "-sass")) if text != "NOP"]
+        )
+    return len([line for line in assembly(kernel).splitlines() if re.match(r"\s+[a-z]\w+", line)])
+
+
 def reading_loop(kernel) -> list[str]:
     """Return the instructions of the first loop that loads 128 bits a thread, or of the shortest that loads at all."""
     loads = re.compile(r"\b(?:LDG|LDGSTS)\b|\b(?:global|buffer|flat)_load").search

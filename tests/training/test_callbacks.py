@@ -93,6 +93,12 @@ def test_what_the_trainer_calls(tmp_path):
     assert state.log_history == [{**resumed.monitor.scalars("bias/"), "step": 6}]
     assert type(resumed) is pickle.loads(pickle.dumps(TrainerMonitor))
 
+    for kept in tmp_path.rglob("*.pt"):
+        kept.write_bytes(kept.read_bytes()[:-50])
+    state.global_step = 5
+    with pytest.raises(ValueError, match=r"\.pt: expected the curve of a monitor, no tensors of torch\.save"):
+        handler.on_train_begin(args, state, control)
+
 
 def test_weights_and_biases_takes_the_scalars(tmp_path, monkeypatch):
     wandb = pytest.importorskip("wandb")
