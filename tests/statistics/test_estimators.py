@@ -151,7 +151,8 @@ def test_dimensions_sum_to_the_channels(kind):
 @kinds
 def test_an_undefined_score_has_no_dimensions_and_no_percentages(kind):
     scores = torch.tensor([0.5, torch.nan, 1.0], dtype=torch.float64)
-    assert estimator_of(kind).dimensions(scores, 9).tolist() == [0, 0, 0]
+    dims = estimator_of(kind).dimensions(scores, 9)
+    assert dims.tolist() == [0, 0, 0] and dims.dtype == torch.int64
     assert estimator_of(kind).percentages(scores, 9).isnan().all()
 
 
