@@ -5,13 +5,13 @@ import contextlib
 import itertools
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
 from sdfast.commands.arguments import Subparsers, positive
 from sdfast.commands.errors import RunError
-from sdfast.commands.machine import find_device, joined_processes, try_writing, writing_to
+from sdfast.commands.machine import find_device, joined_processes, locked, restarted, try_writing, writing_to
 from sdfast.commands.output import add_output, check_new, told
 from sdfast.commands.settings import (
     MODEL_HELP,
@@ -22,7 +22,7 @@ from sdfast.commands.settings import (
     pair_settings,
     running,
 )
-from sdfast.foundation import require, write_atomically
+from sdfast.foundation import require, write_together
 from sdfast.measurement import DATASET_STATES, check_settings, dataset_bias, forget_dataset_states
 from sdfast.models import VideoModel
 from sdfast.pairs import VideoPairs
@@ -66,7 +66,8 @@ def run(args: argparse.Namespace) -> None:
         raise ValueError("--weights: expected one with several --videos, or several with one")
     names = _names([[path] for path in weights] if len(weights) > 1 else args.videos)
     device = find_device(args.device)
-    with joined_processes(device) as (rank, world):
+    args.resume = args.resume or restarted()
+    with joined_processes(device) as (rank, world), contextlib.ExitStack() as until_done:
         with contextlib.redirect_stdout(sys.stderr) if args.json else contextlib.nullcontext():
             models = [chosen_model(args, path) for path in weights]
             pairs = _pairs(args, models[0])
@@ -74,9 +75,10 @@ def run(args: argparse.Namespace) -> None:
             # What would be said only after the states of an earlier run are gone.
             for model in models:
                 check_settings(model.module, model.layers, args.kind, args.threshold, model.channel_dim)
+            until_done.enter_context(locked(args.out))
             if rank == 0:
                 check_new(args, args.out, [REPORT_JSON, _CSV, _PNG, DATASET_STATES])
-            _prepare(args, len(models[0].layers) * len(names), pairs, rank, world)
+            _prepare(args, len(models[0].layers) * len(names), pairs)
             modules = [model.module for model in models]
             try:
                 bias = dataset_bias(
@@ -114,14 +116,14 @@ def _pairs(args: argparse.Namespace, model: VideoModel) -> list[VideoPairs]:
     return [VideoPairs(paths, **settings) for paths in args.videos]
 
 
-def _prepare(args: argparse.Namespace, layers: int, pairs: list[VideoPairs], rank: int, world: int) -> None:
+def _prepare(args: argparse.Namespace, layers: int, pairs: list[VideoPairs]) -> None:
     """Fail now if the results will not fit; without --resume, forget earlier runs."""
     if not args.resume:
         with writing_to(args.out):
-            forget_dataset_states(args.out, rank, world)
+            forget_dataset_states(args.out)
     # Tables, a picture, and two states of each layer, which may be written anew: for some 2,000 channels.
     groups = min(GROUPS, max(len(one.sources) for one in pairs))
-    try_writing(args.out, megabytes=4 + layers * groups // 2, rank=rank)
+    try_writing(args.out, megabytes=4 + layers * groups // 2)
 
 
 def _names(several: list[list[str]]) -> list[str]:
@@ -162,13 +164,13 @@ def _save(bias: DatasetBias, settings: list[dict[str, Any]], folder: Path, file:
     found = zip(bias.to_dict().items(), settings, strict=True)
     data_sets = {name: {"settings": of_it, **values} for (name, values), of_it in found}
     text = json.dumps(plain({"sdfast": __version__, "data_sets": data_sets}), indent=1, allow_nan=False) + "\n"
-    write_atomically(folder / REPORT_JSON, lambda part: part.write_text(text, encoding="utf-8"))
-    bias.to_csv(folder / _CSV)
-    written = [folder / REPORT_JSON, folder / _CSV]
+    writers: dict[str, Callable[[Path], Any]] = {_CSV: bias.to_csv}
     try:
         require("matplotlib")
+        writers[_PNG] = bias.plot
     except ImportError as error:
         print(f"no picture: {error}", file=file)
-        return written
-    bias.plot(folder / _PNG)
-    return [*written, folder / _PNG]
+        (folder / _PNG).unlink(missing_ok=True)  # that of an earlier run shows other numbers
+    writers[REPORT_JSON] = lambda part: part.write_text(text, encoding="utf-8")
+    write_together(folder, writers)
+    return [folder / name for name in (REPORT_JSON, _CSV, _PNG) if name in writers]

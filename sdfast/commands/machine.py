@@ -4,14 +4,18 @@ import contextlib
 import errno
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
-from datetime import timedelta
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
 
 from sdfast import backends
+from sdfast.foundation import FolderLock, LockedError
+from sdfast.measurement import Processes
+
+JOIN = 600.0  # seconds in which all processes have loaded the model
 
 
 def cores() -> int:
@@ -47,26 +51,22 @@ def find_device(name: str | None) -> torch.device:
     return device
 
 
-def try_writing(out: Path, megabytes: int, rank: int = 0) -> None:
+def try_writing(out: Path, megabytes: int) -> None:
     """Make a folder, write to it for a try and ask for its space, so that a run fails now and not after hours.
 
     Raises:
         ValueError: the folder cannot be made or written to, or has no such space.
     """
-    probe = out / f".probe.rank{rank}"
     with writing_to(out):
         out.mkdir(parents=True, exist_ok=True)
-        try:
-            free = shutil.disk_usage(out).free >> 20
-            if free < megabytes:
-                raise OSError(errno.ENOSPC, f"No space left on device: {megabytes} MB may be needed, {free} are free")
-            with open(probe, "wb") as file:
-                for _ in range(min(megabytes, 16)):  # a quota is not seen otherwise
-                    file.write(bytes(1 << 20))
-                file.flush()
-                os.fsync(file.fileno())
-        finally:
-            probe.unlink(missing_ok=True)
+        free = shutil.disk_usage(out).free >> 20
+        if free < megabytes:
+            raise OSError(errno.ENOSPC, f"No space left on device: {megabytes} MB may be needed, {free} are free")
+        with tempfile.TemporaryFile(dir=out) as file:  # it has no name that another could know
+            for _ in range(min(megabytes, 16)):  # a quota is not seen otherwise
+                file.write(bytes(1 << 20))
+            file.flush()
+            os.fsync(file.fileno())
 
 
 @contextlib.contextmanager
@@ -74,8 +74,34 @@ def writing_to(out: Path) -> Iterator[None]:
     """Blame `--out` for whatever cannot be written or removed inside the block, by a ValueError."""
     try:
         yield
+    except LockedError:
+        raise
     except OSError as error:
         raise ValueError(f"--out: cannot write to {out}: {error.strerror or error}") from error
+
+
+@contextlib.contextmanager
+def locked(out: Path) -> Iterator[None]:
+    """Keep other runs out of a folder: the first process does it for all, and the others wait until it has.
+
+    Raises:
+        ValueError: another run writes to it, or it cannot be written to.
+    """
+    with contextlib.ExitStack() as stack:
+        with Processes(JOIN) as processes:
+            if processes.rank == 0:
+                try:
+                    with writing_to(out):
+                        stack.enter_context(FolderLock(out))
+                except LockedError as error:
+                    raise ValueError(f"--out: {error}") from error
+            processes.wait("the lock of --out")
+        yield
+
+
+def restarted() -> bool:
+    """Tell whether torchrun has started the processes anew, after one was gone: then the run goes on by itself."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0
 
 
 @contextlib.contextmanager
@@ -86,8 +112,11 @@ def joined_processes(device: torch.device) -> Iterator[tuple[int, int]]:
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    # A process that is through waits for the others, which may have had more left to resume.
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(days=7))
+    store, rank, world = next(dist.rendezvous("env://"))
+    # torchrun may keep one store over restarts: what processes that are gone have said in it is no more true.
+    store = dist.PrefixStore(f"start {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, store=store, rank=rank, world_size=world)
     try:
         yield dist.get_rank(), dist.get_world_size()
     finally:

@@ -12,7 +12,7 @@ import torch
 from sdfast.commands.arguments import PairsAction, Subparsers, half_width, positive
 from sdfast.commands.errors import RunError
 from sdfast.commands.like import add_like
-from sdfast.commands.machine import find_device, joined_processes, try_writing, writing_to
+from sdfast.commands.machine import JOIN, find_device, joined_processes, locked, restarted, try_writing, writing_to
 from sdfast.commands.output import add_output, check_new, told
 from sdfast.commands.settings import (
     MODEL_HELP,
@@ -73,7 +73,8 @@ def register(subparsers: Subparsers) -> None:
     add("--out", type=Path, default=Path("sdfast-report"), metavar="FOLDER", help="for the results (%(default)s)")
     add("--format", choices=FORMATS, default="png", help="of the pictures (%(default)s)")
     add_like(command)
-    add("--resume", action="store_true", help="go on from where a run with the same --out was stopped")
+    add("--resume", action="store_true",
+        help="go on from where a run with the same --out was stopped, with any number of processes")  # fmt: skip
     add_output(add)
     add("--json", action="store_true", help="print the report as JSON on stdout, all else on stderr")
 
@@ -81,7 +82,8 @@ def register(subparsers: Subparsers) -> None:
 def run(args: argparse.Namespace) -> None:
     """Measure as the arguments say, save the results and print them."""
     device = find_device(args.device)
-    with joined_processes(device) as (rank, world):
+    args.resume = args.resume or restarted()
+    with joined_processes(device) as (rank, world), contextlib.ExitStack() as until_done:
         # Everything but the JSON goes to stderr then, also what the model's own package prints.
         with contextlib.redirect_stdout(sys.stderr) if args.json else contextlib.nullcontext():
             model = chosen_model(args, args.weights)
@@ -89,6 +91,7 @@ def run(args: argparse.Namespace) -> None:
             # What measure would say only after the state of an earlier run is gone.
             check_settings(model.module, model.layers, args.kind, args.threshold, model.channel_dim)
             check_estimator(args.estimator, args.neighbors, args.kind)
+            until_done.enter_context(locked(args.out))
             if rank == 0:  # another may already have begun to write
                 check_new(args, args.out, [*results(args.format), STATES])
             pairs: PairDataset | ProbeSet = made
@@ -96,7 +99,7 @@ def run(args: argparse.Namespace) -> None:
                 pairs = made.materialise(args.probe, num_workers=running(args)["num_workers"])
             # Tables, pictures, the sums and the state twice, for layers of some 2,000 channels.
             groups = min(GROUPS, len(pairs.sources))
-            _prepare(args.out, rank, world, megabytes=4 + len(model.layers) * groups // 2, keep=args.resume)
+            _prepare(args.out, megabytes=4 + len(model.layers) * groups // 2, keep=args.resume)
             reports = _measure(args, model, pairs, device, rank, world)
         if rank == 0 and args.json:
             print((args.out / REPORT_JSON).read_text(encoding="utf-8"), end="")
@@ -119,7 +122,7 @@ def _measure(
             pairs,
             model.layers,
             device=device,
-            distributed=600.0,  # seconds in which all have loaded the model
+            distributed=JOIN,
             channel_dim=model.channel_dim,
             batch_dim=model.batch_dim,
             forward=model.forward,
@@ -158,12 +161,12 @@ def _pairs(args: argparse.Namespace, model: VideoModel) -> PairDataset:
     return (FlowPairs if args.flow else VideoPairs)(args.videos or demo_videos(), **settings)
 
 
-def _prepare(out: Path, rank: int, world: int, megabytes: int, keep: bool) -> None:
+def _prepare(out: Path, megabytes: int, keep: bool) -> None:
     """Fail now if the results will not fit; without `keep`, forget earlier runs."""
     if not keep:
         with writing_to(out):
-            forget_states(out, rank, world)
-    try_writing(out, megabytes, rank=rank)
+            forget_states(out)
+    try_writing(out, megabytes)
 
 
 def _stopped(args: argparse.Namespace, reports: dict[str, BiasReport]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from sdfast.measurement.job import check_estimator, check_settings, measure
 from sdfast.measurement.journal import STATES, forget_states
 from sdfast.measurement.layouts import dims_of, layouts_text, load_layouts, save_layouts
 from sdfast.measurement.listing import LayerOutput, list_layers
-from sdfast.measurement.processes import PeerError
+from sdfast.measurement.processes import PeerError, Processes
 from sdfast.measurement.stopping import percent, ran_out, widest_share
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "Forward",
     "LayerOutput",
     "PeerError",
+    "Processes",
     "check_estimator",
     "check_settings",
     "dataset_bias",

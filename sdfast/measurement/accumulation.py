@@ -1,9 +1,9 @@
 """All pairs through a model once, and a state for each layer at the end, whatever statistic keeps it."""
 
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from functools import partial
+from itertools import tee
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -11,14 +11,21 @@ from typing import Any
 import torch
 from torch import nn
 
-from sdfast.foundation import StrPath, progress_bar
-from sdfast.measurement.batches import Share, Sourced
-from sdfast.measurement.capture import Capture, Key, MakeState, State, untouched
+from sdfast.foundation import FolderLock, StrPath, remove_parts
+from sdfast.measurement.batches import Batch, Batches
+from sdfast.measurement.capture import Capture, MakeState, State, untouched
+from sdfast.measurement.checks import Checks, by_report
+from sdfast.measurement.dealing import Dealing
+from sdfast.measurement.exchange import merged, spread
 from sdfast.measurement.journal import Journal, describe_job
+from sdfast.measurement.numbers import Numbers
+from sdfast.measurement.pieces import Pieces, Plan
 from sdfast.measurement.processes import Processes
+from sdfast.measurement.progress import Progress, Told
 from sdfast.measurement.sharded import check_sharded
 from sdfast.measurement.stopping import NEVER, Stopping
 from sdfast.measurement.time_first import refuse_time_first
+from sdfast.measurement.watch import LOADING, WRITING
 from sdfast.models import Clips, call_model, join_clips
 
 # Runs a model on a batch of clips; what it returns is not looked at.
@@ -38,8 +45,8 @@ def accumulate(
     num_workers: int = 0,
     progress: bool | str = True,
     resume: StrPath | None = None,
-    stopping: Stopping[State] = NEVER,
-    told: Callable[[Sequence[int], int | None], str] | None = None,
+    stopping: Stopping[Any] = NEVER,
+    told: Told | None = None,
     batch_dims: Mapping[str, int] = MappingProxyType({}),
     forward: Forward | None = None,
     heads: Mapping[str, int] = MappingProxyType({}),
@@ -60,115 +67,101 @@ def accumulate(
 
     The other arguments, and what they raise, are those of `measure`.
     """
-    with untouched(model, device) as device:
-        rank, world = processes.rank, processes.world
-        share = Share(pairs, batch_size, num_workers, rank, world, pin_memory=device.type == "cuda")
-        check_sharded(model, share.num_batches, world, resume is not None)
-        capture = Capture(model, matches, channel_dims, make_state, batch_dims, heads)
-        journal = None
-        if resume is not None or world > 1:
-            job = describe_job(model, share, matches, channel_dims, batch_dims, make_state, forward)
+    with untouched(model, device) as device, _locked(resume, processes) as lock:
+        batches = Batches(pairs, batch_size, num_workers, pin_memory=device.type == "cuda")
+        sharded = check_sharded(model, batches.number, processes.world, resume is not None)
+        # Batches are dealt out as they are asked for where they are known, and processes do not wait for each other
+        # anyhow: at the checks of `until`, or in each layer of a sharded model.
+        as_asked = batches.map_style and stopping is NEVER and not sharded
+        plan = Plan.of(batches.number, processes.world, strided=not as_asked)
+        journal, found, held, started = None, [], Numbers(), set()
+        if resume is not None or processes.world > 1:
+            job = describe_job(model, batches, matches, channel_dims, batch_dims, make_state, forward)
             processes.agree("job", {**job, "until": stopping.until})
             if resume is not None:
-                journal = Journal(Path(resume), job, make_state, rank, world)
-                share.done = journal.restore(capture)
-        processes.wait("restored")
-        # Whoever got further was asked there and was not sure; it does not wait for the others to get there.
-        first = max(processes.gather(share.done))
-
-        def make_asked(num_channels: int, device: torch.device) -> State:
-            return stopping.asked_of(make_state(num_channels, device))
-
-        def enough() -> bool:
-            if share.done < first or not stopping.due(share.done):
-                return False
-            # Where one has run out of pairs, so have the others after their last batch.
-            if not processes.wait(f"{share.done} batches", unless="measured"):
-                return False
-            asked = {key: stopping.asked_of(state) for key, state in capture.states.items()}
-            return stopping.reached(_named(_reduced(asked, make_asked, processes, device)))
-
+                journal = Journal(Path(resume), job, make_state, lock)
+                found, held, started = journal.restore(plan, processes)
+        pieces = Pieces(plan, found, held)
+        dealing = Dealing(pieces, started, processes, as_asked=not plan.strided)
+        checks = Checks(stopping, pieces, make_state, processes, after=held.last + 1 if held else 0)
+        processes.wait("dealt")
+        capture = Capture(model, matches, channel_dims, make_state, batch_dims, heads)
         run = partial(forward or call_model, model)
-        _run(model, run, share, capture, device, processes, progress, journal, enough, stopping, told)
-        processes.wait("measured")
-        return _named(_reduced(capture.states, make_state, processes, device))
+        dealt = _dealt(batches, dealing, checks, processes)
+        shown = progress if processes.rank == 0 else False
+        with capture, Progress(shown, batches, len(held), stopping, told) as bar:
+            _run(model, run, dealt, pieces, capture, device, journal, processes, bar)
+        total = merged(pieces.base, pieces.all(), make_state, processes)
+        if not processes.from_first("found", total is not None):
+            raise ValueError("pairs: expected at least one pair, got none")
+        return by_report(spread(total, make_state, processes).states)
+
+
+def _dealt(
+    batches: Batches, dealing: Dealing, checks: Checks, processes: Processes
+) -> Iterator[tuple[int, int, bool, Batch]]:
+    """Yield (part, number, whether it is the last of the part, batch) until there is no more, or all have enough."""
+    upcoming, numbers = tee(dealing.batches())
+    loaded = batches.load(number for _, number, _ in numbers)
+    for part, number, last in upcoming:
+        if checks.enough(number, batches.number):
+            return
+        processes.watch.doing = f"{LOADING} batch {number}"
+        batch = next(loaded, None)
+        if batch is None:
+            break
+        processes.watch.doing = f"measuring batch {number}"
+        yield part, number, last, batch
+    processes.watch.doing = "done"
+    checks.enough(None, batches.number)
 
 
 def _run(
     model: nn.Module,
     run: Callable[[Clips], Any],
-    share: Share,
-    capture: Capture[State],
+    dealt: Iterator[tuple[int, int, bool, Batch]],
+    pieces: Pieces,
+    capture: Capture[Any],
     device: torch.device,
+    journal: Journal | None,
     processes: Processes,
-    progress: bool | str,
-    journal: Journal[State] | None,
-    enough: Callable[[], bool],
-    stopping: Stopping[State],
-    told: Callable[[Sequence[int], int | None], str] | None,
+    bar: Progress,
 ) -> None:
-    total = share.num_pairs
-    seen = 0 if total is None else min(total, share.done * share.batch_size * processes.world)
-    silent = not progress or processes.rank > 0
+    """Run the model on batches, and put what its layers return into the pieces."""
     first = True
-    with capture, progress_bar(total, "pairs", not silent and progress, seen) as bar:
-        for clips_a, clips_b, factor, source in _until(enough, share):
-            bar.set_postfix_str(stopping.status, refresh=False)
-            capture.expect(*(x.to(device, non_blocking=True) for x in (factor, source)))
-            clips = join_clips(clips_a, clips_b, device)
-            with refuse_time_first(model, clips) if first else nullcontext():
-                run(clips)
-            if capture.unclear:
-                capture.settle(run, clips)
-            if first:
-                capture.check_all_ran()
-                first = False
-                if told is not None and not silent:
-                    channels = [state.num_channels for state in capture.states.values()]
-                    bar.write(told(channels, total), file=sys.stderr)
-            share.done += 1
-            if journal is not None:
-                journal.write(capture, share.done)
-            processes.progress()
-            # The other processes are as far as this one, give or take a batch.
-            seen += len(factor) * processes.world
-            bar.update((seen if total is None else min(seen, total)) - bar.n)
-        bar.set_postfix_str(stopping.status, refresh=False)
+    for part, number, last, (clips_a, clips_b, factor, source) in dealt:
+        piece = pieces.of(part)
+        capture.states = piece.states
+        capture.expect(*(x.to(device, non_blocking=True) for x in (factor, source)))
+        clips = join_clips(clips_a, clips_b, device)
+        with refuse_time_first(model, clips) if first else nullcontext():
+            run(clips)
+        if capture.unclear:
+            capture.settle(run, clips)
+        if first:
+            capture.check_all_ran()
+            bar.began([state.num_channels for state in capture.states.values()])
+        first = False
+        piece.add(number)
+        if last:
+            piece = pieces.done(part)
         if journal is not None:
-            journal.write(capture, share.done, last=True)
+            processes.watch.doing = f"{WRITING} the state after batch {number}"
+            journal.write(piece)
+        bar.measured(len(factor))
+        bar.show(processes.progress())
+    for piece in pieces.all() if journal is not None else ():
+        journal.write(piece, last=True)
+    processes.wait("measured")
+    bar.show(processes.progress(batches=0))
 
 
-def _until(enough: Callable[[], bool], share: Share) -> Iterator[Sourced]:
-    """Yield batches; asks before each, also before the first, as an earlier run may have measured enough."""
-    batches = iter(share)
-    while not enough() and (batch := next(batches, None)) is not None:
-        yield batch
-
-
-def _reduced(
-    states: Mapping[Key, State], make_state: MakeState[State], processes: Processes, device: torch.device
-) -> dict[Key, State]:
-    """Return the states merged over all processes, of all layers that any process has seen."""
-    channels: dict[Key, int] = {}
-    for theirs in processes.gather({key: state.num_channels for key, state in states.items()}):
-        for key, size in theirs.items():
-            if channels.setdefault(key, size) != size:
-                raise ValueError(
-                    f"layer {key[0]!r}: expected {channels[key]} channels everywhere, got {size} elsewhere"
-                )
-    if not channels:
-        raise ValueError("pairs: expected at least one pair, got none")
-    if processes.world == 1:
-        return dict(states)
-    device = device if processes.on_device else torch.device("cpu")
-    reduced = {}
-    for key, size in channels.items():
-        # A process without a batch takes part with an empty state.
-        reduced[key] = states[key].to(device) if key in states else make_state(size, device)
-        reduced[key].reduce()
-    return reduced
-
-
-def _named(states: Mapping[Key, State]) -> dict[str, State]:
-    repeated = {name for name, call in states if call}
-    return {f"{name}#{call + 1}" if name in repeated else name: state for (name, call), state in states.items()}
+@contextmanager
+def _locked(folder: StrPath | None, processes: Processes) -> Iterator[FolderLock | None]:
+    """Keep other runs out of a folder of state files; process 0 does it for all."""
+    if folder is None or processes.rank > 0:
+        yield None
+        return
+    with FolderLock(folder) as lock:
+        remove_parts(folder)  # the others write when they have agreed with this one
+        yield lock

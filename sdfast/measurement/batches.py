@@ -1,7 +1,8 @@
-"""The share of the batches of pairs that one process measures."""
+"""Batches of pairs by their numbers, from a dataset or from whatever yields pairs or batches."""
 
 import operator
 import re
+from collections import deque
 from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any
@@ -23,34 +24,32 @@ _INTEGERS = (("factor", "label"), ("source", "number"))
 _MIXED = "pairs: expected a source with every pair or with none, got some with and some without"
 
 
-class Share:
-    """Iterate over batches rank, rank + world, ... of the pairs, without those already done.
+class Batches:
+    """Load the batches of pairs that are asked for.
 
-    Whole batches are dealt out, so that every batch is the same however many processes there are. Each is (clips_a,
-    clips_b, factor, source). Where the pairs name no source, every pair is its own: source is its place among all
-    pairs of all processes.
+    Whole batches are dealt out to processes, so that every batch is the same however many processes there are. Each is
+    (clips_a, clips_b, factor, source). Where the pairs name no source, every pair is its own: source is its place among
+    all pairs of all processes.
 
     Args:
         pairs: a map-style dataset of (clip_a, clip_b, factor) or (clip_a, clip_b, factor, source), or an iterable of
             such pairs, or of batches of them, (N, ...) and (N,).
         batch_size: pairs a batch, where pairs come one by one.
         num_workers: processes that load them.
-        rank: which process this is.
-        world: how many processes there are.
         pin_memory: load into memory from which a GPU copies at once.
+
+    Attributes:
+        number: how many batches there are, None where only the end will tell, and this process has not seen it.
 
     Raises:
         ValueError: a map-style dataset is empty.
     """
 
-    def __init__(
-        self, pairs: Any, batch_size: int, num_workers: int = 0, rank: int = 0, world: int = 1, pin_memory: bool = False
-    ) -> None:
+    def __init__(self, pairs: Any, batch_size: int, num_workers: int = 0, pin_memory: bool = False) -> None:
         check_integer("batch_size", batch_size, 1)
         check_integer("num_workers", num_workers, 0)
         self.pairs, self.batch_size, self.num_workers = pairs, int(batch_size), int(num_workers)
-        self.rank, self.world, self.pin_memory = rank, world, pin_memory
-        self.done = 0
+        self._pin_memory = pin_memory
         self.map_style = (
             hasattr(pairs, "__getitem__") and hasattr(pairs, "__len__") and not isinstance(pairs, IterableDataset)
         )
@@ -58,46 +57,49 @@ class Share:
             raise TypeError(f"pairs: expected a dataset or an iterable of batches, got {type(pairs).__name__}")
         if self.map_style and len(pairs) == 0:
             raise ValueError("pairs: expected at least one pair, got none")
+        self.number = -(-len(pairs) // self.batch_size) if self.map_style else None
 
     @property
     def num_pairs(self) -> int | None:
         """How many pairs all processes measure together, or None where only the end will tell."""
         return len(self.pairs) if self.map_style else None
 
-    @property
-    def num_batches(self) -> int | None:
-        """How many batches all processes measure together, or None where only the end will tell."""
-        return -(-len(self.pairs) // self.batch_size) if self.map_style else None
+    def load(self, numbers: Iterable[int]) -> Iterator[Batch]:
+        """Yield the batches of these numbers, which for an iterable ascend, until it ends.
 
-    def __iter__(self) -> Iterator[Sourced]:
-        for start, (clips_a, clips_b, factor, source) in self._loaded() if self.map_style else self._dealt():
+        A number is asked for when its batch begins to be loaded, which is ahead of its turn where processes load.
+        """
+        for start, (clips_a, clips_b, factor, source) in (self._loaded if self.map_style else self._passing)(numbers):
             if source is None:
                 source = torch.arange(start, start + len(factor))
             yield clips_a, clips_b, factor, source
 
-    @property
-    def _first(self) -> int:
-        return self.rank + self.done * self.world
-
-    def _loaded(self) -> Iterator[tuple[int, Batch]]:
-        """Iterate over the own batches of a dataset, and how many pairs there are before each."""
-        indices = _Indices(len(self.pairs), self.batch_size, self._first, self.world)
+    def _loaded(self, numbers: Iterable[int]) -> Iterator[tuple[int, Batch]]:
+        """Iterate over batches of a dataset, and how many pairs there are before each."""
+        indices = _Indices(numbers, len(self.pairs), self.batch_size)
         loader = DataLoader(
             self.pairs,
             batch_sampler=indices,
             num_workers=self.num_workers,
             collate_fn=collate,
-            pin_memory=self.pin_memory,
+            pin_memory=self._pin_memory,
         )
-        return zip(indices.starts, _alike(_as_raised(loader)), strict=True)
+        for batch in _alike(_as_raised(loader)):
+            yield indices.begun.popleft(), batch
 
-    def _dealt(self) -> Iterator[tuple[int, Batch]]:
-        """Iterate over the own batches of an iterable, and how many pairs there are before each."""
-        start, first = 0, self._first
-        for number, batch in enumerate(_alike(in_batches(self.pairs, self.batch_size))):
-            if number >= first and (number - first) % self.world == 0:
-                yield start, batch
-            start += len(batch[2])
+    def _passing(self, numbers: Iterable[int]) -> Iterator[tuple[int, Batch]]:
+        """Iterate over batches of an iterable that passes by, and how many pairs there are before each."""
+        passing = enumerate(_alike(in_batches(self.pairs, self.batch_size)))
+        start, passed = 0, 0
+        for wanted in numbers:
+            for number, batch in passing:
+                start, before, passed = start + len(batch[2]), start, number + 1
+                if number == wanted:
+                    yield before, batch
+                    break
+            else:
+                self.number = passed
+                return
 
 
 def in_batches(items: Iterable[Any], batch_size: int) -> Iterator[Any]:
@@ -131,6 +133,10 @@ def _as_raised(loader: "DataLoader[Any]") -> Iterator[Any]:
     """Iterate over a loader; what one of its processes raised says here what it said there, without the traceback."""
     try:
         yield from loader
+    except (EOFError, ConnectionError) as error:
+        if loader.num_workers == 0:
+            raise
+        raise RuntimeError("pairs: a DataLoader worker is gone; killed, perhaps, as memory ran out") from error
     except Exception as error:
         if not (caught := re.match(r"Caught (\w+) in DataLoader worker", str(error))):
             raise
@@ -139,18 +145,17 @@ def _as_raised(loader: "DataLoader[Any]") -> Iterator[Any]:
 
 
 class _Indices:
-    """The indices of every `step`-th batch from the `first` on; the last batch may be smaller."""
+    """The indices of batches; the last one may be smaller. `begun` holds where each begins that is not yet there."""
 
-    def __init__(self, num_pairs: int, batch_size: int, first: int, step: int) -> None:
-        self.starts = range(first * batch_size, num_pairs, step * batch_size)
-        self.num_pairs, self.batch_size = num_pairs, batch_size
+    def __init__(self, numbers: Iterable[int], num_pairs: int, batch_size: int) -> None:
+        self.begun: deque[int] = deque()
+        self._numbers, self._num_pairs, self._batch_size = numbers, num_pairs, batch_size
 
-    def __len__(self) -> int:
-        return len(self.starts)
-
-    def __iter__(self) -> Iterator[list[int]]:
-        for start in self.starts:
-            yield [*range(start, min(start + self.batch_size, self.num_pairs))]
+    def __iter__(self) -> Iterator[range]:
+        for number in self._numbers:
+            start = number * self._batch_size
+            self.begun.append(start)
+            yield range(start, min(start + self._batch_size, self._num_pairs))
 
 
 def collate(pairs: list[Any]) -> tuple[Any, ...]:

@@ -1,15 +1,15 @@
 """The format of the state file of a measurement, from which a killed run goes on.
 
 Layout: magic (8 bytes), version (uint32), SHA-256 of all that follows (32 bytes), length of the header (uint32),
-header (JSON: job, batches done, and for each state its channels and the names, dtypes and shapes of its tensors),
-tensors (float64 or int64, little endian). Nothing in it is code.
+header (JSON: job, which batches are done, and for each state its channels and the names, dtypes and shapes of its
+tensors), tensors (float64 or int64, little endian). Nothing in it is code.
 """
 
 import hashlib
 import json
 import math
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from sdfast.measurement.capture import MakeState, State
 from sdfast.statistics import PairState
 
 MAGIC = b"sdfast\r\n"
-VERSION = 2
+VERSION = 3
 _PREFIX = struct.Struct("<8sI32s")
 _LENGTH = struct.Struct("<I")
 _DTYPES = {torch.float64: "<f8", torch.int64: "<i8"}
@@ -32,25 +32,21 @@ class CheckpointError(ValueError):
     """A state file that is damaged, or that another job has written."""
 
 
-def save(path: Path, job: Mapping[str, Any], done: int, states: Mapping[str, PairState]) -> int:
+def save(path: Path, job: Mapping[str, Any], done: Any, states: Mapping[str, PairState]) -> int:
     """Write states, and return how many bytes they take.
 
     Args:
         path: the file; see `write_atomically`.
         job: what is measured, plain JSON values; `load` refuses the file for another job.
-        done: how many batches this process has measured.
+        done: which batches are in the states, plain JSON values.
         states: by key.
 
     Raises:
         TypeError: a state has a tensor that is neither float64 nor int64.
         OSError: the file cannot be written. What was there before still is.
     """
-    layout, blocks = {}, []
-    for key, state in states.items():
-        arrays = {name: _array(name, x) for name, x in state.state_dict().items()}
-        tensors = {name: (x.dtype.str, x.shape) for name, x in arrays.items()}
-        layout[key] = {"num_channels": state.num_channels, "tensors": tensors}
-        blocks += [x.tobytes() for x in arrays.values()]
+    layout, arrays = described(states)
+    blocks = [x.tobytes() for x in arrays]
     encoded = json.dumps({"job": job, "done": done, "states": layout}).encode()
     body = b"".join([_LENGTH.pack(len(encoded)), encoded, *blocks])
     content = _PREFIX.pack(MAGIC, VERSION, hashlib.sha256(body).digest()) + body
@@ -58,8 +54,8 @@ def save(path: Path, job: Mapping[str, Any], done: int, states: Mapping[str, Pai
     return len(content)
 
 
-def load(path: Path, job: Mapping[str, Any], make_state: MakeState[State]) -> tuple[int, dict[str, State]]:
-    """Read how many batches were measured, and the states by key, made by `make_state` on the CPU.
+def load(path: Path, job: Mapping[str, Any], make_state: MakeState[State]) -> tuple[Any, dict[str, State]]:
+    """Read which batches were measured, and the states by key, made by `make_state` on the CPU.
 
     Raises:
         CheckpointError: the file is damaged or of another version, or its job differs from `job`.
@@ -82,19 +78,48 @@ def load(path: Path, job: Mapping[str, Any], make_state: MakeState[State]) -> tu
     differences = [*_differences(header["job"], json.loads(json.dumps(job)))]
     if differences:
         raise CheckpointError(f"{path}: of another job: {'; '.join(differences)}")
+    rest = [start]
+
+    def read(dtype: np.dtype, shape: Sequence[int]) -> Tensor:
+        array = np.frombuffer(body, dtype, math.prod(shape), rest[0])
+        rest[0] += array.nbytes
+        return torch.from_numpy(array.astype(dtype.newbyteorder("=")).reshape(shape))
+
+    try:
+        return header["done"], restored(header["states"], read, make_state)
+    except ValueError as error:
+        raise CheckpointError(f"{path}: of another job: {error}") from error
+
+
+def described(states: Mapping[str, PairState]) -> tuple[dict[str, Any], list[np.ndarray]]:
+    """Return what there is to know of states to restore them, JSON values, and all their tensors.
+
+    Raises:
+        TypeError: a state has a tensor that is neither float64 nor int64.
+    """
+    layout, arrays = {}, []
+    for key, state in states.items():
+        own = {name: _array(name, x) for name, x in state.state_dict().items()}
+        tensors = {name: (x.dtype.str, x.shape) for name, x in own.items()}
+        layout[key] = {"num_channels": state.num_channels, "tensors": tensors}
+        arrays += own.values()
+    return layout, arrays
+
+
+def restored(
+    layout: Mapping[str, Any], read: Callable[[np.dtype[Any], Sequence[int]], Tensor], make_state: MakeState[State]
+) -> dict[str, State]:
+    """Return states on the CPU from what `described` says of them, and a function that reads one tensor after another.
+
+    Raises:
+        ValueError: the states do not fit what `make_state` makes.
+    """
     states = {}
-    for key, entry in header["states"].items():
-        tensors = {}
-        for name, (dtype, shape) in entry["tensors"].items():
-            array = np.frombuffer(body, dtype, math.prod(shape), start)
-            tensors[name] = torch.from_numpy(array.astype(array.dtype.newbyteorder("=")).reshape(shape))
-            start += array.nbytes
+    for key, entry in layout.items():
+        tensors = {name: read(np.dtype(dtype), shape) for name, (dtype, shape) in entry["tensors"].items()}
         states[key] = make_state(entry["num_channels"], torch.device("cpu"))
-        try:
-            states[key].load_state_dict(tensors)
-        except ValueError as error:
-            raise CheckpointError(f"{path}: of another job: {error}") from error
-    return header["done"], states
+        states[key].load_state_dict(tensors)
+    return states
 
 
 def _header(path: Path, encoded: bytes, rest: int) -> dict[str, Any]:

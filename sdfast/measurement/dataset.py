@@ -109,8 +109,8 @@ def dataset_bias(
     return DatasetBias(found, accuracy)
 
 
-def forget_dataset_states(folder: StrPath, rank: int = 0, world: int = 1) -> None:
-    """Delete the states that `dataset_bias` keeps in a folder, by all processes as `forget_states` says.
+def forget_dataset_states(folder: StrPath) -> None:
+    """Delete the states that `dataset_bias` keeps in a folder.
 
     Raises:
         OSError: a file cannot be deleted.
@@ -118,10 +118,9 @@ def forget_dataset_states(folder: StrPath, rank: int = 0, world: int = 1) -> Non
     >>> forget_dataset_states("no/such/folder")
     """
     for path in sorted(Path(folder).glob(DATASET_STATES)):
-        forget_states(path, rank, world)
-        if rank == 0:
-            with contextlib.suppress(OSError):  # there is something else in it
-                path.rmdir()
+        forget_states(path)
+        with contextlib.suppress(OSError):  # there is something else in it
+            path.rmdir()
 
 
 def _state_folders(resume: StrPath | None, number: int) -> list[Path | None]:

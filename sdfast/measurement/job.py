@@ -39,13 +39,16 @@ def measure(
     batch_dim: int | Mapping[str, int] | None = None,
     forward: Forward | None = None,
     heads: int | Mapping[str, int] | None = None,
+    timeout: float | None = None,
 ) -> dict[str, BiasReport]:
     """Measure the static and dynamic information of a model's layers.
 
     Both clips of a pair go through the model in one forward pass, in eval mode and without gradients. The features
     are consumed as they appear: memory is O(layers x channels), whatever the number of pairs. Afterwards the model
-    is as it was, also when this raises. Under `torch.distributed` each process takes every world-size-th batch and
-    all return the same reports.
+    is as it was, also when this raises. Under `torch.distributed` the processes share the batches of a map-style
+    dataset as each asks for more, and all return the same reports: to the last bit those of any other run of as many
+    processes, and to 1e-12 those of one. Of an iterable, with `until`, and of a sharded model each takes every
+    world-size-th batch.
 
     Args:
         model: any module; it is called with the clips of a batch: a tensor or a list as it is, a tuple as arguments,
@@ -71,7 +74,8 @@ def measure(
             Default: by the types and sizes of the layer, or of what it holds; where these say nothing the last of 3-D
             outputs (N, tokens, C), else 1. Where they contradict the shape it has to be given.
         resume: a folder for the state of the measurement, written after each batch; if it is larger than 8 MB, as
-            often as takes 2 % of the time. A run that finds its own state there goes on from it. Pairs are recognised
+            often as takes 2 % of the time. A run that finds states of its own there goes on from them, with whatever
+            number of processes. The folder is locked meanwhile, so that no other run writes to it. Pairs are recognised
             by their `fingerprint()`, as those of sdfast.pairs have it, and without one by their class and number
             only. The files stay; `sdfast.measurement.forget_states` deletes them.
         until: stop as soon as the share of every layer is known to ± this fraction of it, by intervals at 95 %, of at
@@ -93,6 +97,8 @@ def measure(
             name or pattern: each head has a report of its own then, `name.head0`, `name.head1`, ... After an output
             projection the parts are no heads any more: name what runs before it. `nn.MultiheadAttention` is refused;
             of layers that names and classes tell as such projections, or as attention with one, a warning says so.
+        timeout: seconds without a sign of life from a process, or without a batch while others wait for it or while one
+            is loaded; where batches take longer, ten times the longest. Default: the variable SDFAST_TIMEOUT, or 45.
 
     Returns:
         A report for each layer, in the order they first ran. A layer called several times in one forward pass has
@@ -103,7 +109,9 @@ def measure(
         ValueError: an argument or an output does not fit, a pattern matches nothing, or the state in `resume` is
             damaged or of another job (`sdfast.measurement.CheckpointError`).
         TypeError: an argument is of another type, or a layer returns no floating-point tensor.
-        sdfast.measurement.PeerError: another process failed, or did not begin in time.
+        sdfast.measurement.PeerError: another process failed, is gone or stuck, or did not begin in time.
+        TimeoutError: a batch is not loaded any more.
+        OSError: another run writes to the folder `resume`, or it cannot be written to.
 
     Source: Kowal et al., TPAMI 2024, doi 10.1109/TPAMI.2024.3462291.
 
@@ -115,7 +123,7 @@ def measure(
     >>> {name: report.num_channels for name, report in reports.items()}
     {'0': 4, '1': 4}
     """
-    with Processes(distributed) as processes:
+    with Processes(distributed, timeout) as processes:
         matches, channel_dims = check_settings(model, layers, kind, threshold, channel_dim)
         numbers = check_heads(model, match_dims("heads", model, heads, matches))
         check_estimator(estimator, neighbors, kind)

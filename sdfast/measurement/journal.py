@@ -3,25 +3,28 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Generic
+from typing import Any
 
 import torch
 from torch import nn
 
-from sdfast.foundation import StrPath
+from sdfast.foundation import FolderLock, StrPath
 from sdfast.measurement import checkpoint
-from sdfast.measurement.batches import Share
-from sdfast.measurement.capture import Capture, MakeState, State
+from sdfast.measurement.batches import Batches
+from sdfast.measurement.capture import MakeState, State
 from sdfast.measurement.identity import code_digest, weights_digest
+from sdfast.measurement.numbers import Numbers
+from sdfast.measurement.pieces import Piece, Plan, by_key, by_text
+from sdfast.measurement.processes import Processes
 
-STATES = "state.rank*of*.sdfast"
+STATES = "state.*.sdfast"
 SMALL = 8 << 20  # bytes
 PART = 0.02  # of the time of a run
 
 
 def describe_job(
     model: nn.Module,
-    share: Share,
+    batches: Batches,
     matches: Mapping[str, Sequence[str]],
     channel_dims: Mapping[str, int],
     batch_dims: Mapping[str, int],
@@ -29,18 +32,21 @@ def describe_job(
     forward: Callable[..., Any] | None = None,
 ) -> dict[str, Any]:
     """Return, as JSON values, all that the states depend on. How they are read later is not among it."""
-    pairs = {"class": type(share.pairs).__qualname__}
-    if callable(getattr(share.pairs, "fingerprint", None)):
+    from sdfast import __version__
+
+    pairs = {"class": type(batches.pairs).__qualname__}
+    if callable(getattr(batches.pairs, "fingerprint", None)):
         # The fingerprint covers the settings, too, but an error that names them says more.
         settings = ("seed", "clip_frames", "frame_size")
-        pairs |= {name: getattr(share.pairs, name) for name in settings if hasattr(share.pairs, name)}
-        pairs["fingerprint"] = share.pairs.fingerprint()
-    if getattr(share.pairs, "transform", None) is not None:
-        pairs["transform"] = code_digest(share.pairs.transform)
+        pairs |= {name: getattr(batches.pairs, name) for name in settings if hasattr(batches.pairs, name)}
+        pairs["fingerprint"] = batches.pairs.fingerprint()
+    if getattr(batches.pairs, "transform", None) is not None:
+        pairs["transform"] = code_digest(batches.pairs.transform)
     # An empty state of one channel shows the settings of its class in what it would save.
     state = make_state(1, torch.device("cpu"))
     shapes = {name: list(x.shape) for name, x in state.state_dict().items()}
     return {
+        "sdfast": __version__,
         "model": {
             "class": type(model).__qualname__,
             "code": code_digest(model),
@@ -51,90 +57,119 @@ def describe_job(
         "channel_dim": dict(channel_dims),
         "batch_dim": dict(batch_dims),
         "pairs": pairs,
-        "num_pairs": share.num_pairs,
-        "batch_size": share.batch_size if share.map_style else None,
-        "processes": share.world,
+        "num_pairs": batches.num_pairs,
+        "batch_size": batches.batch_size if batches.map_style else None,
         "state": {"class": type(state).__qualname__, **shapes},
     }
 
 
-class Journal(Generic[State]):
-    """The state file of one process, replaced after each batch; a large one so often that it takes 2 % of the time.
+class Journal:
+    """The state files of one process, one for each piece that it has, named after the first of its batches.
+
+    A file is replaced after each batch; large ones so often that it takes 2 % of the time.
 
     Args:
         folder: where the state files of all processes lie; made if it is missing.
         job: what is measured.
         make_state: makes the states that are read back.
-        rank: which process this is.
-        world: how many there are.
+        lock: of the folder, where it is this process that has it.
     """
 
     def __init__(
-        self, folder: Path, job: Mapping[str, Any], make_state: MakeState[State], rank: int, world: int
+        self, folder: Path, job: Mapping[str, Any], make_state: MakeState[Any], lock: FolderLock | None = None
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._path = _path(folder, rank, world)
-        self._job = {**job, "rank": rank}
-        self._make_state = make_state
-        self._world = world
-        self._done = 0  # batches in the file
+        self._folder, self._job, self._make_state, self._lock = folder, job, make_state, lock
         self._began, self._spent, self._last = time.perf_counter(), 0.0, 0.0  # seconds
 
-    def restore(self, capture: Capture[State]) -> int:
-        """Put the states back, if there are any, and return how many batches they hold.
+    def restore(self, plan: Plan, processes: Processes) -> tuple[list[Piece], Numbers, set[int]]:
+        """Read what earlier runs, of any number of processes, have left; each file is read by one that sees it.
+
+        Returns:
+            The pieces that this process has read, the batches of those of all processes, and the parts of the plan of
+            which any process has a piece.
 
         Raises:
-            CheckpointError: the file is damaged, or of another job.
+            CheckpointError: a file is damaged, or of another job.
         """
-        if not self._path.exists():
-            self._refuse_other_worlds()
-            return 0
-        done, states = checkpoint.load(self._path, self._job, self._make_state)
-        for key, state in states.items():
-            name, _, call = key.rpartition("#")
-            capture.states[name, int(call)] = state
-        self._done = done
-        return done
+        seen = processes.gather("files", sorted(path.name for path in self._folder.glob(STATES)))
+        found = []
+        for number, name in enumerate(sorted(set().union(*seen))):
+            readers = [rank for rank, names in enumerate(seen) if name in names]
+            home = _first(name) % processes.world if plan.strided else -1
+            if processes.rank == (home if home in readers else readers[number % len(readers)]):
+                found.append(self._read(name, plan, processes.rank))
+        rows = processes.gather("found", [[piece.held.to_json(), _node(piece, plan)] for piece in found])
+        # Largest first: a process that was killed may have left a piece beside the larger one it had gone into.
+        order = [(rank, i, Numbers.from_json(row[0])) for rank, own in enumerate(rows) for i, row in enumerate(own)]
+        held, kept, started = set(), [], set()
+        for rank, i, numbers in sorted(order, key=lambda row: (-len(row[2]), row[2].first, row[0])):
+            if not held.isdisjoint(numbers):
+                continue
+            held.update(numbers)
+            if rank == processes.rank:
+                kept.append(found[i])
+            if (place := rows[rank][i][1]) is not None:
+                level, index = place
+                started.update(range(index << level, (index + 1) << level))
+        return kept, Numbers.of(sorted(held)), started
 
-    def write(self, capture: Capture[State], done: int, last: bool = False) -> None:
-        """Replace the state file, unless it is too early for one of its size; `last` writes what is not in it yet."""
+    def write(self, piece: Piece, last: bool = False) -> None:
+        """Replace the file of a piece, unless it is too early for one of its size; `last` writes it anyhow."""
         start = time.perf_counter()
-        if done == self._done or not (last or self._spent + self._last <= PART * (start - self._began)):
+        if piece.saved or not (last or self._spent + self._last <= PART * (start - self._began)):
             return
-        states = {f"{name}#{call}": state for (name, call), state in capture.states.items()}
-        size = checkpoint.save(self._path, self._job, done, states)
-        self._done = done
+        if self._lock is not None:
+            self._lock.check()
+        node = None if piece.plan is None else [piece.plan, piece.place]
+        size = checkpoint.save(
+            self._path(piece.held.first), self._job, [piece.held.to_json(), node], by_text(piece.states)
+        )
+        for first in piece.replaces:
+            self._path(first).unlink(missing_ok=True)
+        piece.saved, piece.replaces = True, []
         if size > SMALL:
             self._last = time.perf_counter() - start
             self._spent += self._last
 
-    def _refuse_other_worlds(self) -> None:
-        for path in _paths(self._path.parent):
-            if not path.stem.endswith(f"of{self._world}"):
-                raise checkpoint.CheckpointError(
-                    f"{path}: of a run with another number of processes, now {self._world}; delete it to start over"
-                )
+    def _read(self, name: str, plan: Plan, rank: int) -> Piece:
+        path = self._folder / name
+        done, states = checkpoint.load(path, self._job, self._make_state)
+        try:
+            held, node = done
+            piece = Piece(Numbers.from_json(held), by_key(states), saved=True)
+            if node is not None:
+                (batches, parts, strided), (level, index) = node
+                if (batches, parts, strided) == plan:
+                    piece.plan, piece.place = plan, (int(level), int(index))
+        except (ValueError, TypeError) as error:
+            raise checkpoint.CheckpointError(f"{path}: damaged, {error}; delete it to start over") from error
+        if piece.plan is not None and plan.strided and piece.place != (0, rank):
+            piece.plan = None  # a part that is not for this process
+        return piece
+
+    def _path(self, first: int) -> Path:
+        return self._folder / STATES.replace("*", str(first))
 
 
-def forget_states(folder: StrPath, rank: int = 0, world: int = 1) -> None:
+def forget_states(folder: StrPath) -> None:
     """Delete the state files in a folder, so that the next measurement there starts from its first pair.
 
-    Process 0 deletes those of all processes of all runs, every other one its own: then none reads what another one
-    is about to delete.
+    Where several processes measure, all may call it before that.
 
     Raises:
         OSError: a file cannot be deleted.
 
     >>> forget_states("no/such/folder")
     """
-    for path in _paths(Path(folder)) if rank == 0 else [_path(Path(folder), rank, world)]:
+    for path in Path(folder).glob(STATES):
         path.unlink(missing_ok=True)
 
 
-def _path(folder: Path, rank: int, world: int) -> Path:
-    return folder / f"state.rank{rank}of{world}.sdfast"
+def _first(name: str) -> int:
+    digits = name.split(".")[1]
+    return int(digits) if digits.isdecimal() else 0
 
 
-def _paths(folder: Path) -> list[Path]:
-    """Return the state files of all processes in a folder, whatever run they are of."""
-    return sorted(folder.glob(STATES))
+def _node(piece: Piece, plan: Plan) -> tuple[int, int] | None:
+    return piece.place if piece.plan == plan else None

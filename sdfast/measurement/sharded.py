@@ -34,8 +34,8 @@ def plain_parts(name: str, tensor: Tensor) -> Iterator[Tensor]:
         yield tensor.as_subclass(Tensor)
 
 
-def check_sharded(model: nn.Module, num_batches: int | None, world: int, resumes: bool) -> None:
-    """Raise ValueError unless processes can run a model each on batches of its own.
+def check_sharded(model: nn.Module, num_batches: int | None, world: int, resumes: bool) -> bool:
+    """Tell whether a model is sharded over processes.
 
     Args:
         model: any module.
@@ -43,11 +43,15 @@ def check_sharded(model: nn.Module, num_batches: int | None, world: int, resumes
         world: how many measure together; 1 where one measures alone.
         resumes: whether the state is kept in a file.
 
+    Raises:
+        ValueError: it is, and the processes cannot measure it together.
+
     >>> check_sharded(nn.Linear(2, 3), 5, 2, False)
+    False
     """
     sharded = {name: x for name, x in model.named_parameters() if _is_sharded(x) and x.device_mesh.size() > 1}
     if not sharded:
-        return
+        return False
     by_fsdp = any(isinstance(module, _loaded("torch.distributed.fsdp", "FSDPModule")) for module in model.modules())
     for name, x in sharded.items():
         if not by_fsdp or sum(not placement.is_replicate() for placement in x.placements) > 1:
@@ -66,6 +70,7 @@ def check_sharded(model: nn.Module, num_batches: int | None, world: int, resumes
             f"pairs: expected a number of batches that {world} processes share evenly, as all of them run a sharded "
             f"model at once, got {got}; choose batch_size or the number of pairs"
         )
+    return True
 
 
 def _is_sharded(tensor: Tensor) -> "TypeGuard[DTensor]":

@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Generic
 
 from sdfast.measurement.capture import State
@@ -25,9 +25,9 @@ class Stopping(Generic[State]):
     until: float | None = None
     status: str = ""
 
-    def due(self, done: int) -> bool:
-        """Tell whether to ask after so many batches of each process; it depends on nothing else."""
-        return False
+    def checks(self) -> Iterator[int]:
+        """Yield after how many batches of each process to ask; it depends on nothing else."""
+        return iter(())
 
     def asked_of(self, state: State) -> State:
         """Return a copy of what has to be known of a state for that; it is merged over all processes then."""
@@ -64,18 +64,18 @@ class SharesKnown(Stopping[GroupedCoMoments]):
             raise ValueError(f"until: expected a half-width between 0 and 1, such as 0.01 for ±1 %, got {until!r}")
         self.until, self._estimator, self._least_pairs = float(until), estimator_of(kind), least_pairs
 
-    def due(self, done: int) -> bool:
-        """Tell whether to ask after so many batches of each process: whenever they have grown by a tenth.
+    def checks(self) -> Iterator[int]:
+        """Yield after how many batches of each process to ask: whenever they have grown by a tenth.
 
         So all processes, and a run that goes on from an earlier one, ask at the same batches.
 
-        >>> [done for done in range(37, 60) if SharesKnown(0.01).due(done)]
+        >>> [done for done in itertools.islice(SharesKnown(0.01).checks(), 30) if 37 <= done < 60]
         [39, 42, 46, 50, 55]
         """
-        check = 1
-        while check < done:
-            check += max(1, check // _GROWTH)
-        return check == done
+        done = 1
+        while True:
+            yield done
+            done += max(1, done // _GROWTH)
 
     def asked_of(self, state: GroupedCoMoments) -> GroupedCoMoments:
         """Return a copy of the sums alone: shares follow from them, and samples beside them may be many."""

@@ -1,15 +1,15 @@
 """The files that a measurement leaves, and the reports that come back from them."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sdfast.foundation import StrPath, require, write_atomically
+from sdfast.foundation import FolderLock, StrPath, require, write_together
 from sdfast.report import values
 from sdfast.report.bias_report import BiasReport
-from sdfast.report.sums import REPORT_JSON, REPORT_NPZ, read_content, read_reports, report_json, write_sums
+from sdfast.report.sums import REPORT_JSON, REPORT_NPZ, read_content, read_reports, report_json, sha256_of, write_sums
 
 CHANNELS_CSV = "channels.csv"
 PICTURES = "layers", "channels", "depth"
@@ -24,7 +24,9 @@ def results(picture: str = "png") -> list[str]:
 def save_reports(
     reports: Mapping[str, BiasReport], folder: StrPath, settings: Mapping[str, Any], picture: str = "png"
 ) -> None:
-    """Write report.json, report.npz, channels.csv and pictures of layers, channels and depth, each whole or not at all.
+    """Write report.json, report.npz, channels.csv and pictures of layers, channels and depth.
+
+    All are there before the first is moved to the folder, and report.json comes last: where it is, all are of one run.
 
     Args:
         reports: the report of each layer.
@@ -47,23 +49,32 @@ def save_reports(
     named = {name: replace(report, name=name) for name, report in reports.items()}
     layers = {name: report.to_dict() for name, report in named.items()}
     rest = values.plain({"sdfast": __version__, "settings": settings, "layers": layers})
-    content = {**rest, "sums": write_sums(folder, named.values(), rest)}
-    text = json.dumps(content, indent=1, allow_nan=False) + "\n"
-    write_atomically(folder / REPORT_JSON, lambda part: part.write_text(text, encoding="utf-8"))
-    write_atomically(folder / CHANNELS_CSV, lambda part: values.write_csv(part, named.values()))
-    for name in PICTURES:
-        for other in set(FORMATS) - {picture}:
-            (folder / f"{name}.{other}").unlink(missing_ok=True)  # those of an earlier run show other numbers
+
+    def write_json(part: Path) -> None:
+        sums = {"file": REPORT_NPZ, "sha256": sha256_of(part.with_name(REPORT_NPZ))}
+        text = json.dumps({**rest, "sums": sums}, indent=1, allow_nan=False) + "\n"
+        part.write_text(text, encoding="utf-8")
+
+    writers: dict[str, Callable[[Path], Any]] = {
+        REPORT_NPZ: lambda part: write_sums(part, named.values(), rest),
+        CHANNELS_CSV: lambda part: values.write_csv(part, named.values()),
+    }
     try:
         require("matplotlib")
     except ImportError as error:
         print(f"no pictures: {error}")
-        return
-    from sdfast.report import depth_plot, plots
+    else:
+        from sdfast.report import depth_plot, plots
 
-    draw = dict(zip(PICTURES, (plots.layers_figure, plots.channels_figure, depth_plot.depth_figure), strict=True))
-    for name, of_all in draw.items():
-        write_atomically(folder / f"{name}.{picture}", of_all(named, str(settings.get("model", ""))).savefig)
+        draw = dict(zip(PICTURES, (plots.layers_figure, plots.channels_figure, depth_plot.depth_figure), strict=True))
+        title = str(settings.get("model", ""))
+        for name, of_all in draw.items():
+            writers[f"{name}.{picture}"] = lambda part, of_all=of_all: of_all(named, title).savefig(part)
+    with FolderLock(folder):
+        write_together(folder, {**writers, REPORT_JSON: write_json})
+        for name in (f"{name}.{other}" for name in PICTURES for other in FORMATS):
+            if name not in writers:
+                (folder / name).unlink(missing_ok=True)  # those of an earlier run show other numbers
 
 
 def load_settings(path: StrPath) -> dict[str, Any]:

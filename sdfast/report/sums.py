@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from sdfast.foundation import StrPath, read_json, read_npz, write_atomically
+from sdfast.foundation import StrPath, read_json, read_npz
 from sdfast.report.notes import counted
 from sdfast.report.reading import Reading
 
@@ -20,11 +20,11 @@ _SPARSEST = 64
 _REST = "report"  # the array that says what report.json says besides
 
 
-def write_sums(folder: Path, reports: Iterable[Reading], rest: Mapping[str, Any]) -> dict[str, str]:
-    """Write the co-moments of reports, in their order, and return what report.json is to say of the file.
+def write_sums(path: Path, reports: Iterable[Reading], rest: Mapping[str, Any]) -> None:
+    """Write the co-moments of reports, in their order.
 
     Args:
-        folder: where to.
+        path: the file, which ends in .npz.
         reports: whose sums; their empty groups are left out, as of few sources most are.
         rest: what report.json says besides, plain JSON values: its digest is kept with the sums.
     """
@@ -38,9 +38,7 @@ def write_sums(folder: Path, reports: Iterable[Reading], rest: Mapping[str, Any]
             arrays |= {f"{i}": report.groups[:, filled].numpy(), f"{i}.filled": filled.numpy()}
         if report.information is not None:
             arrays[f"{i}.information"] = report.information.numpy()
-    path = folder / REPORT_NPZ
-    write_atomically(path, lambda part: np.savez(part, **arrays))
-    return {"file": REPORT_NPZ, "sha256": _digest(path)}
+    np.savez(path, **arrays)
 
 
 def report_json(path: StrPath) -> Path:
@@ -111,7 +109,7 @@ def _read_sums(path: Path, content: Mapping[str, Any]) -> tuple[Path, dict[str, 
         raise ValueError(f"{path}: expected a report.json that says where its sums are ({error!r})") from error
     if not kept.is_file():
         raise ValueError(f"{kept}: expected the sums of {path.name} beside it, got no such file")
-    if _digest(kept) != digest:
+    if sha256_of(kept) != digest:
         raise ValueError(f"{kept}: expected the sums of {path.name}, got those of another run, or a damaged file")
     try:
         arrays = read_npz(kept)
@@ -143,7 +141,8 @@ def _optional(arrays: Mapping[str, np.ndarray], key: str) -> torch.Tensor | None
     return torch.from_numpy(arrays[key]) if key in arrays else None
 
 
-def _digest(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file, by which report.json knows its sums."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 

@@ -12,6 +12,8 @@ import pytest
 import torch
 
 from sdfast.commands import measure as command_measure
+from sdfast.foundation import FolderLock
+from sdfast.foundation.lock import _start
 from tests.support.command import assert_one_line, run
 from tests.support.paths import ROOT
 
@@ -34,7 +36,7 @@ def test_measure_ends_with_the_table_and_the_files(toy, video_folder, capsys):
     assert settings["videos"] == ["a.mp4", "b.mkv", "c.avi"] and settings["seed"] == 0 and settings["pairs"] == 6
 
 
-@pytest.mark.parametrize("left", ["report.json", "depth.svg", "state.rank1of2.sdfast"])
+@pytest.mark.parametrize("left", ["report.json", "depth.svg", "state.8.sdfast"])
 def test_results_are_not_overwritten_silently(toy, video_folder, capsys, left):
     (toy / "sdfast-report").mkdir()
     (toy / "sdfast-report" / left).write_text("hours of work")
@@ -167,10 +169,25 @@ def test_bad_input_is_one_line_and_exit_code_2(toy, video_folder, capsys, option
 )
 def test_bad_input_costs_no_earlier_state(toy, video_folder, capsys, options):
     (toy / "sdfast-report").mkdir()
-    state = toy / "sdfast-report" / "state.rank0of1.sdfast"
+    state = toy / "sdfast-report" / "state.0.sdfast"
     state.write_text("hours of work")
     code, _, _ = run(capsys, *small(video_folder), *options)
     assert code == 2 and state.read_text() == "hours of work"
+
+
+def test_a_run_in_the_folder_of_another_is_refused_and_deletes_nothing(toy, video_folder, capsys):
+    out = toy / "sdfast-report"
+    with FolderLock(out):
+        owner = json.loads((out / ".sdfast.lock").read_text())
+    parent = os.getppid()
+    owner |= {"pid": parent, "start": _start(parent)}
+    (out / ".sdfast.lock").write_text(json.dumps(owner))
+    (out / "state.0.sdfast").write_text("hours of work")
+    code, _, err = run(capsys, *small(video_folder, "--overwrite"))
+    assert code == 2 and (out / "state.0.sdfast").read_text() == "hours of work"
+    assert_one_line(
+        err, "--out: sdfast-report: another run writes to it: process", str(parent), "choose another folder"
+    )
 
 
 @pytest.mark.parametrize("workers", [0, 2])

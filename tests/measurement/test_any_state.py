@@ -142,11 +142,8 @@ def test_another_state_is_reduced_over_processes(tmp_path):
     alone = kept()
     first, second = on_two(kept, resume=tmp_path)
     assert first == second
-    # Pairs of even batches come first, then those of odd ones.
-    order = np.argsort([index // 4 % 2 for index in range(22)], kind="stable")
     for layer, wanted in alone.items():
-        one_by_one = {name: np.array(wanted[name])[order] for name in ("sources", "differences")}
-        assert_close(first[layer], {**wanted, **one_by_one})
+        assert_close(first[layer], wanted)  # in the order of the batches, whoever measured them
     assert on_two(kept, resume=tmp_path) == [first, second]
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from sdfast.measurement.batches import Share
+from sdfast.measurement.batches import Batches
 from sdfast.pairs.video import VideoError
 from tests.support.measuring import NUM_PAIRS, Points, make_pairs, measure
 
@@ -147,9 +147,9 @@ def test_bad_pairs(pairs, error, message):
 @pytest.mark.parametrize("sourced", [False, True])
 def test_an_iterable_of_pairs_is_batched(sourced):
     pairs = [(a, b, f, i // 2) if sourced else (a, b, f) for i, (a, b, f) in enumerate(make_pairs(10))]
-    wanted = list(Share(pairs, batch_size=4))
+    wanted = list(Batches(pairs, batch_size=4).load(range(3)))
     for rank in range(2):
-        found = list(Share(iter(pairs), batch_size=4, rank=rank, world=2))
+        found = list(Batches(iter(pairs), batch_size=4).load(range(rank, 99, 2)))
         assert len(found) == len(wanted[rank::2])
         for one, other in zip(found, wanted[rank::2], strict=True):
             assert all(torch.equal(x, y) for x, y in zip(one, other, strict=True))
@@ -159,4 +159,4 @@ def test_an_iterable_of_pairs_and_of_batches_is_refused():
     a, b, factor = make_pairs(1)[0]
     mixed = [(a, b, factor), (a[None], b[None], torch.tensor([factor]))]
     with pytest.raises(TypeError, match="pairs: expected pairs or batches of them, got both"):
-        list(Share(iter(mixed), batch_size=4))
+        list(Batches(iter(mixed), batch_size=4).load(range(99)))

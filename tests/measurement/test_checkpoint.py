@@ -17,6 +17,8 @@ from torch import nn
 import sdfast
 from sdfast.measurement import checkpoint, forget_states, journal
 from sdfast.measurement.identity import weights_digest
+from sdfast.measurement.numbers import Numbers
+from sdfast.measurement.pieces import Piece
 
 JOB = {"model": {"class": "Toy", "weights": "ab"}, "layers": ["a"], "seed": 0, "frame_size": (2, 3)}
 
@@ -47,7 +49,7 @@ def states():
 
 @pytest.fixture
 def saved(tmp_path):
-    path, content = tmp_path / "state.rank0of2.sdfast", states()
+    path, content = tmp_path / "state.0.sdfast", states()
     checkpoint.save(path, JOB, 7, content)
     return path, content
 
@@ -96,7 +98,7 @@ def test_other_files_and_versions_are_refused(saved):
     path, _ = saved
     sound = path.read_bytes()
     path.write_bytes(sound[:8] + struct.pack("<I", 99) + sound[12:])
-    with pytest.raises(checkpoint.CheckpointError, match="expected version 2 of the state file, got 99"):
+    with pytest.raises(checkpoint.CheckpointError, match="expected version 3 of the state file, got 99"):
         load(path)
     path.write_text("something else entirely")
     with pytest.raises(checkpoint.CheckpointError, match="not a state file of sdfast"):
@@ -247,24 +249,11 @@ def test_the_state_of_an_edited_model_or_transform_is_refused(tmp_path, monkeypa
         run(source)
 
 
-def test_the_state_of_another_number_of_processes_is_refused(tmp_path):
-    (tmp_path / "state.rank1of2.sdfast").touch()
-    with pytest.raises(ValueError, match=r"state.rank1of2.sdfast: .* another number of processes, now 1"):
-        resumable(linear(), Pairs(), tmp_path)
-
-
-def test_forgotten_are_the_states_of_all_runs_by_the_first_process_and_its_own_by_another(tmp_path):
-    def left():
-        return sorted(path.name for path in tmp_path.iterdir())
-
-    names = ["state.rank0of1.sdfast", "state.rank0of2.sdfast", "state.rank1of2.sdfast"]
-    for name in (*names, "report.json"):
+def test_forgotten_are_the_states_of_all_processes_and_nothing_else(tmp_path):
+    for name in ("state.0.sdfast", "state.12.sdfast", "report.json"):
         (tmp_path / name).touch()
-    forget_states(tmp_path, rank=1, world=2)
-    assert left() == ["report.json", *names[:2]]
-    forget_states(tmp_path, rank=0, world=2)
-    assert left() == ["report.json"]
     forget_states(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["report.json"]
     forget_states(tmp_path / "missing")
 
 
@@ -274,7 +263,7 @@ def test_kill_9_then_resume_ends_in_the_identical_report(command, video_folder):
     assert whole.returncode == 0, whole.stderr
     killed = command(*job, "--out", "cut", TOY_KILL="4")
     assert killed.returncode == -signal.SIGKILL
-    assert [path.name for path in (command.folder / "cut").iterdir()] == ["state.rank0of1.sdfast"]
+    assert sorted(path.name for path in (command.folder / "cut").iterdir()) == [".sdfast.lock", "state.0.sdfast"]
     # Would die again at its fourth batch, were there more than two left.
     resumed = command(*job, "--out", "cut", "--resume", TOY_KILL="4")
     assert resumed.returncode == 0, resumed.stderr
@@ -284,7 +273,7 @@ def test_kill_9_then_resume_ends_in_the_identical_report(command, video_folder):
         hashlib.sha256((command.folder / out / "channels.csv").read_bytes()).digest() for out in ("cut", "whole")
     ]
     assert digests[0] == digests[1]
-    assert not list((command.folder / "cut").glob("state*"))
+    assert not [path.name for path in (command.folder / "cut").iterdir() if path.name.startswith(("state", "."))]
 
 
 def test_resume_refuses_a_damaged_or_foreign_state_in_one_line(command, video_folder):
@@ -293,12 +282,12 @@ def test_resume_refuses_a_damaged_or_foreign_state_in_one_line(command, video_fo
     foreign = command(*job, "--resume", "--seed", 1)
     assert foreign.returncode == 2
     assert foreign.stderr.count("sdfast: error:") == 1 and "Traceback" not in foreign.stderr
-    assert "state.rank0of1.sdfast: of another job: " in foreign.stderr and "pairs.seed was 0, now 1" in foreign.stderr
-    state = command.folder / "sdfast-report" / "state.rank0of1.sdfast"
+    assert "state.0.sdfast: of another job: " in foreign.stderr and "pairs.seed was 0, now 1" in foreign.stderr
+    state = command.folder / "sdfast-report" / "state.0.sdfast"
     state.write_bytes(state.read_bytes()[:-1])
     damaged = command(*job, "--resume")
     assert damaged.returncode == 2
-    assert "state.rank0of1.sdfast: damaged" in damaged.stderr.splitlines()[-1]
+    assert "state.0.sdfast: damaged" in damaged.stderr.splitlines()[-1]
     assert command(*job, "--overwrite").returncode == 0  # it starts over
     assert json.loads((command.folder / "sdfast-report" / "report.json").read_text())["layers"].keys() == {
         "stem",
@@ -311,20 +300,20 @@ def test_a_large_state_is_written_so_often_that_it_takes_two_percent_of_the_time
 
     def save(path, job, done, states):
         clock.now += 0.3
-        written.append(done)
+        written.append(done[0][0][1])  # how many batches
         return size
 
     monkeypatch.setattr(journal, "time", SimpleNamespace(perf_counter=lambda: clock.now))
     monkeypatch.setattr(journal.checkpoint, "save", save)
-    capture = SimpleNamespace(states={})
     for size in (1000, 100 << 20):
         clock.now = 0.0
         written.clear()
-        state_file = journal.Journal(tmp_path, {}, None, 0, 1)
-        for done in range(1, 101):
+        state_file, piece = journal.Journal(tmp_path, {}, None), Piece(Numbers(), {})
+        for number in range(100):
             clock.now += 1
-            state_file.write(capture, done)
-        state_file.write(capture, 100, last=True)
+            piece.add(number)
+            state_file.write(piece)
+        state_file.write(piece, last=True)
         assert written[0] == 1 and written[-1] == 100
         if size == 1000:
             assert written == list(range(1, 101))
