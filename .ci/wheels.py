@@ -69,7 +69,7 @@ def built(source: Path, python: Path, machine: str, folder: Path) -> Path:
             "cmake.define.CMAKE_CXX_COMPILER": f"{machine}-linux-gnu-g++",
             # Not in pip's environment, which would fetch a CMake for that machine.
             "env._PYTHON_HOST_PLATFORM": f"linux-{machine}",
-            "env.SETUPTOOLS_EXT_SUFFIX": f".cpython-{name}-{machine}-linux-gnu.so",
+            "cmake.define.PYTHON_MODULE_EXTENSION": f".cpython-{name}-{machine}-linux-gnu.so",
         }
     shutil.rmtree(folder, ignore_errors=True)
     given = [f"--config-settings={name}={value}" for name, value in settings.items()]
@@ -101,7 +101,9 @@ def check_content(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0].split("-")[0] for name in names} == {"sdfast"}, names
     assert {"sdfast/py.typed", "sdfast/_C.pyi", "sdfast/kernels/__init__.py"} <= set(names), names
-    assert len([name for name in names if ".so" in name]) == 1, names
+    python, machine = re.search(r"-cp(\d+)-manylinux_\d+_\d+_(\w+)\.whl", wheel.name).groups()
+    extension = f"sdfast/_C.cpython-{python}-{machine}-linux-gnu.so"
+    assert [name for name in names if ".so" in name] == [extension], names
     assert wheel.stat().st_size < LIMIT, f"{wheel}: expected less than {LIMIT} bytes, got {wheel.stat().st_size}"
 
 

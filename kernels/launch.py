@@ -27,7 +27,10 @@ FAST_DOUBLE = {60, 70, 72, 80, 90, 100, "gfx908", "gfx90a", "gfx942", "gfx950"}
 
 def sums_doubles(x: Tensor) -> bool:
     """Return whether the GPU of x sums float64 about as fast as it reads; the interpreter pretends to."""
-    return triton.knobs.runtime.interpret or triton.runtime.driver.active.get_current_target().arch in FAST_DOUBLE
+    if triton.knobs.runtime.interpret:
+        return True
+    arch: int | str = triton.runtime.driver.active.get_current_target().arch
+    return arch in FAST_DOUBLE
 
 
 def options(x: Tensor, threads: int = THREADS, fused: bool = True) -> dict[str, int]:

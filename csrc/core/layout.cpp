@@ -1,14 +1,13 @@
 #include "core/layout.h"
 
 #include <algorithm>
-#include <cstdlib>
 
 namespace sdfast {
 
 void coalesce(Dims& positions) {
     if (positions.count > 1)
         std::stable_sort(positions.begin(), positions.end(),
-                         [](const Dim& x, const Dim& y) { return std::abs(x.stride_a) > std::abs(y.stride_a); });
+                         [](const Dim& x, const Dim& y) { return x.stride_a > y.stride_a; });
     const int count = positions.count;
     positions.count = 0;
     positions.size = 1;

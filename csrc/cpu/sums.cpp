@@ -23,16 +23,9 @@ RunningSums RunningSums::of_columns(const Kernels& kernels, DType dtype, std::in
     return {dtype, slots, slots * kSums, 1};
 }
 
-void RunningSums::round_shifts() {
-    if (dtype_ == DType::f64) return;
-    for (std::vector<double>* shifts : {&shift_a_, &shift_b_})
-        for (double& shift : *shifts) shift = static_cast<float>(shift);
-}
-
 void RunningSums::divide_shifts(double count) {
     for (std::vector<double>* shifts : {&shift_a_, &shift_b_})
         for (double& shift : *shifts) shift /= count;
-    round_shifts();
 }
 
 void RunningSums::count(std::int64_t samples, std::int64_t rows) {

@@ -9,8 +9,9 @@
 namespace sdfast::cpu {
 
 // Samples of one factor for `channels` channels. Sum k of lane l of channel c is at acc[c * stride + k * pitch + l].
-// Float lanes see shifts that a float holds exactly. A first sample far from the mean inflates the squares, and with
-// them the rounding, so the shift moves to the mean after 16, 256, 4096, ... rows.
+// Float lanes see shifts that a float holds: of halves one, or the mean of a few that are alike. A first sample far
+// from the mean inflates the squares, and with them the rounding, so the shift moves to the mean after 16, 256, 4096,
+// ... rows.
 class RunningSums {
   public:
     // One run of samples a channel (TypedKernels::rows).
@@ -38,7 +39,6 @@ class RunningSums {
     RunningSums(DType dtype, std::int64_t channels, std::int64_t size, int lanes);
     SumRows side_by_side();
     void recentre();
-    void round_shifts();
 
     DType dtype_;
     std::int64_t channels_;

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -132,8 +132,14 @@ def _lightning() -> ModuleType:
             raise missing from None
 
 
-LightningMonitor: type[_LightningCallback]
-TrainerMonitor: type[_TrainerCallback]
+if TYPE_CHECKING:
+    from lightning.pytorch import Callback
+    from transformers import TrainerCallback
+
+    class LightningMonitor(_LightningCallback, Callback): ...
+
+    class TrainerMonitor(_TrainerCallback, TrainerCallback): ...
+
 
 _MADE_OF: dict[str, tuple[type[_Callback], Callable[[], type]]] = {
     "LightningMonitor": (_LightningCallback, lambda: _lightning().Callback),

@@ -1,10 +1,12 @@
 """The co-moments operator against NumPy float64: every instruction set, dtype and layout."""
 
 import itertools
+import math
 
 import pytest
 import torch
 
+import sdfast
 from sdfast.backends import table as backends
 from sdfast.ops.comoments import comoments
 from tests.support.cpu_kernels import (
@@ -91,6 +93,30 @@ def test_half_conversion_is_exact(isa):
         for x in (values[None], values[None, :, None].expand(-1, -1, 40)):
             moments = comoments(x, x)
             torch.testing.assert_close(moments[1, 0], values.double(), rtol=1e-7, atol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_means_of_halves_keep_what_float32_would_round_off(isa, dtype):
+    """Values near 1000 whose sums float32 holds; it does not hold their mean."""
+    for shape in ((49, 3), (49, 3, 33)):
+        x = (1000 + 4 * (torch.arange(math.prod(shape)) % 7 < 2)).view(shape).to(dtype)
+        for pool in (True, False):
+            expected = torch.from_numpy(true_moments(x, x, pool=pool)[1])
+            torch.testing.assert_close(comoments(x, x, pool=pool)[1], expected, rtol=1e-9, atol=0)
+
+
+def test_no_correlation_is_beyond_one(isa):
+    """Those of channels that are multiples of each other would be, every third time; information would be NaN."""
+    torch.manual_seed(0)
+    for dtype, shape in itertools.product(MOMENTS, [(9, 1000), (5, 300, 7)]):
+        a = torch.randn(shape).to(dtype)
+        for times in (3, -7):
+            bias = sdfast.channel_bias(a.float(), times * a.float(), pool=False)
+            assert (bias.corr.abs() <= 1).all() and not bias.mi.isnan().any()
+            rest = sdfast.ops.correlations_without(
+                comoments(a.float(), times * a.float(), torch.arange(len(a)) % 2), True
+            )
+            assert (rest[1].abs() <= 1).all()
 
 
 def test_expanded_views_count_every_position():

@@ -74,6 +74,17 @@ def test_what_a_mask_leaves_out_stays_as_it_is(backend, dtype, kind):
     assert_what_a_mask_leaves_out_stays(dtype, kind)
 
 
+@pytest.mark.parametrize("gap", [32, 64, 96, 128, 160])
+def test_gaps_between_ones_that_are_worked_on_with_them_stay_as_they_are(backend, gap):
+    """Whole words of zeros: short gaps are cheaper to go through than to leave out."""
+    x = features((2, 3, 1024))
+    mask = torch.ones(2, 1024)
+    mask[:, 256 : 256 + gap] = mask[1, 800 : 800 + gap] = 0
+    for p in (0.5, 1.0):
+        expected = true_dropout(x, SEED, p, mask, rescale=True)
+        assert torch.equal(drop(x, p=p, mask=mask, granularity="element", rescale=True), expected)
+
+
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("offset", [0, 1], ids=["aligned", "unaligned"])
 @pytest.mark.parametrize("isa", _C.available_isas())

@@ -141,7 +141,7 @@ def test_dimensions_sum_to_the_channels(kind):
             scores = torch.rand(3, generator=generator, dtype=torch.float64)
             dims = estimator_of(kind).dimensions(scores, num_channels)
             quota = num_channels * torch.softmax(scores, 0)
-            assert dims.sum() == num_channels and dims.min() >= 0
+            assert dims.sum() == num_channels and dims.min() >= 0 and dims.dtype == torch.int64
             assert ((dims - quota).abs() < (1 if kind == "pearson" else 3)).all()
             if kind == "pearson":
                 up, down = (quota % 1)[dims > quota], (quota % 1)[dims < quota]
@@ -151,7 +151,8 @@ def test_dimensions_sum_to_the_channels(kind):
 @kinds
 def test_an_undefined_score_has_no_dimensions_and_no_percentages(kind):
     scores = torch.tensor([0.5, torch.nan, 1.0], dtype=torch.float64)
-    assert estimator_of(kind).dimensions(scores, 9).tolist() == [0, 0, 0]
+    dims = estimator_of(kind).dimensions(scores, 9)
+    assert dims.tolist() == [0, 0, 0] and dims.dtype == torch.int64
     assert estimator_of(kind).percentages(scores, 9).isnan().all()
 
 

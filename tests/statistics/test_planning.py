@@ -44,6 +44,7 @@ def test_needed_sources_shrink_with_the_square_of_the_width():
     [
         ("half_width: expected a finite number from 0 on, got nan", (NAN, 0.01, 50)),
         ("half_width: expected a finite number from 0 on, got -1", (-1, 0.01, 50)),
+        ("half_width: expected a finite number from 0 on, got inf", (float("inf"), 0.01, 50)),
         ("wanted: expected a positive number, got 0", (0.1, 0, 50)),
         ("sources: expected a positive integer, got 0", (0.1, 0.1, 0)),
     ],
