@@ -6,13 +6,13 @@ from functools import partial
 from itertools import tee
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
 
 from sdfast.foundation import FolderLock, StrPath, remove_parts
-from sdfast.measurement.batches import Batch, Batches
+from sdfast.measurement.batches import Batches, Sourced
 from sdfast.measurement.capture import Capture, MakeState, State, untouched
 from sdfast.measurement.checks import Checks, by_report
 from sdfast.measurement.dealing import Dealing
@@ -96,12 +96,14 @@ def accumulate(
         total = merged(pieces.base, pieces.all(), make_state, processes)
         if not processes.from_first("found", total is not None):
             raise ValueError("pairs: expected at least one pair, got none")
-        return by_report(spread(total, make_state, processes).states)
+        whole = spread(total, make_state, processes)
+        assert whole is not None, "process 0 has it"
+        return cast(dict[str, State], by_report(whole.states))
 
 
 def _dealt(
     batches: Batches, dealing: Dealing, checks: Checks, processes: Processes
-) -> Iterator[tuple[int, int, bool, Batch]]:
+) -> Iterator[tuple[int, int, bool, Sourced]]:
     """Yield (part, number, whether it is the last of the part, batch) until there is no more, or all have enough."""
     upcoming, numbers = tee(dealing.batches())
     loaded = batches.load(number for _, number, _ in numbers)
@@ -121,7 +123,7 @@ def _dealt(
 def _run(
     model: nn.Module,
     run: Callable[[Clips], Any],
-    dealt: Iterator[tuple[int, int, bool, Batch]],
+    dealt: Iterator[tuple[int, int, bool, Sourced]],
     pieces: Pieces,
     capture: Capture[Any],
     device: torch.device,

@@ -64,7 +64,7 @@ class Batches:
         """How many pairs all processes measure together, or None where only the end will tell."""
         return len(self.pairs) if self.map_style else None
 
-    def load(self, numbers: Iterable[int]) -> Iterator[Batch]:
+    def load(self, numbers: Iterable[int]) -> Iterator[Sourced]:
         """Yield the batches of these numbers, which for an iterable ascend, until it ends.
 
         A number is asked for when its batch begins to be loaded, which is ahead of its turn where processes load.

@@ -38,7 +38,7 @@ def merged(
             if index % 2 == 0 and (level, index + 1) in holders:
                 other = mine.pop((level, index + 1), None)
                 other = _moved(other, holders.pop((level, index + 1)), source, make_state, processes)
-                if piece is not None:
+                if piece is not None and other is not None:
                     piece.take(other)
             place = level + 1, index // 2
             holders[place] = source
@@ -72,6 +72,7 @@ def _moved(
         return piece if processes.rank == target else None
 
     def send() -> Iterator[Tensor]:
+        assert piece is not None, "the source has it"
         layout, arrays = described(by_text(piece.states))
         header = json.dumps([piece.held.to_json(), layout]).encode()
         yield torch.tensor([len(header)])
@@ -90,4 +91,5 @@ def _moved(
         held, layout = json.loads(header)
         return Piece(Numbers.from_json(held), by_key(restored(layout, read, make_state)))
 
-    return processes.move(source, target, send, take)
+    found: Piece | None = processes.move(source, target, send, take)
+    return found

@@ -142,7 +142,7 @@ class Journal:
             piece = Piece(Numbers.from_json(held), by_key(states), saved=True)
             if node is not None:
                 (batches, parts, strided), (level, index) = node
-                if (batches, parts, strided) == plan:
+                if Plan(batches, parts, strided) == plan:
                     piece.plan, piece.place = plan, (int(level), int(index))
         except (ValueError, TypeError) as error:
             raise checkpoint.CheckpointError(f"{path}: damaged, {error}; delete it to start over") from error

@@ -41,7 +41,7 @@ class Plan(NamedTuple):
 
     def numbers(self, part: int) -> range:
         """Return the batches of a part."""
-        if self.strided:
+        if self.strided or self.batches is None:
             return range(part, sys.maxsize if self.batches is None else self.batches, self.parts)
         return range(self.batches * part // self.parts, self.batches * (part + 1) // self.parts)
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -69,12 +70,16 @@ def save_reports(
         draw = dict(zip(PICTURES, (plots.layers_figure, plots.channels_figure, depth_plot.depth_figure), strict=True))
         title = str(settings.get("model", ""))
         for name, of_all in draw.items():
-            writers[f"{name}.{picture}"] = lambda part, of_all=of_all: of_all(named, title).savefig(part)
+            writers[f"{name}.{picture}"] = partial(_save_figure, partial(of_all, named, title))
     with FolderLock(folder):
         write_together(folder, {**writers, REPORT_JSON: write_json})
         for name in (f"{name}.{other}" for name in PICTURES for other in FORMATS):
             if name not in writers:
                 (folder / name).unlink(missing_ok=True)  # those of an earlier run show other numbers
+
+
+def _save_figure(draw: Callable[[], Any], part: Path) -> None:
+    draw().savefig(part)
 
 
 def load_settings(path: StrPath) -> dict[str, Any]:

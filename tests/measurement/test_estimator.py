@@ -114,17 +114,19 @@ def test_it_stops_where_the_sums_say_and_is_of_the_pairs_until_then(estimator):
 
 
 def test_a_look_at_the_shares_copies_and_sends_no_samples(monkeypatch):
-    """Two processes stop together, and gather their samples once, at the end."""
-    gathered = []
-    reduce = KeptSamples.reduce
-    monkeypatch.setattr(KeptSamples, "reduce", lambda *args: (gathered.append(len(args[0].count)), reduce(*args)))
+    """Two processes stop together, and send their samples once, at the end."""
+    sent = []
+    state_dict = KeptSamples.state_dict
+    monkeypatch.setattr(
+        KeptSamples, "state_dict", lambda kept: (sent.extend(kept.count.nonzero()[:1]), state_dict(kept))[1]
+    )
     monkeypatch.setattr(KeptSamples, "__deepcopy__", lambda *_: pytest.fail("samples were copied"), raising=False)
 
     def run(rank):
-        return stopped(rank), len(gathered)
+        return stopped(rank), len(sent)
 
-    (first, once), (second, _) = on_two(run)
-    assert first == second and once == 2, "a layer each"
+    (first, all_of_it), (second, own) = on_two(run)
+    assert first == second and all_of_it == own == 2, "a layer each"
     assert sum(first["0"][0]) < 600
 
 

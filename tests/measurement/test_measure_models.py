@@ -29,6 +29,7 @@ def measured(tmp_path, monkeypatch, capsys):
         assert code == 0, err
         report = json.loads(out)
         assert report["settings"].pop("seconds") > 0
+        assert report.pop("sums")["file"] == "report.npz"  # its digest covers the time, too
         return report
 
     return run
