@@ -70,9 +70,9 @@ def accumulate(
     with untouched(model, device) as device, _locked(resume, processes) as lock:
         batches = Batches(pairs, batch_size, num_workers, pin_memory=device.type == "cuda")
         sharded = check_sharded(model, batches.number, processes.world, resume is not None)
-        # Batches are dealt out as they are asked for where they are known, and processes do not wait for each other
+        # Batches are dealt out as they are asked for where they may be, and processes do not wait for each other
         # anyhow: at the checks of `until`, or in each layer of a sharded model.
-        as_asked = batches.map_style and stopping is NEVER and not sharded
+        as_asked = batches.as_asked and stopping is NEVER and not sharded
         plan = Plan.of(batches.number, processes.world, strided=not as_asked)
         journal: Journal | None = None
         found: list[Piece] = []

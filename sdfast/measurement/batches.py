@@ -40,6 +40,7 @@ class Batches:
 
     Attributes:
         number: how many batches there are, None where only the end will tell, and this process has not seen it.
+        as_asked: whether a process may measure any of them; not where it keeps those that it had before.
 
     Raises:
         ValueError: a map-style dataset is empty.
@@ -53,6 +54,7 @@ class Batches:
         self.map_style = (
             hasattr(pairs, "__getitem__") and hasattr(pairs, "__len__") and not isinstance(pairs, IterableDataset)
         )
+        self.as_asked = self.map_style and not getattr(pairs, "always_dealt_alike", False)
         if not self.map_style and not isinstance(pairs, Iterable):
             raise TypeError(f"pairs: expected a dataset or an iterable of batches, got {type(pairs).__name__}")
         if self.map_style and len(pairs) == 0:

@@ -69,7 +69,8 @@ class SharesKnown(Stopping[GroupedCoMoments]):
 
         So all processes, and a run that goes on from an earlier one, ask at the same batches.
 
-        >>> [done for done in itertools.islice(SharesKnown(0.01).checks(), 30) if 37 <= done < 60]
+        >>> import itertools
+        >>> [done for done in itertools.islice(SharesKnown(0.01).checks(), 33) if 37 <= done < 60]
         [39, 42, 46, 50, 55]
         """
         done = 1

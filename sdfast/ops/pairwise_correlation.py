@@ -52,7 +52,7 @@ def pairwise_correlation(feats_a: Features, feats_b: Features, *, channel_dim: i
         return a.new_full((a.shape[1], b.shape[1]), torch.nan, dtype=dtype)
     direct = is_direct(a, b, None)
     corr = run("pairwise_correlation", check_same_kind, (a, b)) if direct else None
-    return _composed(a, b, dtype, in_blocks=direct) if corr is None else corr
+    return _composed(a, b, dtype, in_blocks=direct) if corr is None else corr.to(dtype)
 
 
 def _composed(a: Tensor, b: Tensor, dtype: torch.dtype, in_blocks: bool) -> Tensor:

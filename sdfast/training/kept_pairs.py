@@ -25,6 +25,8 @@ class KeptPairs(Dataset[Any]):
     ('clip', 'restyled', 0)
     """
 
+    always_dealt_alike = True  # or each process would come to load all of them
+
     def __init__(self, pairs: Any, batch_size: int, num_workers: int = 0) -> None:
         if isinstance(pairs, IterableDataset) or not (hasattr(pairs, "__getitem__") and hasattr(pairs, "__len__")):
             raise TypeError(f"pairs: expected a dataset with a length to keep=True, got {type(pairs).__name__}")
